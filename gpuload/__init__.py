@@ -1,0 +1,51 @@
+"""gpuload: the data loader of PyTorch, GPU-native.
+
+The names follow a sample: the dataset that holds it, the sampler that picks it, the transforms that change it,
+the loader that delivers it.
+"""
+
+from gpuload import samplers, transforms
+from gpuload.datasets import ImageFolder, TensorDataset
+from gpuload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CollateError,
+    DatasetError,
+    DecodeError,
+    GpuloadError,
+    MissingError,
+    SampleError,
+)
+from gpuload.loader import DataLoader
+from gpuload.samplers import (
+    ClassBalancedSampler,
+    ClassDistributionSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ClassBalancedSampler",
+    "ClassDistributionSampler",
+    "CollateError",
+    "DataLoader",
+    "DatasetError",
+    "DecodeError",
+    "GpuloadError",
+    "ImageFolder",
+    "MissingError",
+    "RandomSampler",
+    "SampleError",
+    "SequentialSampler",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "WeightedRandomSampler",
+    "samplers",
+    "transforms",
+]

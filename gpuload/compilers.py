@@ -19,9 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gpuload.errors import MissingError
 
-__all__ = ["compiler", "cuda_kernel", "cupy", "host_library", "kernel_folder", "nvrtc_options"]
+__all__ = ["compiler", "cuda_kernel", "cupy", "host_library", "kernel_folder", "launch", "nvrtc_options"]
 
 INSTALL_CUDA = 'pip install "gpuload[cuda13]"'
 HOST_FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
@@ -140,3 +142,20 @@ def cuda_kernel(name: str, device: int) -> Any:
     source = (kernel_folder() / f"{name.split('_')[0]}.cu").read_text()
     with module.cuda.Device(device):
         return module.RawModule(code=source, options=nvrtc_options()).get_function(name)
+
+
+def launch(name: str, device: torch.device, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
+    """Start a kernel on torch's current stream of a device; nothing waits for it.
+
+    Args:
+        name: the kernel.
+        grid: blocks along x and y.
+        threads: of a block.
+        arguments: numpy scalars, numpy records (by value) and addresses as np.uintp.
+    """
+    index = torch.cuda.current_device() if device.index is None else device.index
+    kernel, module = cuda_kernel(name, index), cupy()
+    with module.cuda.Device(index):
+        stream = module.cuda.ExternalStream(torch.cuda.current_stream(index).cuda_stream)
+        with stream:
+            kernel(grid, (threads,), arguments)

@@ -122,7 +122,6 @@ class Pipeline(Generic[Result]):
         self._threads = [
             threading.Thread(target=self._state.work, name=f"gpuload-worker-{i}", daemon=True) for i in range(workers)
         ]
-        self.waited = 0.0  # seconds that the consumer stood still
         # also runs at interpreter exit, so that no thread is left inside native code
         self._close = weakref.finalize(self, self._state.stop, self._threads)
         for thread in self._threads:
@@ -135,12 +134,10 @@ class Pipeline(Generic[Result]):
         try:
             self._top_up()
             running = self._take()
-            result = running.result()
-        except BaseException as error:
-            if not isinstance(error, Exception) or isinstance(error, StopIteration) or not self._state.running:
-                self.close()
+        except BaseException:  # the end, Ctrl-C, or a failure of where the jobs come from
+            self.close()
             raise
-        return result
+        return running.result()
 
     def _top_up(self) -> None:
         state = self._state

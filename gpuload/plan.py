@@ -121,11 +121,15 @@ class Plan:
         Returns:
             (channels, H, W) tensor of `dtype`, or whatever the last of ``tail`` makes of it.
         """
-        pixels = np.array(oracle.apply(image.convert("RGB"), recipe))
-        finished: Any = self._map(torch.from_numpy(pixels).permute(2, 0, 1)[: self.channels].contiguous())
+        finished: Any = self.render(image, recipe)
         for function in self.tail:
             finished = function(finished)
         return finished
+
+    def render(self, image: Image.Image, recipe: Recipe) -> torch.Tensor:
+        """As `apply`, without the callables of ``tail``."""
+        pixels = np.array(oracle.apply(image.convert("RGB"), recipe))
+        return self._map(torch.from_numpy(pixels).permute(2, 0, 1)[: self.channels].contiguous())
 
     def _map(self, values: torch.Tensor) -> torch.Tensor:
         for transform in self.pointwise:

@@ -73,8 +73,6 @@ struct Rows {
     }
 };
 
-constexpr int SLACK = 64;  // bytes that a vector access may touch behind a row
-
 // Buffers of one thread: they grow to the largest sample and stay.
 struct Scratch {
     Rows x, y;
@@ -82,7 +80,7 @@ struct Scratch {
 };
 
 uint8_t* room(std::vector<uint8_t>& buffer, size_t bytes) {
-    if (buffer.size() < bytes + SLACK) buffer.resize(bytes + SLACK);
+    if (buffer.size() < bytes) buffer.resize(bytes);
     return buffer.data();
 }
 

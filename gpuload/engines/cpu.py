@@ -1,0 +1,115 @@
+"""The CPU engine: each sample is rendered by the kernels' C++ build, on the worker that decoded it."""
+
+import ctypes
+import threading
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuload.compilers import host_library
+from gpuload.decode import Encoded
+from gpuload.engines import Images, decode_for
+from gpuload.errors import MissingError
+from gpuload.geometry import SAMPLE
+from gpuload.plan import Plan
+from gpuload.staging import BufferPool
+from gpuload.steps import Recipe
+
+__all__ = ["CpuEngine", "HostBatch"]
+
+
+class HostBatch:
+    """Slots in host memory: one buffer while all samples have one size, else one for each."""
+
+    def __init__(self, size: int, pool: BufferPool, dtype: torch.dtype, channels_last: bool) -> None:
+        self._pool, self._dtype, self._channels_last = pool, dtype, channels_last
+        self._lock = threading.Lock()
+        self._whole: torch.Tensor | None = None
+        self._slots: list[torch.Tensor | None] = [None] * size
+        self._ragged = False
+
+    def place(self, slot: int, channels: int, height: int, width: int) -> torch.Tensor:
+        """The slot's own (channels, height, width) tensor, to be written."""
+        with self._lock:
+            if self._whole is None:
+                self._whole = self._tensor(len(self._slots), channels, height, width)
+            tensor = self._whole[slot]
+            if tensor.shape != (channels, height, width):
+                self._ragged = True
+                tensor = self._tensor(1, channels, height, width)[0]
+            self._slots[slot] = tensor
+            return tensor
+
+    def _tensor(self, size: int, channels: int, height: int, width: int) -> torch.Tensor:
+        shape = (size, height, width, channels) if self._channels_last else (size, channels, height, width)
+        count = size * channels * height * width
+        tensor = self._pool.take(count * self._dtype.itemsize).view(self._dtype).view(shape)
+        return tensor.permute(0, 3, 1, 2) if self._channels_last else tensor
+
+    def finish(self) -> None:
+        pass
+
+    def images(self) -> Images:
+        if self._whole is None or self._ragged:
+            return [tensor for tensor in self._slots if tensor is not None]
+        return self._whole
+
+
+class _NativeBatch(HostBatch):
+    def __init__(self, size: int, engine: "CpuEngine") -> None:
+        super().__init__(size, engine.pool, engine.dtype, engine.channels_last)
+        self._engine = engine
+
+    def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
+        engine = self._engine
+        geometry, pixels = decode_for(image, recipe, engine.scratch)
+        out = self.place(slot, engine.channels, geometry.y.count, geometry.x.count)
+        record = bytearray(SAMPLE.itemsize)
+        geometry.pack(record)
+        engine.library.gpuload_render(
+            ctypes.addressof((ctypes.c_char * len(record)).from_buffer(record)),
+            pixels.ctypes.data,
+            engine.table.data_ptr(),
+            engine.dtype.itemsize,
+            engine.channels,
+            engine.channels_last,
+            out.data_ptr(),
+        )
+
+
+class CpuEngine:
+    """Renders with the kernels' C++ build.
+
+    Args:
+        plan: what to do.
+        dtype: of the images.
+        memory_format: torch.contiguous_format or torch.channels_last.
+        pool: where output buffers come from.
+
+    Raises:
+        MissingError: no C++ compiler, or it failed.
+    """
+
+    name = "cpu"
+
+    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, pool: BufferPool) -> None:
+        library = host_library()
+        if library is None:
+            raise MissingError("the cpu engine needs a C++ compiler: apt-get install g++, or set CXX")
+        self.library = library
+        self.pool, self.dtype, self.channels = pool, dtype, plan.channels
+        self.channels_last = memory_format == torch.channels_last
+        self.table = plan.table(dtype)
+        self._threads = threading.local()
+
+    def scratch(self, size: int) -> NDArray[np.uint8]:
+        """The calling thread's own buffer for decoded pixels."""
+        buffer: NDArray[np.uint8] | None = getattr(self._threads, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = np.empty(size + size // 2, np.uint8)
+            self._threads.buffer = buffer
+        return buffer[:size]
+
+    def batch(self, size: int) -> _NativeBatch:
+        return _NativeBatch(size, self)

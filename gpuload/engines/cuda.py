@@ -1,0 +1,145 @@
+"""The CUDA engine: workers decode into a pinned slab, one copy a batch, one kernel launch a batch.
+
+The slab holds, in this order: the samples' descriptors, then pixels and host-made taps as workers reserve
+them. The copy runs on the engine's own stream as soon as the last worker is done; the kernel runs on the
+consumer's current stream, where its output is allocated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuload import taps
+from gpuload.compilers import cupy, launch
+from gpuload.decode import Encoded
+from gpuload.engines import Images, decode_for
+from gpuload.geometry import SAMPLE, Axis, Geometry
+from gpuload.plan import Plan
+from gpuload.staging import Slab, SlabPool
+from gpuload.steps import Recipe
+
+__all__ = ["CudaEngine", "Layout", "SlabBatch"]
+
+THREADS = 256
+TILE = (8, 32)  # output pixels of one block, as in kernels/render.cu
+MAX_TAPS = 32  # likewise
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the kernel writes: dtype, channels and their order."""
+
+    dtype: torch.dtype
+    channels: int
+    channels_last: bool
+
+
+class SlabBatch:
+    """The slots of one batch in a slab; everything but the launch, so that it is tested without a GPU."""
+
+    def __init__(self, size: int, slabs: SlabPool, layout: Layout) -> None:
+        self.slab: Slab = slabs.take(self)
+        self.layout = layout
+        self.sizes: list[tuple[int, int]] = [(0, 0)] * size
+        self._records = self.slab.reserve(size * SAMPLE.itemsize)[1].view(SAMPLE)
+
+    def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
+        offset = 0
+
+        def room(size: int) -> NDArray[np.uint8]:
+            nonlocal offset
+            offset, pixels = self.slab.reserve(size)
+            return pixels
+
+        geometry, _ = decode_for(image, recipe, room)
+        taps_x, taps_y = (self._taps(axis, geometry) for axis in (geometry.x, geometry.y))
+        geometry.pack(memoryview(self._records[slot : slot + 1].view(np.uint8)), offset, 0, taps_x, taps_y)
+        self.sizes[slot] = geometry.y.count, geometry.x.count
+
+    def _taps(self, axis: Axis, geometry: Geometry) -> int:
+        """Offset of the axis's taps in the slab; -1: the kernel makes them itself."""
+        if not taps.needs_host(axis, geometry.filter, MAX_TAPS):
+            return -1
+        rows = taps.rows(axis, geometry.filter)
+        offset, place = self.slab.reserve(rows.nbytes)
+        place[:] = rows.view(np.uint8).ravel()
+        return offset
+
+    def place(self) -> int:
+        """Give every sample its place in the output: the number of elements of all."""
+        ends = np.cumsum([self.layout.channels * h * w for h, w in self.sizes], dtype=np.int64)
+        self._records["output"][0] = 0
+        self._records["output"][1:] = ends[:-1]
+        return int(ends[-1])
+
+    def tiles(self) -> int:
+        """Tiles of the largest output."""
+        return max(-(-h // TILE[0]) * -(-w // TILE[1]) for h, w in self.sizes)
+
+    def split(self, out: torch.Tensor) -> Images:
+        """The flat output as images."""
+        if len(set(self.sizes)) == 1:
+            return self._shape(out, len(self.sizes), *self.sizes[0])
+        counts = [self.layout.channels * h * w for h, w in self.sizes]
+        parts = zip(out.split(counts), self.sizes, strict=True)
+        return [self._shape(part, 1, *size)[0] for part, size in parts]
+
+    def _shape(self, flat: torch.Tensor, size: int, height: int, width: int) -> torch.Tensor:
+        if self.layout.channels_last:
+            return flat.view(size, height, width, self.layout.channels).permute(0, 3, 1, 2)
+        return flat.view(size, self.layout.channels, height, width)
+
+
+class _CudaBatch(SlabBatch):
+    def __init__(self, size: int, engine: "CudaEngine") -> None:
+        super().__init__(size, engine.slabs, engine.layout)
+        self._engine = engine
+        self._elements = 0
+
+    def finish(self) -> None:
+        self._elements = self.place()
+        self.slab.stage()
+
+    def images(self) -> Images:
+        engine, layout = self._engine, self.layout
+        stream = torch.cuda.current_stream(engine.device)
+        staged = self.slab.staged(stream)
+        out = torch.empty(self._elements, dtype=layout.dtype, device=engine.device)
+        grid = (len(self.sizes), min(self.tiles(), 65535))
+        base = np.uintp(staged.data_ptr())  # the descriptors come first
+        table, target = np.uintp(engine.table.data_ptr()), np.uintp(out.data_ptr())
+        arguments = (base, base, table, np.int32(layout.channels), np.int32(layout.channels_last), target)
+        launch(f"render_{layout.dtype.itemsize}", engine.device, grid, THREADS, arguments)
+        assert self.slab.rendered is not None
+        self.slab.rendered.record(stream)
+        return self.split(out)
+
+
+class CudaEngine:
+    """Renders on a GPU.
+
+    Args:
+        plan: what to do.
+        dtype: of the images.
+        memory_format: torch.contiguous_format or torch.channels_last.
+        device: a CUDA device.
+
+    Raises:
+        MissingError: CuPy is not installed.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
+    ) -> None:
+        cupy()  # fail here, not in the first batch
+        self.device = device
+        self.layout = Layout(dtype, plan.channels, memory_format == torch.channels_last)
+        self.table = plan.table(dtype).to(device)
+        self.slabs = SlabPool(device)
+
+    def batch(self, size: int) -> _CudaBatch:
+        return _CudaBatch(size, self)
