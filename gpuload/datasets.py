@@ -42,7 +42,9 @@ class TensorDataset(TorchTensorDataset):
             raise ArgumentError("TensorDataset needs at least one tensor")
         for tensor in tensors:
             if not isinstance(tensor, torch.Tensor):
-                raise ArgumentTypeError(f"TensorDataset takes tensors, got {type(tensor).__name__}: torch.as_tensor(...)")
+                raise ArgumentTypeError(
+                    f"TensorDataset takes tensors, got {type(tensor).__name__}: torch.as_tensor(...)"
+                )
         if any(t.ndim == 0 or len(t) != len(tensors[0]) for t in tensors):
             raise ArgumentError(f"tensors must have one length, got shapes {[tuple(t.shape) for t in tensors]}")
         self.device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")

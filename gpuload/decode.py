@@ -78,9 +78,7 @@ class _PillowImage:
             with Image.open(io.BytesIO(data)) as image:
                 self.width, self.height = image.size
         except Image.DecompressionBombError as error:
-            raise DecodeError(
-                f"{error}: set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file"
-            ) from error
+            raise DecodeError(f"{error}: set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file") from error
         except Exception as error:  # Pillow's plugins raise many kinds on bytes that are no image
             raise DecodeError(f"not an image that Pillow can read: {error}") from error
         if exif_transpose:

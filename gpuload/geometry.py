@@ -7,11 +7,11 @@ Pillow makes the sample's pixels step by step.
 
 import math
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpuload.steps import Crop, Filter, Flip, Grey, Pad, PadMode, Recipe, Resize, Step
+from gpuload.steps import Crop, Filter, Flip, Pad, PadMode, Recipe, Resize, Step
 
 __all__ = ["SAMPLE", "Axis", "Geometry", "Region", "fold", "identity"]
 
@@ -37,7 +37,7 @@ class Axis(NamedTuple):
     kept: int
     begin: int
     step: int
-    count: int
+    extent: int
     padding: int
     decoded: int
     span: int
@@ -81,13 +81,17 @@ class Geometry(NamedTuple):
     grey: int
     fill: tuple[int, int, int]
 
-    def pack(
-        self, record: bytearray | memoryview, pixels: int = 0, output: int = 0, taps_x: int = -1, taps_y: int = -1
-    ) -> None:
-        """Write ``struct Sample`` into ``record``: byte offsets in the slab, element offset in the output."""
-        r, g, b = self.fill
-        head = (pixels, output, taps_x, taps_y)
-        tail = (self.filter, self.vertical_first, self.grey, r, g, b, 0)
+    def pack(self, record: Any, pixels: int = 0, output: int = 0, taps: tuple[int, int] = (-1, -1)) -> None:
+        """Write ``struct Sample`` into ``record``.
+
+        Args:
+            record: a writable buffer of `SAMPLE`.itemsize bytes.
+            pixels: byte offset of the decoded pixels in the slab.
+            output: element offset of the sample in the output.
+            taps: byte offsets in the slab of the taps of x and y that the host made; -1: it made none.
+        """
+        head = (pixels, output, *taps)
+        tail = (self.filter, self.vertical_first, self.grey, *self.fill, 0)
         _RECORD.pack_into(record, 0, *head, *self.x, *self.y, *tail)
 
 

@@ -5,8 +5,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, Dataset, IterableDataset, Sampler, default_collate
-from torch.utils.data import TensorDataset as TorchTensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader as TorchDataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    TensorDataset as TorchTensorDataset,
+    default_collate,
+)
 
 from gpuload.compilers import compiler
 from gpuload.datasets import ImageFolder, TensorDataset
@@ -127,8 +134,8 @@ class DataLoader(TorchDataLoader[Any]):
         self._engine: Engine | None = None
         if self._plan is not None:
             self._engine = self._make_engine(self._plan, engine)
-        elif _is_tensors(dataset):
-            self._tensors = tuple(t.to(self.device).contiguous() for t in dataset.tensors)
+        elif (tensors := _tensors_of(dataset)) is not None:
+            self._tensors = tuple(t.to(self.device).contiguous() for t in tensors)
         elif self.device.type == "cuda":
             self.pin_memory = True  # without it the copy to the device would wait
         self.engine = self._engine.name if self._engine is not None else None
@@ -159,29 +166,29 @@ class DataLoader(TorchDataLoader[Any]):
 
     # ---- order ----
 
-    def _index_batches(self, epoch: int) -> Iterator[Any]:
-        """Lists of indices, or int64 tensors of them on the device where the order is made there."""
+    def _index_batches(self, epoch: int, device: torch.device) -> Iterator[Any]:
+        """Lists of indices; or, of gpuload's samplers, int64 tensors on ``device``."""
         if isinstance(self.sampler, Keyed) and type(self.batch_sampler) is BatchSampler:
-            return self._keyed_batches(self.sampler, epoch)
+            return self._keyed_batches(self.sampler, epoch, device)
         if self.batch_sampler is not None:
             return iter(self.batch_sampler)
         return ([index] for index in self.sampler)
 
-    def _keyed_batches(self, sampler: Keyed, epoch: int) -> Iterator[torch.Tensor]:
+    def _keyed_batches(self, sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
+        """The order is made where the batches go, and brought to ``device`` a chunk at a time."""
         assert self.batch_size is not None
         count = len(sampler)
         chunk = max(INDEX_CHUNK // self.batch_size, 1) * self.batch_size
         for start in range(0, count, chunk):
-            indices = sampler.indices(start, min(start + chunk, count), epoch, self.device)
+            indices = sampler.indices(start, min(start + chunk, count), epoch, self.device).to(device)
             for batch in indices.split(self.batch_size):
                 if len(batch) == self.batch_size or not self.drop_last:
                     yield batch
 
     def _numbered_batches(self, epoch: int) -> Iterator[tuple[int, list[int]]]:
-        """(first position, indices on the host) of each batch; the order comes from the device in chunks."""
+        """(first position, indices on the host) of each batch."""
         position = 0
-        pending: list[torch.Tensor] = []
-        for batch in self._index_batches(epoch):
+        for batch in self._index_batches(epoch, torch.device("cpu")):
             indices = batch.tolist() if isinstance(batch, torch.Tensor) else [int(index) for index in batch]
             yield position, indices
             position += len(indices)
@@ -240,7 +247,7 @@ class DataLoader(TorchDataLoader[Any]):
     # ---- tensors ----
 
     def _tensor_batches(self, epoch: int) -> Iterator[Any]:
-        for batch in self._index_batches(epoch):
+        for batch in self._index_batches(epoch, self.device):
             indices = torch.as_tensor(batch, dtype=torch.int64)
             indices = move(_pinned(indices, self.device), self.device)
             rows = [gather_rows(tensor, indices) for tensor in self._tensors]
@@ -256,7 +263,8 @@ class _ImageJob:
     """One batch of images, for the pipeline."""
 
     def __init__(self, loader: DataLoader, batch: Batch, indices: list[int], draws: list[KeyedDraws]) -> None:
-        assert isinstance(loader.dataset, ImageFolder) and loader._plan is not None
+        assert isinstance(loader.dataset, ImageFolder)
+        assert loader._plan is not None
         self._dataset, self._plan, self._collate = loader.dataset, loader._plan, loader.collate
         self._batch, self._indices, self._draws = batch, indices, draws
         self._labels: list[Any] = [None] * len(indices)
@@ -372,6 +380,8 @@ def _need_cuda(device: torch.device) -> torch.device:
     return device
 
 
-def _is_tensors(dataset: Any) -> bool:
-    """A TensorDataset whose rows are just its tensors' rows."""
-    return isinstance(dataset, TorchTensorDataset) and type(dataset).__getitem__ is TorchTensorDataset.__getitem__
+def _tensors_of(dataset: Any) -> tuple[torch.Tensor, ...] | None:
+    """The tensors of a TensorDataset whose samples are just their rows."""
+    if isinstance(dataset, TorchTensorDataset) and type(dataset).__getitem__ is TorchTensorDataset.__getitem__:
+        return dataset.tensors
+    return None

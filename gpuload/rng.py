@@ -57,7 +57,8 @@ def bounded(seed: int, positions: Any, epoch: int, bound: int) -> NDArray[np.int
     high, low = np.uint64(bound >> 32), np.uint64(bound & MASK32)
     u = w1 * low + ((w0 * low) >> shift)
     v = w0 * high + (u & mask)
-    return (w1 * high + (u >> shift) + (v >> shift)).astype(np.int64)
+    drawn: NDArray[np.int64] = (w1 * high + (u >> shift) + (v >> shift)).astype(np.int64)
+    return drawn
 
 
 def splitmix64(state: int) -> tuple[int, int]:

@@ -173,9 +173,7 @@ class RandomSampler(Keyed):
     def _replaced(self, start: int, stop: int, n: int, epoch: int, device: torch.device) -> torch.Tensor:
         if device.type == "cuda":
             seed, bound = np.uint64(self.seed), np.uint64(n)
-            return _launch(
-                "order_replaced", device, stop - start, seed, np.uint32(epoch), bound, np.int64(start)
-            )
+            return _launch("order_replaced", device, stop - start, seed, np.uint32(epoch), bound, np.int64(start))
         return torch.from_numpy(rng.bounded(self.seed, np.arange(start, stop), epoch, n)).to(device)
 
 

@@ -100,7 +100,8 @@ class Slab:
     def stage(self) -> None:
         """Start the copy to the device, on the side stream."""
         host = self.seal()
-        assert self._stream is not None and self._copied is not None and self.rendered is not None
+        assert self._stream is not None
+        assert self._copied is not None
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self.rendered)
             if self._staged.numel() < host.numel():

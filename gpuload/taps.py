@@ -30,14 +30,14 @@ def rows(axis: Axis, filter: int) -> NDArray[np.int32]:
     library = host_library()
     if library is None:
         return rows_numpy(axis, filter)
-    made = np.zeros((axis.count, 2 + axis.ksize), np.int32)
+    made = np.zeros((axis.extent, 2 + axis.ksize), np.int32)
     library.gpuload_taps(np.asarray(axis, np.int32).ctypes.data, filter, made.ctypes.data)
     return made
 
 
 def rows_numpy(axis: Axis, filter: int) -> NDArray[np.int32]:
     """The same without a compiler."""
-    made = np.zeros((axis.count, 2 + axis.ksize), np.int32)
+    made = np.zeros((axis.extent, 2 + axis.ksize), np.int32)
     nearest = np.cumsum([axis.length / axis.resized * 0.5] + [axis.length / axis.resized] * (axis.resized - 1))
     for i, row in enumerate(made):
         at = _window_position(axis, i)

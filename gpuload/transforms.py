@@ -203,9 +203,9 @@ class Compose(Transform):
             raise ArgumentTypeError(f"Compose takes a list of transforms, got {transforms!r}")
         flat: list[Callable[[Any], Any]] = []
         for transform in transforms:
-            flat.extend(transform.transforms if isinstance(transform, Compose) else [transform])
+            flat += transform.transforms if isinstance(transform, Compose) else [transform]
         super().__init__(transforms=flat)
-        self.transforms = flat
+        self.transforms: list[Callable[[Any], Any]] = flat
         self.plan = Plan(flat)
 
     def __call__(self, image: Any) -> Any:
@@ -313,9 +313,7 @@ class RandomCrop(Transform):
         fill: Any = 0,
         padding_mode: str = "constant",
     ) -> None:
-        super().__init__(
-            size=size, padding=padding, pad_if_needed=pad_if_needed, fill=fill, padding_mode=padding_mode
-        )
+        super().__init__(size=size, padding=padding, pad_if_needed=pad_if_needed, fill=fill, padding_mode=padding_mode)
         self._size = _pair("size", size)
         self._margins = _margins(padding) if padding is not None else (0, 0, 0, 0)
         self._pad_if_needed = pad_if_needed

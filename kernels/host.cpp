@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "gather.cu"
 #include "order.cu"
 #include "render.cu"
@@ -13,20 +17,41 @@
 namespace {
 
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+typedef uint16_t Halves16 __attribute__((vector_size(32)));
 typedef int32_t Lanes __attribute__((vector_size(64)));
 constexpr int LANES = 16;
+constexpr int STRIP = 4;  // rows that share a vector: 4 rows x (3 channels + 1 unused)
 
+// 16 bytes as integers. Compilers make of the plain conversion many instructions where x86 has one.
 Lanes widen(const uint8_t* p) {
+#if defined(__AVX512F__)
+    return (Lanes)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+#elif defined(__AVX2__)
+    struct Halves {
+        __m256i low, high;
+    } halves = {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)),
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(p + 8)))};
+    Lanes lanes;
+    std::memcpy(&lanes, &halves, sizeof lanes);
+    return lanes;
+#else
     Bytes16 bytes;
     std::memcpy(&bytes, p, sizeof bytes);
-    return __builtin_convertvector(bytes, Lanes);
+    return __builtin_convertvector(__builtin_convertvector(bytes, Halves16), Lanes);
+#endif
 }
 
+// Sums as 16 rounded and clipped bytes.
 Bytes16 narrow(Lanes sums) {
+    const Lanes zero = {}, most = zero + 255;
     Lanes v = sums >> WEIGHT_BITS;
-    const Lanes below = v < 0, above = v > 255;
-    v = (v & ~below & ~above) | (above & 255);
-    return __builtin_convertvector(v, Bytes16);
+    v = v > zero ? v : zero;
+    v = v < most ? v : most;
+#if defined(__AVX512F__)
+    return (Bytes16)_mm512_cvtepi32_epi8((__m512i)v);
+#else
+    return __builtin_convertvector(__builtin_convertvector(v, Halves16), Bytes16);
+#endif
 }
 
 // Taps of every output of an axis, one row each.
@@ -35,19 +60,24 @@ struct Rows {
     int stride = 0, count = 0;
     int begin = 0, end = 0;  // the sources that any row reads
     bool plain = true;       // every row is one source, unweighted
+    bool padded = false;     // some rows are padding
 
     const int* operator[](int i) const { return data.data() + size_t(i) * stride; }
 
     void make(const Axis& axis, int filter) {
         stride = ROW_HEAD + axis.ksize;
-        count = axis.count;
+        count = axis.extent;
         data.resize(size_t(count) * stride);
         fill(axis, filter, data.data());
         begin = INT32_MAX;
         end = 0;
+        padded = false;
         for (int i = 0; i < count; ++i) {
             const int* row = (*this)[i];
-            if (row[1] == 0) continue;
+            if (row[1] == 0) {
+                padded = true;
+                continue;
+            }
             begin = std::min(begin, row[0]);
             end = std::max(end, row[0] + row[1]);
         }
@@ -63,7 +93,7 @@ struct Rows {
             double at = scale * 0.5;
             for (int v = 0; v < axis.resized; ++v, at += scale) nearest.push_back(int(at));
         }
-        for (int i = 0; i < axis.count; ++i)
+        for (int i = 0; i < axis.extent; ++i)
             make_row(axis, i, rows + size_t(i) * stride, [&](int v, int* row) {
                 if (nearest.empty()) return resample_taps(axis, filter, v, row);
                 row[0] = nearest[v];
@@ -76,7 +106,7 @@ struct Rows {
 // Buffers of one thread: they grow to the largest sample and stay.
 struct Scratch {
     Rows x, y;
-    std::vector<uint8_t> grey, middle, line, strip;
+    std::vector<uint8_t> grey, middle, lines, strip;
 };
 
 uint8_t* room(std::vector<uint8_t>& buffer, size_t bytes) {
@@ -85,14 +115,17 @@ uint8_t* room(std::vector<uint8_t>& buffer, size_t bytes) {
 }
 
 // Four rows side by side, 4 bytes a pixel each: one vector access then holds one pixel of all four.
-void interleave(const uint8_t* const source[4], int begin, int end, uint8_t* strip) {
-    for (int x = begin; x < end; ++x, strip += LANES)
-        for (int r = 0; r < 4; ++r)
-            for (int c = 0; c < 3; ++c) strip[r * 4 + c] = source[r][x * 3 + c];
+void interleave(const uint8_t* const source[STRIP], int begin, int end, uint8_t* strip) {
+    for (int r = 0; r < STRIP; ++r) {
+        const uint8_t* from = source[r] + begin * 3;
+        uint8_t* to = strip + r * 4;
+        for (int x = begin; x < end - 1; ++x, from += 3, to += LANES) std::memcpy(to, from, 4);
+        std::memcpy(to, from, 3);  // the last pixel may end the buffer
+    }
 }
 
 // Horizontal pass over up to four rows of packed pixels.
-void pass_x(const uint8_t* const source[4], const Rows& rows, uint8_t* strip, uint8_t* const out[4], int used) {
+void pass_x(const uint8_t* const source[STRIP], const Rows& rows, uint8_t* strip, uint8_t* const out[STRIP], int used) {
     if (rows.plain) {
         for (int r = 0; r < used; ++r)
             for (int i = 0; i < rows.count; ++i)
@@ -112,15 +145,15 @@ void pass_x(const uint8_t* const source[4], const Rows& rows, uint8_t* strip, ui
     }
 }
 
-void pass_x(const uint8_t* source, int64_t pitch, int first, int lines, const Rows& rows, uint8_t* strip,
-            uint8_t* out, int64_t out_pitch) {
-    for (int y = 0; y < lines; y += 4) {
-        const int used = std::min(4, lines - y);
-        const uint8_t* from[4];
-        uint8_t* to[4];
-        for (int r = 0; r < 4; ++r) {
+void pass_x(const uint8_t* source, int64_t pitch, int lines, const Rows& rows, uint8_t* strip, uint8_t* out,
+            int64_t out_pitch) {
+    for (int y = 0; y < lines; y += STRIP) {
+        const int used = std::min(STRIP, lines - y);
+        const uint8_t* from[STRIP];
+        uint8_t* to[STRIP];
+        for (int r = 0; r < STRIP; ++r) {
             const int at = y + std::min(r, used - 1);
-            from[r] = source + (first + at) * pitch;
+            from[r] = source + at * pitch;
             to[r] = out + at * out_pitch;
         }
         pass_x(from, rows, strip, to, used);
@@ -129,6 +162,7 @@ void pass_x(const uint8_t* source, int64_t pitch, int first, int lines, const Ro
 
 // Vertical pass: one output row of `bytes` bytes.
 void pass_y(const uint8_t* source, int64_t pitch, const int* row, int64_t bytes, uint8_t* out) {
+    if (row[1] == 0) return;  // padding
     source += row[0] * pitch;
     if (row[1] == 1 && row[ROW_HEAD] == ONE) {
         std::memcpy(out, source, bytes);
@@ -159,11 +193,11 @@ void paint(const uint8_t* fill, uint8_t* pixel) {
     for (int c = 0; c < 3; ++c) pixel[c] = fill[c];
 }
 
-// One finished row of bytes, through the table of output values.
+// One row of finished bytes, through the table of output values.
 template <class Out>
 void emit(const Sample& sample, const uint8_t* line, int y, const Out* table, int channels, int channels_last,
           Out* out) {
-    const int64_t width = sample.x.count, plane = width * sample.y.count;
+    const int64_t width = sample.x.extent, plane = width * sample.y.extent;
     out += sample.output;
     if (channels_last) {
         Out* to = out + y * width * channels;
@@ -178,6 +212,14 @@ void emit(const Sample& sample, const uint8_t* line, int y, const Out* table, in
     }
 }
 
+// What follows the resize in one row: grey, then padding over it.
+void finish_line(const Sample& sample, const Rows& rows_x, bool blank, uint8_t* line) {
+    if (sample.grey & GREY_AFTER_RESIZE && !blank) turn_grey(line, rows_x.count, line);
+    if (!blank && !rows_x.padded) return;
+    for (int x = 0; x < rows_x.count; ++x)
+        if (blank || rows_x[x][1] == 0) paint(sample.fill, line + x * 3);
+}
+
 template <class Out>
 void render_sample(const Sample& sample, const uint8_t* pixels, const Out* table, int channels, int channels_last,
                    Out* out) {
@@ -185,8 +227,7 @@ void render_sample(const Sample& sample, const uint8_t* pixels, const Out* table
     Rows &rows_x = scratch.x, &rows_y = scratch.y;
     rows_x.make(sample.x, sample.filter);
     rows_y.make(sample.y, sample.filter);
-    const int width = sample.x.count, height = sample.y.count;
-    const int64_t pitch = int64_t(sample.x.span) * 3;
+    const int64_t pitch = int64_t(sample.x.span) * 3, line_pitch = int64_t(rows_x.count) * 3;
     const bool blank = rows_x.end == 0 || rows_y.end == 0;
 
     if (sample.grey & GREY_BEFORE_RESIZE && !blank) {
@@ -195,35 +236,31 @@ void render_sample(const Sample& sample, const uint8_t* pixels, const Out* table
         turn_grey(pixels, count, grey);
         pixels = grey;
     }
-    uint8_t* line = room(scratch.line, size_t(width) * 3);
+    uint8_t* lines = room(scratch.lines, STRIP * line_pitch);
     uint8_t* strip = room(scratch.strip, size_t(std::max(0, rows_x.end - rows_x.begin)) * LANES);
 
     // the horizontal pass over the whole image, unless the vertical one comes first
-    const int64_t middle_pitch = int64_t(width) * 3;
     const uint8_t* middle = nullptr;
     if (!sample.vertical_first && !blank) {
-        const int lines = rows_y.end - rows_y.begin;
-        uint8_t* made = room(scratch.middle, size_t(lines) * middle_pitch);
-        pass_x(pixels, pitch, rows_y.begin, lines, rows_x, strip, made, middle_pitch);
-        middle = made - rows_y.begin * middle_pitch;
+        const int count = rows_y.end - rows_y.begin;
+        uint8_t* made = room(scratch.middle, size_t(count) * line_pitch);
+        pass_x(pixels + rows_y.begin * pitch, pitch, count, rows_x, strip, made, line_pitch);
+        middle = made - rows_y.begin * line_pitch;
     }
-    for (int y = 0; y < height; ++y) {
-        const int* row = rows_y[y];
-        if (blank || row[1] == 0) {
-            for (int x = 0; x < width; ++x) paint(sample.fill, line + x * 3);
-        } else {
-            if (sample.vertical_first) {
-                uint8_t* across = room(scratch.middle, size_t(pitch));
-                pass_y(pixels, pitch, row, pitch, across);
-                pass_x(across, pitch, 0, 1, rows_x, strip, line, middle_pitch);
-            } else {
-                pass_y(middle, middle_pitch, row, middle_pitch, line);
-            }
-            if (sample.grey & GREY_AFTER_RESIZE) turn_grey(line, width, line);
-            for (int x = 0; x < width; ++x)
-                if (rows_x[x][1] == 0) paint(sample.fill, line + x * 3);
+    for (int y = 0; y < rows_y.count; y += STRIP) {
+        const int used = std::min(STRIP, rows_y.count - y);
+        if (!blank && sample.vertical_first) {
+            uint8_t* across = room(scratch.middle, STRIP * pitch);
+            for (int r = 0; r < used; ++r) pass_y(pixels, pitch, rows_y[y + r], pitch, across + r * pitch);
+            pass_x(across, pitch, used, rows_x, strip, lines, line_pitch);
+        } else if (!blank) {
+            for (int r = 0; r < used; ++r) pass_y(middle, line_pitch, rows_y[y + r], line_pitch, lines + r * line_pitch);
         }
-        emit(sample, line, y, table, channels, channels_last, out);
+        for (int r = 0; r < used; ++r) {
+            uint8_t* line = lines + r * line_pitch;
+            finish_line(sample, rows_x, blank || rows_y[y + r][1] == 0, line);
+            emit(sample, line, y + r, table, channels, channels_last, out);
+        }
     }
 }
 

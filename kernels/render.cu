@@ -55,8 +55,8 @@ GPULOAD_FN Pixel weigh(const uint8_t* source, int64_t stride, const int* row, in
 template <class Out>
 GPULOAD_FN void store(const Sample& sample, int x, int y, Pixel pixel, const Out* table, int channels,
                       int channels_last, Out* out) {
-    const int64_t at = int64_t(y) * sample.x.count + x;
-    const int64_t plane = int64_t(sample.x.count) * sample.y.count;
+    const int64_t at = int64_t(y) * sample.x.extent + x;
+    const int64_t plane = int64_t(sample.x.extent) * sample.y.extent;
     for (int c = 0; c < channels; ++c)
         out[sample.output + (channels_last ? at * channels + c : c * plane + at)] =
             table[c * 256 + pixel.channel[c]];
@@ -147,11 +147,11 @@ template <class Out>
 GPULOAD_FN void render(const Sample* samples, const uint8_t* slab, const Out* table, int channels,
                        int channels_last, Out* out) {
     const Sample& sample = samples[block_x()];
-    const int across = (sample.x.count + TILE_W - 1) / TILE_W, down = (sample.y.count + TILE_H - 1) / TILE_H;
+    const int across = (sample.x.extent + TILE_W - 1) / TILE_W, down = (sample.y.extent + TILE_H - 1) / TILE_H;
     for (int64_t tile = block_y(); tile < int64_t(across) * down; tile += blocks_y()) {
         const int x = int(tile % across) * TILE_W, y = int(tile / across) * TILE_H;
-        render_tile(sample, slab, table, channels, channels_last, {x, smaller(TILE_W, sample.x.count - x)},
-                    {y, smaller(TILE_H, sample.y.count - y)}, out);
+        render_tile(sample, slab, table, channels, channels_last, {x, smaller(TILE_W, sample.x.extent - x)},
+                    {y, smaller(TILE_H, sample.y.extent - y)}, out);
     }
 }
 

@@ -16,7 +16,7 @@ struct Axis {
     int32_t kept;      // size of that window; what lies outside it is padding
     int32_t begin;     // output i shows position begin + step * i of the window
     int32_t step;      // 1, or -1 where the output is flipped
-    int32_t count;     // output pixels
+    int32_t extent;    // output pixels
     int32_t padding;   // Padding: what positions outside the window show
     int32_t decoded;   // first pixel of the crop that lies in the slab (the others are not needed)
     int32_t span;      // how many lie there

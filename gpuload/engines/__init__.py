@@ -47,14 +47,14 @@ def decode_for(
     image: Encoded, recipe: Recipe, room: Callable[[int], NDArray[np.uint8]]
 ) -> tuple[Geometry, NDArray[np.uint8]]:
     """Decode what the recipe needs into ``room(bytes)``; a recipe that does not fold is run with Pillow first."""
-    geometry = fold(recipe, image.height, image.width)
+    geometry, finished = fold(recipe, image.height, image.width), None
     if geometry is None:
-        finished = np.asarray(oracle.apply(image.image(), recipe))
-        geometry = identity(*finished.shape[:2])
-        pixels = room(finished.size).reshape(finished.shape)
-        pixels[:] = finished
+        finished = oracle.apply(image.image(), recipe)
+        geometry = identity(finished.height, finished.width)
+    region = geometry.region
+    pixels = room(region.height * region.width * 3).reshape(region.height, region.width, 3)
+    if finished is not None:
+        pixels[:] = np.asarray(finished)
     else:
-        region = geometry.region
-        pixels = room(region.height * region.width * 3).reshape(region.height, region.width, 3)
         image.read(region.top, region.left, pixels)
     return geometry, pixels

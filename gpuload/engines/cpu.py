@@ -64,7 +64,7 @@ class _NativeBatch(HostBatch):
     def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
         engine = self._engine
         geometry, pixels = decode_for(image, recipe, engine.scratch)
-        out = self.place(slot, engine.channels, geometry.y.count, geometry.x.count)
+        out = self.place(slot, engine.channels, geometry.y.extent, geometry.x.extent)
         record = bytearray(SAMPLE.itemsize)
         geometry.pack(record)
         engine.library.gpuload_render(

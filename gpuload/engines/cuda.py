@@ -54,9 +54,9 @@ class SlabBatch:
             return pixels
 
         geometry, _ = decode_for(image, recipe, room)
-        taps_x, taps_y = (self._taps(axis, geometry) for axis in (geometry.x, geometry.y))
-        geometry.pack(memoryview(self._records[slot : slot + 1].view(np.uint8)), offset, 0, taps_x, taps_y)
-        self.sizes[slot] = geometry.y.count, geometry.x.count
+        made = self._taps(geometry.x, geometry), self._taps(geometry.y, geometry)
+        geometry.pack(self._records[slot : slot + 1].view(np.uint8), pixels=offset, taps=made)
+        self.sizes[slot] = geometry.y.extent, geometry.x.extent
 
     def _taps(self, axis: Axis, geometry: Geometry) -> int:
         """Offset of the axis's taps in the slab; -1: the kernel makes them itself."""

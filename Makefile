@@ -1,0 +1,44 @@
+# make demo   watch a small network learn from real photos
+# make test   the tests
+# make setup  just .venv, with pinned versions
+# make check  format, lint, types
+# make gpu    everything that needs a GPU: tests, compute-sanitizer, benchmarks; writes benchmarks/results/
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test check gpu bench docs clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cuda13,demo,dev]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/gpuload demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.loaders
+
+# On a machine that has its own torch and no network: make gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(BIN)/python
+gpu:
+	PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu
+
+docs: $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/pdoc -o build/docs gpuload
+
+clean:
+	rm -rf .venv build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
