@@ -148,8 +148,8 @@ def _span(sizes: list[tuple[int, int]]) -> list[str]:
 def _folding(drawn: list["_Drawn"]) -> Iterator[str]:
     breaks = [recipe.breaks for recipe in drawn if recipe.breaks]
     if breaks:
-        where = ", ".join(sorted({step for steps in breaks for step in steps}))
-        yield f"{len(breaks)} of {len(drawn)} recipes drawn for the first images do not fold into it, because of {where}:"
+        steps = ", ".join(sorted({step for broken in breaks for step in broken}))
+        yield f"{len(breaks)} of {len(drawn)} recipes drawn for the first images do not fold into it, at {steps}:"
         yield "Pillow runs the steps of such a sample while decoding, the kernel only its values"
     elif drawn:
         yield f"all {len(drawn)} recipes drawn for the first images fold into it"

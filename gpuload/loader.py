@@ -15,6 +15,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from gpuload import explain
 from gpuload.compilers import compiler
 from gpuload.datasets import ImageFolder, TensorDataset
 from gpuload.draws import KeyedDraws, keyed_draws
@@ -106,7 +107,7 @@ class DataLoader(TorchDataLoader[Any]):
         self._plan = dataset.plan if isinstance(dataset, ImageFolder) else None
         self._stacks = collate_fn is None
         _check_images(self._plan, dataset, dtype, memory_format, engine)
-        if sampler is None and not isinstance(dataset, IterableDataset):
+        if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             _check_not_empty(dataset)
             sampler = RandomSampler(dataset, seed=self.seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
             shuffle = None
@@ -140,6 +141,11 @@ class DataLoader(TorchDataLoader[Any]):
             self.pin_memory = True  # without it the copy to the device would wait
         self.engine = self._engine.name if self._engine is not None else None
 
+    def check_worker_number_rationality(self) -> None:
+        """torch's warning of more worker processes than cores; workers that are threads may be more."""
+        if self._plan is None:
+            super().check_worker_number_rationality()
+
     # ---- epochs ----
 
     @property
@@ -152,6 +158,10 @@ class DataLoader(TorchDataLoader[Any]):
         if isinstance(self.sampler, Keyed):
             self.sampler.set_epoch(epoch)
         self._epoch = epoch
+
+    def explain(self) -> None:
+        """Print the path that a sample will take: which stage runs where, and what became one kernel."""
+        print(explain.text(self))
 
     def __iter__(self) -> Any:
         epoch = self.epoch

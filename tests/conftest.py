@@ -1,0 +1,94 @@
+"""Fixtures that several test files share."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+import gpuload
+
+settings.register_profile("gpuload", deadline=None)
+settings.load_profile("gpuload")
+
+SIZES = {"cats": ((60, 80), (75, 50), (64, 64)), "dogs": ((48, 90), (101, 67), (33, 40))}  # (height, width)
+PHOTOS_A_CLASS = 12
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cuda: needs a CUDA GPU; with GPULOAD_REQUIRE_CUDA=1 it fails without one")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") is not None and not torch.cuda.is_available():
+        if os.environ.get("GPULOAD_REQUIRE_CUDA") == "1":
+            pytest.fail("GPULOAD_REQUIRE_CUDA=1, but torch sees no CUDA GPU", pytrace=False)
+        pytest.skip("needs a CUDA GPU")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device in turn."""
+    return torch.device(request.param)
+
+
+def make_photo(height: int, width: int, seed: int = 0) -> Image.Image:
+    """A picture with edges, gradients and noise in every channel: RGB, of height x width pixels."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / (3 + 4 * rng.random()) + y / (5 + 9 * rng.random())) for _ in range(2)]
+    planes = [128 + 110 * waves[0], 128 + 110 * waves[1], (3 * x + 2 * y + 40 * seed) % 256]
+    pixels = np.stack(planes, axis=-1) + rng.normal(0, 12, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def encode(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
+    """The image as a file's bytes; options as of ``Image.save``."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session", name="make_photo")
+def make_photo_fixture() -> Callable[..., Image.Image]:
+    return make_photo
+
+
+@pytest.fixture(scope="session", name="encode")
+def encode_fixture() -> Callable[..., bytes]:
+    return encode
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes, cats and dogs, of 12 JPEGs each, in six sizes. Not to be written to."""
+    root = tmp_path_factory.mktemp("photos")
+    for number, (name, sizes) in enumerate(SIZES.items()):
+        (root / name).mkdir()
+        for i in range(PHOTOS_A_CLASS):
+            data = encode(make_photo(*sizes[i % len(sizes)], seed=100 * number + i), quality=90)
+            (root / name / f"{i:02}.jpg").write_bytes(data)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a program in a Python of its own, warnings as errors; it fails the test if it fails or hangs."""
+    paths = [str(Path(gpuload.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def run(program: str, *arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-W", "error", "-c", program, *map(str, arguments)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        return ended
+
+    return run

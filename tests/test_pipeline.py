@@ -1,0 +1,492 @@
+"""The pipeline with fake jobs: order, bounds, errors in their turn, and shutdown in every way there is."""
+
+import gc
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gpuload import pipeline
+from gpuload.pipeline import Pipeline
+
+WAIT = 10.0  # seconds after which something that should have happened counts as a hang
+
+
+class FakeJob:
+    """Result: its number and its tasks, in order. ``task`` is called before each task."""
+
+    def __init__(self, number: int, size: int = 3, task: Callable[[int, int], None] = lambda job, task: None) -> None:
+        self.number, self.size, self.task = number, size, task
+        self.ran: list[int] = []
+        self.finished = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def run(self, task: int) -> None:
+        self.task(self.number, task)
+        self.ran.append(task)
+
+    def finish(self) -> None:
+        assert sorted(self.ran) == list(range(self.size))
+        self.finished += 1
+
+    def result(self) -> int:
+        assert self.finished == 1
+        return self.number
+
+
+Threads = Callable[[], list[threading.Thread]]
+
+
+@pytest.fixture(autouse=True)
+def workers_alive() -> Iterator[Threads]:
+    """Asks for the workers that this test has started and that run; none may be left at its end."""
+    before = threading.enumerate()
+
+    def alive() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name.startswith("gpuload-worker") and t not in before]
+
+    yield alive
+    gc.collect()
+    assert alive() == []
+
+
+def in_time(condition: Callable[[], bool]) -> bool:
+    """Wait until the condition holds."""
+    end = time.monotonic() + WAIT
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return condition()
+
+
+shapes = pytest.mark.parametrize(
+    ("workers", "depth"), [(0, 1), (0, 4), (1, 1), (1, 3), (2, 1), (2, 2), (3, 5), (6, 2)], ids=str
+)
+
+
+# ---- order ----
+
+
+@shapes
+def test_results_come_in_order_whatever_the_timing(workers: int, depth: int) -> None:
+    rng = random.Random(workers * 10 + depth)
+    delays = {(job, task): rng.choice([0, 0, 0, 0.001, 0.003]) for job in range(40) for task in range(6)}
+    sizes = [rng.randint(0, 6) for _ in range(40)]
+    jobs = (FakeJob(n, sizes[n], lambda job, task: time.sleep(delays[job, task])) for n in range(40))
+    assert list(Pipeline(jobs, workers, depth)) == list(range(40))
+
+
+@shapes
+def test_each_task_runs_once_then_finish_once(workers: int, depth: int) -> None:
+    jobs = [FakeJob(n, n % 5) for n in range(30)]
+    assert list(Pipeline(iter(jobs), workers, depth)) == list(range(30))
+    for job in jobs:
+        assert sorted(job.ran) == list(range(job.size)) and job.finished == 1
+
+
+@shapes
+def test_no_jobs(workers: int, depth: int, workers_alive: Threads) -> None:
+    pipe: Pipeline[int] = Pipeline(iter(()), workers, depth)
+    assert list(pipe) == [] and list(pipe) == []
+    assert workers_alive() == []
+
+
+@shapes
+def test_nothing_but_empty_jobs(workers: int, depth: int) -> None:
+    assert list(Pipeline((FakeJob(n, 0) for n in range(9)), workers, depth)) == list(range(9))
+
+
+@shapes
+def test_the_end_is_the_end(workers: int, depth: int, workers_alive: Threads) -> None:
+    pipe = Pipeline((FakeJob(n) for n in range(3)), workers, depth)
+    assert list(pipe) == [0, 1, 2]
+    for _ in range(3):
+        with pytest.raises(StopIteration):
+            next(pipe)
+    assert workers_alive() == []
+
+
+def test_tasks_of_one_job_run_side_by_side() -> None:
+    """Each waits for the other, so this ends only if both are under way at once."""
+    barrier = threading.Barrier(3)
+    jobs = [FakeJob(0, 3, lambda job, task: void(barrier.wait(WAIT)))]
+    assert list(Pipeline(iter(jobs), 3, 1)) == [0]
+
+
+def test_tasks_of_different_jobs_run_side_by_side() -> None:
+    barrier = threading.Barrier(3)
+    jobs = (FakeJob(n, 1, lambda job, task: void(barrier.wait(WAIT))) for n in range(3))
+    assert list(Pipeline(jobs, 3, 3)) == [0, 1, 2]
+
+
+def test_without_workers_all_happens_on_the_consumers_thread() -> None:
+    seen: set[threading.Thread] = set()
+    jobs = (FakeJob(n, 2, lambda job, task: seen.add(threading.current_thread())) for n in range(3))
+    assert list(Pipeline(jobs, 0, 2)) == [0, 1, 2]
+    assert seen == {threading.current_thread()}
+
+
+def test_jobs_are_asked_for_and_results_made_on_the_consumers_thread() -> None:
+    here = threading.current_thread()
+
+    class Watched(FakeJob):
+        def result(self) -> int:
+            assert threading.current_thread() is here
+            return super().result()
+
+    def jobs() -> Iterator[FakeJob]:
+        for number in range(10):
+            assert threading.current_thread() is here
+            yield Watched(number)
+
+    assert list(Pipeline(jobs(), 2, 3)) == list(range(10))
+
+
+# ---- bounds ----
+
+
+@shapes
+def test_never_more_than_depth_jobs_under_way(workers: int, depth: int) -> None:
+    asked = delivered = 0
+
+    def jobs() -> Iterator[FakeJob]:
+        nonlocal asked
+        for number in range(25):
+            asked += 1
+            assert asked - delivered <= (depth if workers else 1)
+            yield FakeJob(number, 2)
+
+    for _ in Pipeline(jobs(), workers, depth):
+        delivered += 1
+        if delivered % 5 == 0:
+            time.sleep(0.002)  # let the workers run ahead, if they can
+            assert asked - delivered <= depth
+    assert asked == delivered == 25
+
+
+def test_nothing_is_asked_for_before_the_first_next() -> None:
+    asked: list[int] = []
+    pipe = Pipeline((asked.append(n) or FakeJob(n) for n in range(5)), 2, 3)  # type: ignore[func-returns-value]
+    assert asked == []
+    pipe.close()
+
+
+def test_the_workers_run_ahead_as_far_as_depth() -> None:
+    jobs = [FakeJob(n) for n in range(10)]
+    pipe = Pipeline(iter(jobs), 2, 4)
+    assert next(pipe) == 0
+    assert in_time(lambda: all(job.finished for job in jobs[:4]))
+    assert not any(job.ran for job in jobs[4:])
+    pipe.close()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_delivered_job_is_let_go(workers: int) -> None:
+    """What a batch holds must be free for the next one, with no help from the garbage collector."""
+    jobs = [FakeJob(n) for n in range(12)]
+    watched = [weakref.ref(job) for job in jobs]
+    jobs.reverse()
+    gc.disable()
+    try:
+        for number in Pipeline((jobs.pop() for _ in range(12)), workers, 3):
+            assert in_time(lambda: all(job() is None for job in watched[: number + 1]))  # noqa: B023
+    finally:
+        gc.enable()
+
+
+# ---- errors ----
+
+
+class Broken(Exception):
+    pass
+
+
+def fail_at(*where: tuple[int, int]) -> Callable[[int, int], None]:
+    def task(job: int, number: int) -> None:
+        if (job, number) in where:
+            raise Broken(f"{job}.{number}") from ValueError("the cause")
+
+    return task
+
+
+def outcomes(pipe: "Pipeline[int]") -> list[Any]:
+    """All that next gives: results, and errors as their text."""
+    collected: list[Any] = []
+    while True:
+        try:
+            collected.append(next(pipe))
+        except StopIteration:
+            return collected
+        except Exception as error:
+            collected.append(str(error))
+
+
+@shapes
+def test_errors_come_in_their_turn_and_the_others_arrive(workers: int, depth: int) -> None:
+    jobs = (FakeJob(n, 3, fail_at((2, 1), (3, 0), (7, 2))) for n in range(8))
+    assert outcomes(Pipeline(jobs, workers, depth)) == [0, 1, "2.1", "3.0", 4, 5, 6, "7.2"]
+
+
+@shapes
+def test_the_error_is_the_first_tasks_whatever_the_timing(workers: int, depth: int) -> None:
+    def task(job: int, number: int) -> None:
+        if number == 1:
+            time.sleep(0.01)
+        if number >= 1:
+            raise Broken(str(number))
+
+    for _ in range(3):
+        assert outcomes(Pipeline(iter([FakeJob(0, 5, task)]), workers, depth)) == ["1"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_error_arrives_as_it_was_raised(workers: int) -> None:
+    pipe = Pipeline(iter([FakeJob(0, 2, fail_at((0, 1)))]), workers, 2)
+    with pytest.raises(Broken, match=r"0\.1") as caught:
+        next(pipe)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert caught.traceback[-1].name == "task"  # where it happened, not where it was delivered
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("size", [0, 2])
+def test_finish_may_fail(workers: int, size: int) -> None:
+    class Unfinished(FakeJob):
+        def finish(self) -> None:
+            raise Broken("finish")
+
+    jobs = iter([FakeJob(0), Unfinished(1, size), FakeJob(2)])
+    assert outcomes(Pipeline(jobs, workers, 2)) == [0, "finish", 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_result_may_fail(workers: int) -> None:
+    class Fruitless(FakeJob):
+        def result(self) -> int:
+            raise Broken("result")
+
+    jobs = iter([FakeJob(0), Fruitless(1), FakeJob(2)])
+    assert outcomes(Pipeline(jobs, workers, 2)) == [0, "result", 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_failed_job_is_not_finished(workers: int) -> None:
+    job = FakeJob(0, 3, fail_at((0, 2)))
+    assert outcomes(Pipeline(iter([job]), workers, 1)) == ["0.2"]
+    assert job.finished == 0
+
+
+@shapes
+def test_where_the_jobs_come_from_may_fail_after_earlier_ones_are_delivered(workers: int, depth: int, workers_alive: Threads) -> None:
+    """What arrives does not depend on how far ahead the pipeline looks."""
+
+    def jobs() -> Iterator[FakeJob]:
+        yield from (FakeJob(n) for n in range(3))
+        raise Broken("no more")
+
+    assert outcomes(Pipeline(jobs(), workers, depth)) == [0, 1, 2, "no more"]
+    assert workers_alive() == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("where", ["run", "finish", "result"])
+def test_a_stopiteration_is_not_taken_for_the_end(workers: int, where: str) -> None:
+    """It would end a for loop, and with it the epoch, in silence."""
+
+    class Stopping(FakeJob):
+        pass
+
+    def stop(*_: Any) -> Any:
+        raise StopIteration
+
+    setattr(Stopping, where, stop)
+    jobs = iter([FakeJob(0), Stopping(1), FakeJob(2)])
+    pipe = Pipeline(jobs, workers, 2)
+    assert next(pipe) == 0
+    with pytest.raises(RuntimeError):
+        next(pipe)
+    assert list(pipe) == [2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("where", ["run", "finish", "result"])
+def test_a_failed_job_is_let_go_with_its_error(workers: int, where: str) -> None:
+    """Its buffers come back when the error is dealt with, not at some later garbage collection."""
+
+    class Failing(FakeJob):
+        pass
+
+    def fail(*_: Any) -> Any:
+        raise Broken(where)
+
+    setattr(Failing, where, fail)
+    jobs: list[FakeJob] = [FakeJob(1), Failing(0)]
+    watched = weakref.ref(jobs[-1])
+    gc.disable()
+    try:
+        pipe = Pipeline((jobs.pop() for _ in range(2)), workers, 1)
+        try:
+            next(pipe)
+        except Broken:
+            pass
+        assert list(pipe) == [1]
+        assert in_time(lambda: watched() is None)
+    finally:
+        gc.enable()
+
+
+# ---- shutdown ----
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_close_ends_the_threads_and_the_iteration(workers: int, workers_alive: Threads) -> None:
+    pipe = Pipeline((FakeJob(n) for n in range(100)), workers, 3)
+    assert next(pipe) == 0
+    assert len(workers_alive()) == workers
+    pipe.close()
+    assert workers_alive() == []
+    assert list(pipe) == []
+    pipe.close()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_breaking_off_ends_the_threads(workers: int, workers_alive: Threads) -> None:
+    for number in Pipeline((FakeJob(n) for n in range(100)), workers, 3):
+        if number == 2:
+            break
+    assert workers_alive() == []
+
+
+def test_a_pipeline_that_is_never_used_is_collected(workers_alive: Threads) -> None:
+    Pipeline((FakeJob(n) for n in range(3)), 2, 2)
+    assert workers_alive() == []
+
+
+def test_a_dropped_pipeline_in_a_cycle_is_collected(workers_alive: Threads) -> None:
+    class Holder:
+        pass
+
+    holder: Any = Holder()
+    holder.itself, holder.pipe = holder, Pipeline((FakeJob(n) for n in range(50)), 2, 3)
+    next(holder.pipe)
+    del holder
+    gc.collect()
+    assert workers_alive() == []
+
+
+def test_a_worker_may_be_the_one_that_collects_the_pipeline(workers_alive: Threads) -> None:
+    """The garbage collector runs on any thread at any allocation, also under the pipeline's lock."""
+    holder: list[Any] = []
+    drop = threading.Event()
+
+    class Dropping(FakeJob):
+        def __len__(self) -> int:  # the workers ask for it under the lock
+            if drop.is_set() and threading.current_thread() in workers_alive():
+                holder.clear()
+            return super().__len__()
+
+    jobs = (Dropping(n, 20, lambda job, task: time.sleep(0.002)) for n in range(50))
+    holder.append(Pipeline(jobs, 3, 3))
+    next(holder[0])
+    drop.set()
+    assert in_time(lambda: not holder)
+    assert in_time(lambda: not workers_alive())
+
+
+def test_closing_wakes_a_consumer_that_waits() -> None:
+    blocked, release = threading.Event(), threading.Event()
+
+    def task(job: int, number: int) -> None:
+        blocked.set()
+        release.wait(WAIT)
+
+    pipe = Pipeline(iter([FakeJob(0, 1, task)]), 1, 1)
+    ended: list[Any] = []
+    consumer = threading.Thread(target=lambda: ended.append(outcomes(pipe)), daemon=True)
+    consumer.start()
+    assert blocked.wait(WAIT)
+    closer = threading.Thread(target=pipe.close, daemon=True)
+    closer.start()
+    time.sleep(0.02)  # the closer waits for the task that is under way
+    release.set()
+    closer.join(WAIT)
+    consumer.join(3)
+    assert ended in ([[]], [[0]])  # given up, or just in time
+
+
+def test_a_keyboard_interrupt_on_the_consumers_thread_ends_the_threads(workers_alive: Threads) -> None:
+    def jobs() -> Iterator[FakeJob]:
+        yield FakeJob(0)
+        raise KeyboardInterrupt
+
+    pipe = Pipeline(jobs(), 2, 1)
+    assert next(pipe) == 0
+    with pytest.raises(KeyboardInterrupt):
+        next(pipe)
+    assert workers_alive() == []
+
+
+PROGRAM = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("pipeline", sys.argv[1])
+pipeline = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pipeline)
+
+class Job:
+    def __init__(self, number): self.number = number
+    def __len__(self): return 4
+    def run(self, task): time.sleep(0.005 if self.number < 3 else delay)
+    def finish(self): pass
+    def result(self): return self.number
+
+jobs = map(Job, range(10**9))
+"""
+
+
+def start(body: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-W", "error", "-c", PROGRAM + body, pipeline.__file__]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("delay", [0.005, 0.3])
+def test_ctrl_c_ends_the_program(workers: int, delay: float) -> None:
+    body = f"""
+delay = {delay}
+for number in pipeline.Pipeline(jobs, {workers}, 3):
+    print(number, flush=True)
+"""
+    with start(body) as process:
+        try:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(3)] == ["0\n", "1\n", "2\n"]
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=WAIT)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert "Fatal" not in errors and "Exception ignored" not in errors
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(0)", "raise SystemExit(0)", "del pipe"])
+def test_the_program_may_end_with_a_live_pipeline(ending: str) -> None:
+    body = f"delay = 0.05\npipe = pipeline.Pipeline(jobs, 3, 3)\nnext(pipe), next(pipe)\n{ending}\n"
+    with start(body) as process:
+        try:
+            output, errors = process.communicate(timeout=WAIT)
+        finally:
+            process.kill()
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+def void(_: object) -> None:
+    """A statement of an expression."""

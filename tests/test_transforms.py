@@ -1,0 +1,208 @@
+"""Transforms against torchvision v2 on PIL images: same names, same arguments, same draws, same bits."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+
+from gpuload import ArgumentError, ArgumentTypeError, transforms as T
+from tests.recipes import random_picture
+
+FINISH: tuple[Any, ...] = (v2.PILToTensor(),)
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def assert_same(ours: Any, theirs: Any, image: Image.Image, seed: int) -> None:
+    torch.manual_seed(seed)
+    got = ours(image)
+    torch.manual_seed(seed)
+    wanted = theirs(image)
+    assert got.dtype == wanted.dtype
+    assert got.shape == wanted.shape, (got.shape, wanted.shape, ours)
+    assert torch.equal(got, wanted), ours
+
+
+def both(name: str, *args: Any, **kwargs: Any) -> tuple[T.Compose, v2.Compose]:
+    ours, theirs = getattr(T, name)(*args, **kwargs), getattr(v2, name)(*args, **kwargs)
+    return T.Compose([ours]), v2.Compose([theirs, *FINISH])
+
+
+CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    *[("Resize", (size,), {"interpolation": mode}) for mode in InterpolationMode for size in (40, (31, 57))],
+    ("Resize", ([24],), {}),
+    ("Resize", (40,), {"max_size": 44}),
+    ("Resize", (None,), {"max_size": 33}),
+    ("CenterCrop", (32,), {}),
+    ("CenterCrop", ((20, 90),), {}),
+    ("CenterCrop", ((301, 155),), {}),
+    ("Pad", (3,), {}),
+    ("Pad", ((3, 7),), {"fill": 9}),
+    ("Pad", ((1, 2, 3, 4),), {"fill": (1, 2, 3)}),
+    *[("Pad", ((1, 2, 3, 4),), {"padding_mode": mode}) for mode in ("edge", "reflect", "symmetric")],
+    ("RandomCrop", (16,), {}),
+    ("RandomCrop", ((30, 20),), {"padding": 4}),
+    ("RandomCrop", (28,), {"padding": (1, 2, 3, 4), "padding_mode": "reflect"}),
+    ("RandomCrop", (250,), {"pad_if_needed": True, "fill": (9, 8, 7)}),
+    ("RandomCrop", (250,), {"pad_if_needed": True, "padding": 5, "padding_mode": "symmetric"}),
+    ("RandomResizedCrop", (24,), {}),
+    ("RandomResizedCrop", ((24, 40),), {"scale": (0.5, 1.0), "ratio": (0.5, 2.0)}),
+    ("RandomResizedCrop", (24,), {"interpolation": "bicubic"}),
+    ("RandomResizedCrop", (24,), {"ratio": (8.0, 9.0)}),  # hardly ever fits: the central crop
+    ("RandomResizedCrop", (24,), {"ratio": (0.1, 0.11)}),
+    ("RandomHorizontalFlip", (), {}),
+    ("RandomVerticalFlip", (), {"p": 0.7}),
+    ("Grayscale", (), {}),
+    ("Grayscale", (3,), {}),
+    ("RandomGrayscale", (), {"p": 0.5}),
+    ("RGB", (), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "kwargs"), CASES, ids=lambda v: str(v)[:40])
+def test_each_equals_torchvision(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    ours, theirs = both(name, *args, **kwargs)
+    for seed, size in enumerate([(100, 80), (80, 100), (200, 60), (61, 61), (60, 233)]):
+        assert_same(ours, theirs, picture(*size, seed), seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_values_equal_torchvision(dtype: torch.dtype) -> None:
+    ours = T.Compose([T.ToImage(), T.ToDtype(dtype, scale=True), T.Normalize(MEAN, STD)])
+    theirs = v2.Compose([v2.ToImage(), v2.ToDtype(dtype, scale=True), v2.Normalize(MEAN, STD)])
+    assert_same(ours, theirs, picture(90, 90), 0)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.bfloat16])
+def test_to_dtype_and_back(dtype: torch.dtype, scale: bool) -> None:
+    ours = T.Compose([T.ToDtype(dtype, scale=scale), T.ToDtype(torch.uint8, scale=scale)])
+    theirs = v2.Compose([v2.ToImage(), v2.ToDtype(dtype, scale=scale), v2.ToDtype(torch.uint8, scale=scale)])
+    assert_same(ours, theirs, picture(64, 64), 0)
+
+
+def random_transform(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    size, modes = rng.randint(8, 60), ["constant", "edge", "reflect", "symmetric"]
+    filters = [mode.value for mode in InterpolationMode]
+    options: dict[str, dict[str, Any]] = {
+        "Resize": {"size": rng.choice((size, (size, rng.randint(8, 60)))), "interpolation": rng.choice(filters)},
+        "CenterCrop": {"size": (size, rng.randint(8, 60))},
+        "RandomCrop": {"size": size, "pad_if_needed": True, "padding": 2, "padding_mode": rng.choice(modes)},
+        "RandomResizedCrop": {"size": (size, rng.randint(8, 60)), "interpolation": rng.choice(filters)},
+        "RandomHorizontalFlip": {},
+        "RandomVerticalFlip": {},
+        "Pad": {"padding": rng.randint(0, 6), "padding_mode": rng.choice(modes)},
+        "RandomGrayscale": {"p": 0.5},
+        "Grayscale": {"num_output_channels": 3},
+    }
+    name = rng.choice(list(options))
+    return name, options[name]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_compositions_equal_torchvision(seed: int) -> None:
+    rng = random.Random(seed)
+    for case in range(60):
+        chosen = [random_transform(rng) for _ in range(rng.randint(1, 5))]
+        ours = T.Compose([getattr(T, name)(**arguments) for name, arguments in chosen])
+        theirs = v2.Compose([*(getattr(v2, name)(**arguments) for name, arguments in chosen), *FINISH])
+        assert_same(ours, theirs, Image.fromarray(random_picture(rng, 120)), case)
+
+
+def test_tensors_are_images_too() -> None:
+    image = picture(30, 40)
+    tensor = v2.functional.pil_to_tensor(image)
+    assert torch.equal(T.Resize(20)(tensor), T.Resize(20)(image))
+    grey = tensor[:1]
+    assert torch.equal(T.CenterCrop(10)(grey)[1], T.CenterCrop(10)(grey)[0])
+
+
+def test_nested_compose_flattens() -> None:
+    inner = T.Compose([T.Resize(20), T.CenterCrop(10)])
+    assert [type(t).__name__ for t in T.Compose([inner, T.Pad(1)]).transforms] == ["Resize", "CenterCrop", "Pad"]
+
+
+def test_own_callables_at_the_end() -> None:
+    compose = T.Compose([T.CenterCrop(8), lambda image: image.float().mean()])
+    image = picture(20, 20)
+    assert compose(image) == T.CenterCrop(8)(image).float().mean()
+
+
+def test_repr_is_what_was_written() -> None:
+    assert repr(T.Grayscale(3)) == "Grayscale(num_output_channels=3)"
+    assert repr(T.RandomHorizontalFlip(0.25)) == "RandomHorizontalFlip(p=0.25)"
+
+
+BAD: list[tuple[Any, type[Exception], str]] = [
+    (lambda: T.Resize("big"), ArgumentError, "size must be an int or \\(height, width\\), got 'big'"),
+    (lambda: T.Resize(0), ArgumentError, "size must be at least 1 pixel, got 0"),
+    (lambda: T.Resize(2.5), ArgumentTypeError, r"size must be of integers, got 2\.5 \(float\)"),
+    (lambda: T.Resize((1, 2, 3)), ArgumentError, r"size must be an int or \(height, width\), got \(1, 2, 3\)"),
+    (lambda: T.Resize(None), ArgumentError, "or None with max_size; got size=None"),
+    (lambda: T.Resize(50, max_size=40), ArgumentError, "max_size must be greater than size=50, got 40"),
+    (lambda: T.Resize((5, 5), max_size=40), ArgumentError, r"max_size=40 goes with one int as size, got size=\(5, 5\)"),
+    (lambda: T.Resize(5, interpolation="cubic"), ArgumentError, "interpolation must be one of nearest,.*got 'cubic'"),
+    (lambda: T.Resize(5, interpolation=9), ArgumentError, "interpolation must be one of .*got 9"),
+    (lambda: T.CenterCrop(-1), ArgumentError, "size must be at least 1 pixel, got -1"),
+    (lambda: T.RandomHorizontalFlip(1.5), ArgumentError, "p must be a probability between 0 and 1, got 1.5"),
+    (lambda: T.RandomHorizontalFlip("often"), ArgumentTypeError, "p must be a number, got 'often'"),
+    (lambda: T.RandomGrayscale(-0.1), ArgumentError, "p must be a probability between 0 and 1, got -0.1"),
+    (lambda: T.RandomResizedCrop(9, scale=(0.9, 0.1)), ArgumentError, r"scale must be \(min, max\)"),
+    (lambda: T.RandomResizedCrop(9, scale=0.5), ArgumentTypeError, r"scale must be two numbers \(min, max\), got 0.5"),
+    (lambda: T.RandomResizedCrop(9, ratio=(0, 1)), ArgumentError, "ratio must be"),
+    (lambda: T.Pad(-1), ArgumentError, "padding must not be negative, got -1: to cut pixels off, use a crop"),
+    (lambda: T.Pad((1, 2, 3)), ArgumentError, "padding must be an int, or 1, 2 or 4 of them"),
+    (lambda: T.Pad(1, fill=300), ArgumentError, "fill must be whole numbers from 0 to 255, got 300"),
+    (lambda: T.Pad(1, fill=(1, 2)), ArgumentTypeError, "fill must be a number or three"),
+    (lambda: T.Pad(1, padding_mode="wrap"), ArgumentError, "padding_mode must be one of constant, edge, .*got 'wrap'"),
+    (lambda: T.Grayscale(2), ArgumentError, "num_output_channels must be 1 or 3, got 2"),
+    (lambda: T.ToDtype(torch.int64), ArgumentTypeError, "dtype must be one of torch.uint8, .*got torch.int64"),
+    (lambda: T.Normalize([0.5], [0.0]), ArgumentError, r"std must not be 0, got \[0\.0\]"),
+    (lambda: T.Normalize([0.5, 0.5], [1.0]), ArgumentError, "mean must have 1 or 3 values, .*got 2"),
+    (lambda: T.Normalize("a", [1.0]), ArgumentTypeError, "mean must be numbers, got 'a'"),
+    (lambda: T.Compose([T.Normalize([0.5], [1.0])]), ArgumentError, "needs floats: put ToDtype"),
+    (
+        lambda: T.Compose([T.Grayscale(), T.ToDtype(torch.float32), T.Normalize([0.5] * 3, [1.0])]),
+        ArgumentError,
+        r"mean has 3 values, but the image has 1 channel\(s\)",
+    ),
+    (
+        lambda: T.Compose([T.ToDtype(torch.float32), T.Resize(5)]),
+        ArgumentError,
+        r"Resize\(size=5, .* stands after ToDtype\(.*works on 8-bit pixels: put it before",
+    ),
+    (lambda: T.Compose(T.Resize(5)), ArgumentTypeError, "Compose takes a list of transforms, got Resize"),
+    (lambda: T.Compose([3]), ArgumentTypeError, "transforms must be gpuload transforms or callables, got 3"),
+    (lambda: T.Compose([len, T.Resize(5)]), ArgumentTypeError, "put your own callables last"),
+    (lambda: T.Resize(5)("photo.jpg"), ArgumentTypeError, "expected a PIL image or a uint8 tensor .*got 'photo.jpg'"),
+    (
+        lambda: T.Resize(5)(torch.zeros(3, 4, 4)),
+        ArgumentTypeError,
+        r"got torch.float32 tensor of shape \(3, 4, 4\)",
+    ),
+    (
+        lambda: T.RandomCrop(32)(picture(20, 40)),
+        ArgumentError,
+        r"a crop of 32 x 32 pixels is larger than the image \(20 x 40\): resize it first, or pass pad_if_needed=True",
+    ),
+    (
+        lambda: T.Compose([T.ToDtype(torch.float32), T.CenterCrop(32)])(picture(20, 40)),
+        ArgumentError,
+        "CenterCrop.* must pad an image of 20 x 40 pixels, but stands after ToDtype.*: put it before",
+    ),
+    (lambda: T.Resize(None, max_size=1)(picture(1, 9)), ArgumentError, "leaves no pixels of an image of 1 x 9"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), BAD, ids=[text[:50] for _, _, text in BAD])
+def test_bad_arguments_say_what_is_allowed(call: Any, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        call()
