@@ -28,7 +28,7 @@ from gpuload.gather import gather_rows
 from gpuload.pipeline import Pipeline
 from gpuload.plan import Plan
 from gpuload.samplers import Keyed, RandomSampler, SequentialSampler, resolve_seed
-from gpuload.staging import BufferPool
+from gpuload.staging import BufferPool, take_pinned
 from gpuload.steps import Recipe
 from gpuload.transfer import move, to_device
 from gpuload.transforms import DTYPES
@@ -220,8 +220,8 @@ class DataLoader(TorchDataLoader[Any]):
         if name == "cuda":
             return CudaEngine(plan, dtype, self.memory_format, _need_cuda(self.device))
         pinned = torch.cuda.is_available() and (self.pin_memory or self.device.type == "cuda")
-        pool = BufferPool(pinned, self.depth + 2)
-        return (CpuEngine if name == "cpu" else PillowEngine)(plan, dtype, self.memory_format, pool)
+        take = take_pinned if pinned else BufferPool(self.depth + 2).take
+        return (CpuEngine if name == "cpu" else PillowEngine)(plan, dtype, self.memory_format, take)
 
     def _job(self, epoch: int, position: int, indices: list[int]) -> "_ImageJob":
         assert self._engine is not None

@@ -17,7 +17,7 @@ from gpuload.engines.cpu import CpuEngine
 from gpuload.engines.cuda import CudaEngine, Layout, SlabBatch
 from gpuload.engines.pillow import PillowEngine
 from gpuload.plan import Plan
-from gpuload.staging import BufferPool, SlabPool
+from gpuload.staging import BufferPool, Slab, SlabPool
 from gpuload.steps import Crop, Filter, Grey, Pad, PadMode, Recipe, Resize
 from tests.recipes import random_picture, random_recipe
 
@@ -51,13 +51,13 @@ class KernelOnCpu:
 
     def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
         self.layout = Layout(dtype, plan.channels, memory_format == torch.channels_last)
-        self.slabs, self.table = SlabPool(None), plan.table(dtype)
+        self.slabs, self.table = SlabPool(Slab), plan.table(dtype)
 
     def batch(self, size: int) -> "_KernelBatch":
         return _KernelBatch(size, self)
 
 
-class _KernelBatch(SlabBatch):
+class _KernelBatch(SlabBatch[Slab]):
     def __init__(self, size: int, engine: KernelOnCpu) -> None:
         super().__init__(size, engine.slabs, engine.layout)
         self.engine = engine
@@ -78,13 +78,13 @@ class _KernelBatch(SlabBatch):
 
 def make(name: str, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format) -> Any:
     if name == "pillow":
-        return PillowEngine(plan, dtype, memory_format, BufferPool(False, 2))
+        return PillowEngine(plan, dtype, memory_format, BufferPool(2).take)
     if name == "cuda":
         return CudaEngine(plan, dtype, memory_format, torch.device("cuda"))
     if host_library() is None:
         pytest.skip("no C++ compiler")
     if name == "cpu":
-        return CpuEngine(plan, dtype, memory_format, BufferPool(False, 2))
+        return CpuEngine(plan, dtype, memory_format, BufferPool(2).take)
     return KernelOnCpu(plan, dtype, memory_format)
 
 

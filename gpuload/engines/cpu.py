@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,17 +14,18 @@ from gpuload.engines import Images, decode_for
 from gpuload.errors import MissingError
 from gpuload.geometry import SAMPLE
 from gpuload.plan import Plan
-from gpuload.staging import BufferPool
 from gpuload.steps import Recipe
 
-__all__ = ["CpuEngine", "HostBatch"]
+__all__ = ["CpuEngine", "HostBatch", "Take"]
+
+Take = Callable[[int], torch.Tensor]
 
 
 class HostBatch:
     """Slots in host memory: one buffer while all samples have one size, else one for each."""
 
-    def __init__(self, size: int, pool: BufferPool, dtype: torch.dtype, channels_last: bool) -> None:
-        self._pool, self._dtype, self._channels_last = pool, dtype, channels_last
+    def __init__(self, size: int, take: Take, dtype: torch.dtype, channels_last: bool) -> None:
+        self._take, self._dtype, self._channels_last = take, dtype, channels_last
         self._lock = threading.Lock()
         self._whole: torch.Tensor | None = None
         self._slots: list[torch.Tensor | None] = [None] * size
@@ -44,7 +46,7 @@ class HostBatch:
     def _tensor(self, size: int, channels: int, height: int, width: int) -> torch.Tensor:
         shape = (size, height, width, channels) if self._channels_last else (size, channels, height, width)
         count = size * channels * height * width
-        tensor = self._pool.take(count * self._dtype.itemsize).view(self._dtype).view(shape)
+        tensor = self._take(count * self._dtype.itemsize).view(self._dtype).view(shape)
         return tensor.permute(0, 3, 1, 2) if self._channels_last else tensor
 
     def finish(self) -> None:
@@ -58,7 +60,7 @@ class HostBatch:
 
 class _NativeBatch(HostBatch):
     def __init__(self, size: int, engine: "CpuEngine") -> None:
-        super().__init__(size, engine.pool, engine.dtype, engine.channels_last)
+        super().__init__(size, engine.take, engine.dtype, engine.channels_last)
         self._engine = engine
 
     def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
@@ -85,7 +87,7 @@ class CpuEngine:
         plan: what to do.
         dtype: of the images.
         memory_format: torch.contiguous_format or torch.channels_last.
-        pool: where output buffers come from.
+        take: gives output buffers: a uint8 tensor of so many bytes.
 
     Raises:
         MissingError: no C++ compiler, or it failed.
@@ -93,12 +95,12 @@ class CpuEngine:
 
     name = "cpu"
 
-    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, pool: BufferPool) -> None:
+    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, take: Take) -> None:
         library = host_library()
         if library is None:
             raise MissingError("the cpu engine needs a C++ compiler: apt-get install g++, or set CXX")
         self.library = library
-        self.pool, self.dtype, self.channels = pool, dtype, plan.channels
+        self.take, self.dtype, self.channels = take, dtype, plan.channels
         self.channels_last = memory_format == torch.channels_last
         self.table = plan.table(dtype)
         self._threads = threading.local()

@@ -6,6 +6,7 @@ consumer's current stream, where its output is allocated.
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from gpuload.decode import Encoded
 from gpuload.engines import Images, decode_for
 from gpuload.geometry import SAMPLE, Axis, Geometry
 from gpuload.plan import Plan
-from gpuload.staging import Slab, SlabPool
+from gpuload.staging import DeviceSlab, Slab, SlabPool
 from gpuload.steps import Recipe
 
 __all__ = ["CudaEngine", "Layout", "SlabBatch"]
@@ -36,11 +37,14 @@ class Layout:
     channels_last: bool
 
 
-class SlabBatch:
+Kind = TypeVar("Kind", bound=Slab)
+
+
+class SlabBatch(Generic[Kind]):
     """The slots of one batch in a slab; everything but the launch, so that it is tested without a GPU."""
 
-    def __init__(self, size: int, slabs: SlabPool, layout: Layout) -> None:
-        self.slab: Slab = slabs.take(self)
+    def __init__(self, size: int, slabs: SlabPool[Kind], layout: Layout) -> None:
+        self.slab = slabs.take(self)
         self.layout = layout
         self.sizes: list[tuple[int, int]] = [(0, 0)] * size
         self._records = self.slab.reserve(size * SAMPLE.itemsize)[1].view(SAMPLE)
@@ -92,7 +96,7 @@ class SlabBatch:
         return flat.view(size, self.layout.channels, height, width)
 
 
-class _CudaBatch(SlabBatch):
+class _CudaBatch(SlabBatch[DeviceSlab]):
     def __init__(self, size: int, engine: "CudaEngine") -> None:
         super().__init__(size, engine.slabs, engine.layout)
         self._engine = engine
@@ -104,16 +108,13 @@ class _CudaBatch(SlabBatch):
 
     def images(self) -> Images:
         engine, layout = self._engine, self.layout
-        stream = torch.cuda.current_stream(engine.device)
-        staged = self.slab.staged(stream)
         out = torch.empty(self._elements, dtype=layout.dtype, device=engine.device)
         grid = (len(self.sizes), min(self.tiles(), 65535))
-        base = np.uintp(staged.data_ptr())  # the descriptors come first
         table, target = np.uintp(engine.table.data_ptr()), np.uintp(out.data_ptr())
-        arguments = (base, base, table, np.int32(layout.channels), np.int32(layout.channels_last), target)
-        launch(f"render_{layout.dtype.itemsize}", engine.device, grid, THREADS, arguments)
-        assert self.slab.rendered is not None
-        self.slab.rendered.record(stream)
+        with self.slab.staged() as staged:
+            base = np.uintp(staged.data_ptr())  # the descriptors come first
+            arguments = (base, base, table, np.int32(layout.channels), np.int32(layout.channels_last), target)
+            launch(f"render_{layout.dtype.itemsize}", engine.device, grid, THREADS, arguments)
         return self.split(out)
 
 
@@ -139,7 +140,8 @@ class CudaEngine:
         self.device = device
         self.layout = Layout(dtype, plan.channels, memory_format == torch.channels_last)
         self.table = plan.table(dtype).to(device)
-        self.slabs = SlabPool(device)
+        stream = torch.cuda.Stream(device)
+        self.slabs = SlabPool(lambda: DeviceSlab(device, stream))
 
     def batch(self, size: int) -> _CudaBatch:
         return _CudaBatch(size, self)

@@ -3,17 +3,16 @@
 import torch
 
 from gpuload.decode import Encoded
-from gpuload.engines.cpu import HostBatch
+from gpuload.engines.cpu import HostBatch, Take
 from gpuload.plan import Plan
-from gpuload.staging import BufferPool
 from gpuload.steps import Recipe
 
 __all__ = ["PillowEngine"]
 
 
 class _PillowBatch(HostBatch):
-    def __init__(self, size: int, plan: Plan, pool: BufferPool, dtype: torch.dtype, channels_last: bool) -> None:
-        super().__init__(size, pool, dtype, channels_last)
+    def __init__(self, size: int, plan: Plan, take: Take, dtype: torch.dtype, channels_last: bool) -> None:
+        super().__init__(size, take, dtype, channels_last)
         self._plan = plan
 
     def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
@@ -27,9 +26,9 @@ class PillowEngine:
 
     name = "pillow"
 
-    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, pool: BufferPool) -> None:
-        self._plan, self._dtype, self._pool = plan, dtype, pool
+    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, take: Take) -> None:
+        self._plan, self._dtype, self._take = plan, dtype, take
         self._channels_last = memory_format == torch.channels_last
 
     def batch(self, size: int) -> _PillowBatch:
-        return _PillowBatch(size, self._plan, self._pool, self._dtype, self._channels_last)
+        return _PillowBatch(size, self._plan, self._take, self._dtype, self._channels_last)
