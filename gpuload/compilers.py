@@ -130,9 +130,15 @@ def cupy() -> Any:
         raise MissingError(f"the CUDA engine needs CuPy, which does not import ({error}): {INSTALL_CUDA}") from error
 
 
+@lru_cache(maxsize=1)
 def nvrtc_options() -> tuple[str, ...]:
-    """Options for NVRTC. Without --fmad=false the taps of the resize would differ from Pillow's."""
-    return ("-std=c++17", "--fmad=false", f"-I{kernel_folder()}")
+    """Options for NVRTC. Without --fmad=false the taps of the resize would differ from Pillow's.
+
+    CuPy keeps compiled kernels under their options and their own text, not that of the headers they include:
+    a macro makes the headers part of the options.
+    """
+    headers = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(kernel_folder().glob("*.cuh"))))
+    return ("-std=c++17", "--fmad=false", f"-I{kernel_folder()}", f"-DGPULOAD_HEADERS={headers.hexdigest()[:16]}")
 
 
 @lru_cache(maxsize=64)

@@ -47,8 +47,13 @@ class TensorDataset(TorchTensorDataset):
                 )
         if any(t.ndim == 0 or len(t) != len(tensors[0]) for t in tensors):
             raise ArgumentError(f"tensors must have one length, got shapes {[tuple(t.shape) for t in tensors]}")
-        self.device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
-        super().__init__(*(tensor.to(self.device).contiguous() for tensor in tensors))
+        target = device if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+        super().__init__(*(tensor.to(target).contiguous() for tensor in tensors))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.tensors[0].device
 
 
 class Samples(Sequence[tuple[str, int]]):

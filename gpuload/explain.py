@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import PIL
 import torch
-from torch.utils.data import BatchSampler, IterableDataset, default_collate
+from torch.utils.data import IterableDataset, default_collate
 
 from gpuload import taps
 from gpuload.compilers import compiler
@@ -242,7 +242,7 @@ def _order(loader: "DataLoader", device: torch.device) -> Stage:
     sampler = loader.sampler
     if isinstance(loader.dataset, IterableDataset):
         return _stage("order", CALLER, f"as {_name(loader.dataset)} yields")
-    if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
+    if loader.batch_sampler is not None and loader.batch_size is None:  # one of the user's
         return _stage("order", CALLER, f"the batches of {_name(loader.batch_sampler)}")
     full = ", only full ones" if loader.drop_last else ""
     batches = "one by one" if loader.batch_size is None else f"batches of {loader.batch_size}{full}"
@@ -254,7 +254,9 @@ def _order(loader: "DataLoader", device: torch.device) -> Stage:
 
 
 def _collated(loader: "DataLoader", stacked: str) -> str:
-    return stacked if loader._stacks else f"what {_name(loader.collate_fn)} makes"
+    if not loader._stacks:
+        return f"what {_name(loader.collate_fn)} makes"
+    return stacked if loader.batch_sampler is not None else "single samples"
 
 
 def _workers(loader: "DataLoader", one: str, several: str) -> str:

@@ -367,7 +367,7 @@ def _resolve_device(device: torch.device | str | None, dataset: Any) -> torch.de
     if device is None:
         if isinstance(dataset, TensorDataset):
             return dataset.device
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -385,7 +385,9 @@ def _need_cuda(device: torch.device) -> torch.device:
             f"device={str(device)!r}, but torch {torch.__version__} sees no CUDA GPU: run `gpuload doctor` "
             "to see what is missing, or pass device='cpu'"
         )
-    if device.index is not None and device.index >= torch.cuda.device_count():
+    if device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    if device.index >= torch.cuda.device_count():
         raise ArgumentError(f"device={str(device)!r}, but there are {torch.cuda.device_count()} GPUs")
     return device
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from torch.utils.data import BatchSampler, Dataset, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, Dataset, IterableDataset, RandomSampler
 
-from gpuload import DataLoader, ImageFolder, TensorDataset, explain, oracle, transforms as T
+from gpuload import DataLoader, ImageFolder, SequentialSampler, TensorDataset, explain, oracle, transforms as T
 from gpuload.compilers import compiler
 from gpuload.decode import jpeg_decoder
 from gpuload.geometry import fold
@@ -175,13 +175,17 @@ def test_explaining_changes_nothing(photos: Path) -> None:
 
 
 def test_a_batch_sampler_is_not_iterated(photos: Path) -> None:
-    class Once(BatchSampler):
-        def __iter__(self) -> Iterator[list[int]]:
-            raise AssertionError("iterated")
-
     dataset = ImageFolder(photos, transform=T.CenterCrop(32))
-    loader = DataLoader(dataset, batch_sampler=Once(SequentialSampler(dataset), 4, False), device="cpu")
-    assert described(loader)["order"].what.startswith("the batches of ")
+    sampler = SequentialSampler(dataset)
+    loader = DataLoader(dataset, batch_sampler=BatchSampler(sampler, 4, False), seed=3, device="cpu")
+    assert described(loader)["order"] == ("order", explain.CALLER, "the batches of BatchSampler")
+    assert sampler.epoch == 0
+
+
+def test_without_batches_samples_come_one_by_one(photos: Path) -> None:
+    found = described(images(photos, T.CenterCrop(32), batch_size=None))
+    assert found["order"].what.endswith("one by one")
+    assert found["deliver"].what.startswith("single samples, in order")
 
 
 @settings(max_examples=60)
