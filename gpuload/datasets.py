@@ -4,7 +4,6 @@ import os
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -247,7 +246,8 @@ class ImageFolder(Dataset[Any]):
         """
         path, _ = self.samples[index]
         try:
-            return open_image(Path(path).read_bytes(), self.exif_transpose)
+            with open(path, "rb", buffering=0) as file:
+                return open_image(file.readall(), self.exif_transpose)
         except Exception as error:
             raise SampleError(index, path, error) from error
 

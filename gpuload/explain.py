@@ -249,7 +249,7 @@ def _order(loader: "DataLoader", device: torch.device) -> Stage:
     if not isinstance(sampler, Keyed):
         return _stage("order", CALLER, f"{_name(sampler)}, iterated", batches)
     key = "" if isinstance(sampler, SequentialSampler) else f", from seed {sampler.seed} and the epoch alone"
-    where = _place(device) if device.type == "cuda" and loader.batch_size is not None else CALLER
+    where = _place(device) if device.type == "cuda" else CALLER
     return _stage("order", where, f"{_name(sampler)}: {len(sampler)} samples an epoch{key}", batches)
 
 

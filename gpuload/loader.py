@@ -178,21 +178,18 @@ class DataLoader(TorchDataLoader[Any]):
 
     def _index_batches(self, epoch: int, device: torch.device) -> Iterator[Any]:
         """Lists of indices; or, of gpuload's samplers, int64 tensors on ``device``."""
-        if isinstance(self.sampler, Keyed) and type(self.batch_sampler) is BatchSampler:
+        if isinstance(self.sampler, Keyed) and type(self.batch_sampler) in (BatchSampler, type(None)):
             return self._keyed_batches(self.sampler, epoch, device)
-        if self.batch_sampler is not None:
-            return iter(self.batch_sampler)
-        return ([index] for index in self.sampler)
+        return iter(self.batch_sampler) if self.batch_sampler is not None else ([i] for i in self.sampler)
 
     def _keyed_batches(self, sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
         """The order is made where the batches go, and brought to ``device`` a chunk at a time."""
-        assert self.batch_size is not None
-        count = len(sampler)
-        chunk = max(INDEX_CHUNK // self.batch_size, 1) * self.batch_size
+        count, size = len(sampler), self.batch_size or 1
+        chunk = max(INDEX_CHUNK // size, 1) * size
         for start in range(0, count, chunk):
             indices = sampler.indices(start, min(start + chunk, count), epoch, self.device).to(device)
-            for batch in indices.split(self.batch_size):
-                if len(batch) == self.batch_size or not self.drop_last:
+            for batch in indices.split(size):
+                if len(batch) == size or not self.drop_last:
                     yield batch
 
     def _numbered_batches(self, epoch: int) -> Iterator[tuple[int, list[int]]]:

@@ -25,7 +25,7 @@ N = 100_003
 TRAIN = T.Compose([T.RandomResizedCrop(64), T.RandomHorizontalFlip(), T.ToDtype(torch.float32, scale=True)])
 
 
-@pytest.fixture()
+@pytest.fixture
 def no_synchronisation() -> Iterator[None]:
     """Every call of torch's that would wait for the device raises."""
     torch.cuda.synchronize()

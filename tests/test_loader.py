@@ -16,7 +16,7 @@ from torch.utils.data import (
     TensorDataset as TorchTensorDataset,
 )
 
-import gpuload
+import gpuload.rng
 from gpuload import ArgumentError, ArgumentTypeError, CollateError, DataLoader, ImageFolder, MissingError, SampleError
 from gpuload import transforms as T
 from gpuload.compilers import host_library
@@ -167,6 +167,13 @@ def test_batch_size_none_gives_single_samples(folder: ImageFolder) -> None:
     image, label = samples[0]
     assert image.shape == (3, 24, 24)
     assert label == 0
+
+
+def test_batch_size_none_moves_on_one_epoch_a_time() -> None:
+    loader = DataLoader(TorchTensorDataset(torch.arange(10)), batch_size=None, shuffle=True, seed=0, device="cpu")
+    for epoch in range(2):
+        assert loader.epoch == epoch
+        assert [int(row) for (row,) in loader] == gpuload.rng.permute(range(10), 10, 0, epoch).tolist()
 
 
 def test_images_of_different_size(photos: Path) -> None:

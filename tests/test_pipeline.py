@@ -285,7 +285,9 @@ def test_a_failed_job_is_not_finished(workers: int) -> None:
 
 
 @shapes
-def test_where_the_jobs_come_from_may_fail_after_earlier_ones_are_delivered(workers: int, depth: int, workers_alive: Threads) -> None:
+def test_where_the_jobs_come_from_may_fail_after_earlier_ones_are_delivered(
+    workers: int, depth: int, workers_alive: Threads
+) -> None:
     """What arrives does not depend on how far ahead the pipeline looks."""
 
     def jobs() -> Iterator[FakeJob]:

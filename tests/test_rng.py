@@ -88,9 +88,7 @@ def philox_block(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tu
 # ---- the permutation ----
 
 
-@pytest.mark.parametrize(
-    ("epoch", "order"), [(0, [5, 0, 9, 3, 7, 2, 1, 8, 4, 6]), (1, [2, 1, 4, 0, 8, 6, 5, 3, 9, 7])]
-)
+@pytest.mark.parametrize(("epoch", "order"), [(0, [5, 0, 9, 3, 7, 2, 1, 8, 4, 6]), (1, [2, 1, 4, 0, 8, 6, 5, 3, 9, 7])])
 def test_the_order_never_changes_between_versions(epoch: int, order: list[int]) -> None:
     assert rng.permute(np.arange(10), 10, seed=0, epoch=epoch).tolist() == order
 
@@ -269,9 +267,7 @@ def library() -> ctypes.CDLL:
 @given(n=sizes, seed=seeds, epoch=st.integers(0, M64), count=st.integers(0, 700), at=st.floats(0, 1))
 @example(n=1, seed=0, epoch=0, count=1, at=0.0)
 @example(n=1 << 40, seed=M64, epoch=M64, count=700, at=1.0)
-def test_kernel_order_permuted(
-    library: ctypes.CDLL, n: int, seed: int, epoch: int, count: int, at: float
-) -> None:
+def test_kernel_order_permuted(library: ctypes.CDLL, n: int, seed: int, epoch: int, count: int, at: float) -> None:
     count = min(count, n)
     start = int((n - count) * at)
     out = np.full(count + 1, -1, np.int64)
@@ -283,9 +279,7 @@ def test_kernel_order_permuted(
 
 @settings(max_examples=60)
 @given(n=st.integers(1, (1 << 63) - 1), seed=seeds, epoch=epochs, count=st.integers(0, 700), start=sizes)
-def test_kernel_order_replaced(
-    library: ctypes.CDLL, n: int, seed: int, epoch: int, count: int, start: int
-) -> None:
+def test_kernel_order_replaced(library: ctypes.CDLL, n: int, seed: int, epoch: int, count: int, start: int) -> None:
     out = np.full(count + 1, -1, np.int64)
     library.cuda_order_replaced(seed, epoch, n, start, count, out.ctypes.data)
     assert np.array_equal(out[:-1], rng.bounded(seed, np.arange(start, start + count), epoch, n))

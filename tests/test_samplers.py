@@ -226,7 +226,9 @@ def test_a_power_of_two_times_the_weights_draws_the_same(weights: list[float], e
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=60).filter(any))
 def test_integer_weights_are_exact(weights: list[int]) -> None:
     sampler = WeightedRandomSampler(weights, 200, seed=5)
-    exact = np.searchsorted(np.cumsum(weights) * 2**40, rng.bounded(5, np.arange(200), 0, sum(weights) * 2**40), "right")
+    exact = np.searchsorted(
+        np.cumsum(weights) * 2**40, rng.bounded(5, np.arange(200), 0, sum(weights) * 2**40), "right"
+    )
     assert sampler.indices(0, 200, 0).tolist() == exact.tolist()
 
 

@@ -1,6 +1,5 @@
 """The CPU engine: each sample is rendered by the kernels' C++ build, on the worker that decoded it."""
 
-import ctypes
 import threading
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from gpuload.geometry import SAMPLE
 from gpuload.plan import Plan
 from gpuload.steps import Recipe
 
-__all__ = ["CpuEngine", "HostBatch", "Take"]
+__all__ = ["CpuEngine", "HostBatch"]
 
 Take = Callable[[int], torch.Tensor]
 
@@ -64,20 +63,28 @@ class _NativeBatch(HostBatch):
         self._engine = engine
 
     def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
-        engine = self._engine
-        geometry, pixels = decode_for(image, recipe, engine.scratch)
+        engine, scratch = self._engine, self._engine.scratch
+        geometry, _ = decode_for(image, recipe, scratch.room)
+        geometry.pack(scratch.record)
         out = self.place(slot, engine.channels, geometry.y.extent, geometry.x.extent)
-        record = bytearray(SAMPLE.itemsize)
-        geometry.pack(record)
-        engine.library.gpuload_render(
-            ctypes.addressof((ctypes.c_char * len(record)).from_buffer(record)),
-            pixels.ctypes.data,
-            engine.table.data_ptr(),
-            engine.dtype.itemsize,
-            engine.channels,
-            engine.channels_last,
-            out.data_ptr(),
-        )
+        values = engine.table.data_ptr(), engine.dtype.itemsize, engine.channels, engine.channels_last
+        engine.library.gpuload_render(scratch.record_address, scratch.address, *values, out.data_ptr())
+
+
+class _Scratch(threading.local):
+    """One thread's own memory for a sample: its record, and its decoded pixels."""
+
+    def __init__(self) -> None:
+        self.record = np.zeros(SAMPLE.itemsize, np.uint8)
+        self.record_address = self.record.ctypes.data
+        self._pixels = np.empty(0, np.uint8)
+        self.address = 0
+
+    def room(self, size: int) -> NDArray[np.uint8]:
+        if len(self._pixels) < size:
+            self._pixels = np.empty(size + size // 2, np.uint8)
+            self.address = self._pixels.ctypes.data
+        return self._pixels[:size]
 
 
 class CpuEngine:
@@ -103,15 +110,7 @@ class CpuEngine:
         self.take, self.dtype, self.channels = take, dtype, plan.channels
         self.channels_last = memory_format == torch.channels_last
         self.table = plan.table(dtype)
-        self._threads = threading.local()
-
-    def scratch(self, size: int) -> NDArray[np.uint8]:
-        """The calling thread's own buffer for decoded pixels."""
-        buffer: NDArray[np.uint8] | None = getattr(self._threads, "buffer", None)
-        if buffer is None or len(buffer) < size:
-            buffer = np.empty(size + size // 2, np.uint8)
-            self._threads.buffer = buffer
-        return buffer[:size]
+        self.scratch = _Scratch()
 
     def batch(self, size: int) -> _NativeBatch:
         return _NativeBatch(size, self)
