@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,30 +52,30 @@ def _need(module: str) -> Any:
 
 # ---- photos ----
 
-TRAIN_COLUMNS, VAL_COLUMNS = slice(0, 400), slice(400, 640)  # of the two photos: no pixel serves both
-HEIGHTS, WIDTHS = (128, 400), (128, 240)  # least and most pixels of a crop
+ROWS = {"train": slice(177, 427), "val": slice(0, 177)}  # of both photos: no pixel serves both parts
 COUNTS = {"train": 240, "val": 80}  # crops of each photo
+HEIGHTS, WIDTHS = (96, 176), (128, 400)  # least and most pixels of a crop
 
 
 def make_photos(folder: Path, seed: int) -> Path:
     """Cut scikit-learn's two photos into JPEGs of many sizes: ``folder/{train,val}/{china,flower}/000.jpg``."""
     photos = _need("sklearn.datasets").load_sample_images()
     rng = np.random.default_rng(seed)
-    for part, columns in (("train", TRAIN_COLUMNS), ("val", VAL_COLUMNS)):
+    for part, rows in ROWS.items():
         for path, pixels in zip(photos.filenames, photos.images, strict=True):
             target = folder / part / Path(path).stem
             target.mkdir(parents=True, exist_ok=True)
-            region = pixels[:, columns]
+            region = Image.fromarray(pixels[rows])
             for number in range(COUNTS[part]):
-                Image.fromarray(_random_crop(region, rng)).save(target / f"{number:03}.jpg", quality=90)
+                _random_crop(region, rng).save(target / f"{number:03}.jpg", quality=90)
     return folder
 
 
-def _random_crop(region: Any, rng: np.random.Generator) -> Any:
-    height, width = rng.integers(*HEIGHTS, endpoint=True), rng.integers(*WIDTHS, endpoint=True)
-    top = rng.integers(region.shape[0] - height, endpoint=True)
-    left = rng.integers(region.shape[1] - width, endpoint=True)
-    return np.ascontiguousarray(region[top : top + height, left : left + width])
+def _random_crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    height, width = (int(rng.integers(*sizes, endpoint=True)) for sizes in (HEIGHTS, WIDTHS))
+    top = int(rng.integers(image.height - height, endpoint=True))
+    left = int(rng.integers(image.width - width, endpoint=True))
+    return image.crop((left, top, left + width, top + height))
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,13 @@ class Part:
         return {"batch_size": batch_size, "shuffle": train, "drop_last": train, "num_workers": _workers()}
 
 
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _workers() -> int:
-    """One for each core that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+    return min(_cores(), MOST_WORKERS)
 
 
 def parts(data: Path) -> tuple[Part, Part]:
@@ -177,6 +181,17 @@ def _to_floats(t: Any) -> list[Any]:
 
 
 # ---- learning ----
+
+
+@contextmanager
+def _spare_cores() -> Iterator[None]:
+    """Leave the workers' cores to the workers: torch's threads wait for each other, so one held up delays all."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(_cores() - _workers(), 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def network(classes: int) -> nn.Module:
@@ -360,17 +375,22 @@ def _plot_curves(axes: Any, epochs: list[dict[str, Any]], name: str, scale: floa
         axes.plot(numbers, values, color=colour, marker="o", markersize=4, linewidth=2, label=label)
     axes.set(xlabel="Epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right" if name == "loss" else "lower right")
 
 
 def _plot_speeds(axes: Any, results: dict[str, Any]) -> None:
-    for place, (name, colour) in enumerate((("torch", GREY), ("gpuload", GREEN))):
+    names = {
+        "torch": "torch's DataLoader\nwith torchvision",
+        "gpuload": f"gpuload\n{results['speed_ratio']:.2f} times as fast",
+    }
+    for place, (name, colour) in enumerate(zip(names, (GREY, GREEN), strict=True)):
         rounds = results["rates"][name]
         bar = axes.bar(place, statistics.median(rounds), width=0.6, color=colour)
         axes.bar_label(bar, fmt="{:,.0f}", label_type="center", color="white", fontsize=12, fontweight="bold")
-        axes.plot([place] * len(rounds), rounds, "o", color="#333333", markersize=3)
+        dots = axes.plot([place + 0.22] * len(rounds), rounds, "o", color="#333333", markersize=3)
     axes.set(ylabel="Loading alone (images/s)", xlim=(-0.6, 1.6))
-    axes.set_xticks((0, 1), ("torch + torchvision", f"gpuload: {results['speed_ratio']:.2f} times"))
+    axes.legend(dots, ["one round"], frameon=False, loc="upper left")
+    axes.set_xticks((0, 1), tuple(names.values()))
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
@@ -387,8 +407,8 @@ def report(results: dict[str, Any]) -> str:
         "pixels": f"{checked['validation']:,} validation and {checked['augmented']:,} augmented images {verdict}",
         "speed": f"{results['images_per_second']:,.0f} images/s loading alone; torch's DataLoader with torchvision "
         f"{torch_rate:,.0f}",
-        "ratio": f"{results['speed_ratio']:.2f} times as fast, median of {ROUNDS} rounds side by side, "
-        f"{_plural(workers, 'worker')} each, {results['engine']} engine on {results['device']}",
+        "ratio": f"{results['speed_ratio']:.2f} times as fast: medians of {ROUNDS} rounds, taken in turns, "
+        f"{_plural(workers, 'worker')} each, {results['engine']} engine",
         "written": ", ".join(results["files"]),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
@@ -431,8 +451,8 @@ def run(
         ``checked`` (images that were compared), ``rates`` (images/s of loading alone, by loader and round) and
         ``files``; then what they come to: ``val_accuracy`` (0 to 1, after the last epoch), ``pixels_equal`` (all
         compared images are equal to torchvision's, bit for bit), ``images_per_second`` (gpuload, loading alone,
-        median), ``speed_ratio`` (to torch's loader, round by round, median) and ``wait_share`` (0 to 1: of the
-        time spent training, the part that waited for images).
+        median), ``speed_ratio`` (that over the same of torch's loader) and ``wait_share`` (0 to 1: of the time
+        spent training, the part that waited for images).
 
     Raises:
         ArgumentError, DatasetError: bad arguments or data.
@@ -453,16 +473,18 @@ def run(
 
     say(f"Training a small network on {loader.device}\n\n{HEADER}")
     passes, history = [], []
-    for learned, validated in _train(model, loader, val_loader, epochs, progress):
-        passes.append(learned)
-        history.append(_epoch(len(passes), learned, validated))
-        say(_row(history[-1]))
+    with _spare_cores():
+        for learned, validated in _train(model, loader, val_loader, epochs, progress):
+            passes.append(learned)
+            history.append(_epoch(len(passes), learned, validated))
+            say(_row(history[-1]))
     say("")
 
     sheet, plot = output / "contact-sheet.png", output / "training.png"
     preview.contact_sheet(loader, next(iter(loader)), sheet)
     equal = equal_batches(val_loader, val.torch_loader(loader.device)) and equal_augmented(loader)
     rounds = rates({"gpuload": loader, "torch": train.torch_loader(loader.device)}, loader.device, progress)
+    medians = {name: statistics.median(values) for name, values in rounds.items()}
     results = {
         "device": str(loader.device),
         "engine": loader.engine,
@@ -475,8 +497,8 @@ def run(
         "files": [str(sheet), str(plot)],
         "val_accuracy": history[-1]["val_accuracy"],
         "pixels_equal": equal,
-        "images_per_second": statistics.median(rounds["gpuload"]),
-        "speed_ratio": statistics.median(a / b for a, b in zip(rounds["gpuload"], rounds["torch"], strict=True)),
+        "images_per_second": medians["gpuload"],
+        "speed_ratio": medians["gpuload"] / medians["torch"],
         "wait_share": sum(one.waited for one in passes) / sum(one.seconds for one in passes),
     }
     _plot(results, plot)

@@ -8,7 +8,8 @@ raises; jobs before it are delivered, and jobs after it can be.
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Job", "Pipeline"]
@@ -33,33 +34,50 @@ class Job(Protocol[Result]):
 
 
 class _Running(Generic[Result]):
-    """A job with its state: which tasks were handed out, how many are left, what went wrong where."""
+    """A job with its state: which tasks were handed out, how many are left, what went wrong first."""
 
     def __init__(self, job: Job[Result]) -> None:
         self.job = job
+        self.size = self.left = len(job)
         self.handed_out = 0
-        self.left = len(job)
         self.error: tuple[int, BaseException] | None = None
         self.done = False
 
     def run(self, task: int) -> None:
+        self._try(task, partial(self.job.run, task))
+
+    def finish(self) -> None:
+        if self.error is None:
+            self._try(self.size, self.job.finish)
+        self.done = True
+
+    def _try(self, task: int, call: Callable[[], None]) -> None:
         try:
-            self.job.run(task)
+            _unless_stop_iteration(call)
         except BaseException as error:
             if self.error is None or task < self.error[0]:  # the same error, whatever the timing
                 self.error = (task, error)
 
-    def finish(self) -> None:
-        if self.error is None:
-            try:
-                self.job.finish()
-            except BaseException as error:
-                self.error = (len(self.job), error)
-
     def result(self) -> Result:
-        if self.error is not None:
-            raise self.error[1]
-        return self.job.result()
+        if self.error is None:
+            return _unless_stop_iteration(self.job.result)
+        # nothing that the error's traceback holds may hold the error: it would outlive its handler
+        error, self.error = self.error[1], None
+        try:
+            raise error
+        finally:
+            del error
+
+
+Returned = TypeVar("Returned")
+
+
+def _unless_stop_iteration(call: Callable[[], Returned]) -> Returned:
+    """A StopIteration out of a job would end the consumer's loop in silence."""
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError(f"{call} raised StopIteration") from error
 
 
 class _State(Generic[Result]):
@@ -70,37 +88,44 @@ class _State(Generic[Result]):
         self.running: deque[_Running[Result]] = deque()
         self.stopped = False
 
-    def next_task(self) -> tuple[_Running[Result], int] | None:
+    def work(self) -> None:
+        while self.work_once():
+            pass
+
+    def work_once(self) -> bool:
+        """One task, in a frame of its own: a worker that waits holds no job."""
+        task = self._next_task()
+        if task is None:
+            return False
+        running, number = task
+        running.run(number)
+        with self.changed:
+            running.left -= 1
+            last = running.left == 0
+        if last:
+            running.finish()
+            with self.changed:
+                self.changed.notify_all()
+        return True
+
+    def _next_task(self) -> tuple[_Running[Result], int] | None:
         """Wait for a task; None: stop."""
         with self.changed:
             while not self.stopped:
-                for running in self.running:
-                    if running.handed_out < len(running.job):
-                        running.handed_out += 1
-                        return running, running.handed_out - 1
+                running = next((r for r in self.running if r.handed_out < r.size), None)
+                if running is not None:
+                    running.handed_out += 1
+                    return running, running.handed_out - 1
                 self.changed.wait()
         return None
-
-    def work(self) -> None:
-        while (task := self.next_task()) is not None:
-            running, number = task
-            running.run(number)
-            with self.changed:
-                running.left -= 1
-                last = running.left == 0
-            if last:
-                running.finish()
-                with self.changed:
-                    running.done = True
-                    self.changed.notify_all()
-            del running, task
 
     def stop(self, threads: list[threading.Thread]) -> None:
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
-        for thread in threads:
-            if thread is not threading.current_thread():
+        # the garbage collector may run this on a worker, maybe under the lock: then nobody can be waited for
+        if threading.current_thread() not in threads:
+            for thread in threads:
                 thread.join()
         self.running.clear()
 
@@ -110,13 +135,14 @@ class Pipeline(Generic[Result]):
 
     Args:
         jobs: where they come from; asked on the consumer's thread alone, and never for more than ``depth``
-            ahead.
+            ahead. If it fails, the jobs before are delivered first.
         workers: threads; with 0 the consumer runs each task itself.
         depth: most jobs under way, at least 1.
     """
 
     def __init__(self, jobs: Iterator[Job[Result]], workers: int, depth: int) -> None:
-        self._jobs = jobs
+        self._jobs: Iterator[Job[Result]] | None = jobs
+        self._failure: Exception | None = None
         self._depth = max(depth, 1) if workers else 1
         self._state: _State[Result] = _State()
         self._threads = [
@@ -132,48 +158,55 @@ class Pipeline(Generic[Result]):
 
     def __next__(self) -> Result:
         try:
-            self._top_up()
+            while len(self._state.running) < self._depth and self._add_job():
+                pass
             running = self._take()
         except BaseException:  # the end, Ctrl-C, or a failure of where the jobs come from
             self.close()
             raise
         return running.result()
 
-    def _top_up(self) -> None:
-        state = self._state
-        while not state.stopped and len(state.running) < self._depth:
-            job = next(self._jobs, None)
-            if job is None:
-                break
-            running = _Running(job)
-            if len(job) == 0:
-                running.finish()
-                running.done = True
-            with state.changed:
-                state.running.append(running)
-                state.changed.notify_all()
+    def _add_job(self) -> bool:
+        if self._jobs is None or self._state.stopped:
+            return False
+        try:
+            running = _Running(next(self._jobs))
+        except StopIteration:
+            self._jobs = None
+            return False
+        except Exception as error:
+            self._jobs, self._failure = None, error
+            return False
+        if running.size == 0 and self._threads:
+            running.finish()
+        with self._state.changed:
+            self._state.running.append(running)
+            self._state.changed.notify_all()
+        return True
 
     def _take(self) -> _Running[Result]:
         state = self._state
         if not state.running:
-            raise StopIteration
+            failure, self._failure = self._failure, None
+            raise failure or StopIteration
         running = state.running[0]
         if not self._threads:
             self._run_here(running)
         with state.changed:
-            while not running.done:
+            while not running.done and not state.stopped:
                 state.changed.wait()
+            if not running.done:  # closed by another thread
+                raise StopIteration
             state.running.popleft()
         return running
 
     @staticmethod
     def _run_here(running: _Running[Result]) -> None:
-        for task in range(len(running.job)):
+        for task in range(running.size):
             running.run(task)
             if running.error is not None:
                 break
         running.finish()
-        running.done = True
 
     def close(self) -> None:
         """Stop the workers and wait for them; what is under way is given up."""

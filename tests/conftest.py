@@ -23,10 +23,6 @@ SIZES = {"cats": ((60, 80), (75, 50), (64, 64)), "dogs": ((48, 90), (101, 67), (
 PHOTOS_A_CLASS = 12
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cuda: needs a CUDA GPU; with GPULOAD_REQUIRE_CUDA=1 it fails without one")
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cuda") is not None and not torch.cuda.is_available():
         if os.environ.get("GPULOAD_REQUIRE_CUDA") == "1":

@@ -5,6 +5,7 @@ import pickle
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,9 @@ def test_any_stretches_make_up_the_epoch(make: Callable[[int], Keyed], device: t
     generator = np.random.default_rng(0)
     for _ in range(10):
         cuts = [0, *sorted(generator.integers(0, len(epoch) + 1, 4).tolist()), len(epoch)]
-        parts = [sampler.indices(a, b, 3, device) for a, b in zip(cuts, cuts[1:], strict=False)]
-        for part, a, b in zip(parts, cuts, cuts[1:], strict=False):
-            assert part.dtype == torch.int64 and part.shape == (b - a,) and part.device.type == device.type
+        parts = [sampler.indices(start, stop, 3, device) for start, stop in pairwise(cuts)]
+        for part, (start, stop) in zip(parts, pairwise(cuts), strict=True):
+            assert part.dtype == torch.int64 and part.shape == (stop - start,) and part.device.type == device.type
         assert torch.cat(parts).tolist() == epoch
 
 

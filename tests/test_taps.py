@@ -8,7 +8,7 @@ import pytest
 from gpuload import taps
 from gpuload.compilers import host_library
 from gpuload.geometry import fold
-from gpuload.steps import Filter
+from gpuload.steps import Filter, Resize
 from tests.recipes import random_picture, random_recipe
 
 needs_compiler = pytest.mark.skipif(host_library() is None, reason="no C++ compiler")
@@ -51,7 +51,5 @@ def test_an_axis_that_keeps_its_size_needs_no_taps() -> None:
     assert not taps.needs_host(geometry.x, geometry.filter, 32)
 
 
-def _resize(size: int, kernel_filter: Filter):  # noqa: ANN202
-    from gpuload.steps import Resize
-
+def _resize(size: int, kernel_filter: Filter) -> Resize:
     return Resize(size, size, kernel_filter)
