@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import PIL
 import torch
-from torch.utils.data import IterableDataset, default_collate
+from torch.utils.data import IterableDataset, default_collate, default_convert
 
 from gpuload import taps
 from gpuload.compilers import compiler
@@ -17,6 +17,7 @@ from gpuload.engines.cuda import MAX_TAPS
 from gpuload.errors import GpuloadError
 from gpuload.geometry import Geometry, fold, identity
 from gpuload.plan import Plan
+from gpuload.routes import ImageRoute, TensorRoute
 from gpuload.samplers import Keyed, SequentialSampler
 from gpuload.steps import Recipe
 
@@ -51,9 +52,10 @@ def stages(loader: "DataLoader") -> list[Stage]:
     To see which recipes fold into the kernel, some are drawn for the first images of the dataset, whose files are
     opened for it. Neither the loader nor any random state changes.
     """
-    if loader._plan is not None and isinstance(loader.dataset, ImageFolder):
-        return list(_image_stages(loader, loader.dataset, loader._plan))
-    return list(_tensor_stages(loader) if loader._tensors else _worker_stages(loader))
+    route = loader.route
+    if isinstance(route, ImageRoute):
+        return list(_image_stages(loader, route))
+    return list(_tensor_stages(loader, route) if isinstance(route, TensorRoute) else _worker_stages(loader))
 
 
 def text(loader: "DataLoader") -> str:
@@ -82,7 +84,8 @@ def _stage(name: str, where: str, *facts: str) -> Stage:
 # ---- images that gpuload renders ----
 
 
-def _image_stages(loader: "DataLoader", dataset: ImageFolder, plan: Plan) -> Iterator[Stage]:
+def _image_stages(loader: "DataLoader", route: ImageRoute) -> Iterator[Stage]:
+    dataset, plan = route.dataset, route.plan
     threads, target = _workers(loader, "thread", "threads"), _place(loader.device)
     on_gpu = loader.engine == "cuda"
     transforms = ", ".join(_name(transform) for transform, _ in plan.geometric) or "nothing"
@@ -98,7 +101,7 @@ def _image_stages(loader: "DataLoader", dataset: ImageFolder, plan: Plan) -> Ite
     if plan.tail:
         functions = ", ".join(_name(function) for function in plan.tail)
         yield _stage("call", CALLER, f"{functions}: ordinary code, not in the kernel, on one image after the other")
-    under_way = "1 batch under way" if loader.depth == 1 else f"{loader.depth} batches under way"
+    under_way = "1 batch under way" if route.depth == 1 else f"{route.depth} batches under way"
     yield _stage("deliver", target, f"{_collated(loader, '[images, labels]')}, in order", under_way)
 
 
@@ -135,7 +138,7 @@ def _rendering(loader: "DataLoader", dataset: ImageFolder, plan: Plan) -> Iterat
     channels = "1 channel" if plan.channels == 1 else f"{plan.channels} channels"
     sizes = sorted({recipe.size for recipe in drawn})
     yield ", ".join([f"to {_dtype(loader.dtype or plan.dtype)}", layout, channels, *_span(sizes)])
-    if len(sizes) > 1 and loader._stacks and loader.batch_sampler is not None and not plan.tail:
+    if len(sizes) > 1 and loader.collate_fn is default_collate and not plan.tail:
         yield "sizes differ, so batches will not stack: end the transform with a fixed size, or pass collate_fn"
     yield from failures[:1]
 
@@ -204,10 +207,10 @@ def _host_taps(geometry: Geometry) -> bool:
 # ---- tensors, and any other dataset ----
 
 
-def _tensor_stages(loader: "DataLoader") -> Iterator[Stage]:
+def _tensor_stages(loader: "DataLoader", route: TensorRoute) -> Iterator[Stage]:
     target = _place(loader.device)
-    shown = ", ".join(f"{_dtype(tensor.dtype)} {tuple(tensor.shape)}" for tensor in loader._tensors)
-    megabytes = sum(tensor.numel() * tensor.element_size() for tensor in loader._tensors) / 1e6
+    shown = ", ".join(f"{_dtype(tensor.dtype)} {tuple(tensor.shape)}" for tensor in route.tensors)
+    megabytes = sum(tensor.numel() * tensor.element_size() for tensor in route.tensors) / 1e6
     how = "one kernel launch a tensor" if loader.device.type == "cuda" else "torch.index_select"
     yield _order(loader, loader.device)
     yield _stage("gather", target, f"rows of {shown}: {megabytes:,.1f} MB that stay there", how)
@@ -254,7 +257,7 @@ def _order(loader: "DataLoader", device: torch.device) -> Stage:
 
 
 def _collated(loader: "DataLoader", stacked: str) -> str:
-    if not loader._stacks:
+    if loader.collate_fn not in (default_collate, default_convert):
         return f"what {_name(loader.collate_fn)} makes"
     return stacked if loader.batch_sampler is not None else "single samples"
 

@@ -1,42 +1,28 @@
-"""DataLoader: checks its arguments and wires the stages."""
+"""DataLoader: checks its arguments and chooses the route."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import (
-    BatchSampler,
     DataLoader as TorchDataLoader,
     Dataset,
     IterableDataset,
     Sampler,
     TensorDataset as TorchTensorDataset,
-    default_collate,
 )
 
 from gpuload import explain
-from gpuload.compilers import compiler
 from gpuload.datasets import ImageFolder, TensorDataset
-from gpuload.draws import KeyedDraws, keyed_draws
-from gpuload.engines import Batch, Engine, Images
-from gpuload.engines.cpu import CpuEngine
-from gpuload.engines.cuda import CudaEngine
-from gpuload.engines.pillow import PillowEngine
-from gpuload.errors import ArgumentError, ArgumentTypeError, CollateError, MissingError, SampleError
-from gpuload.gather import gather_rows
-from gpuload.pipeline import Pipeline
+from gpuload.engines.choose import ENGINES
+from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
 from gpuload.plan import Plan
+from gpuload.routes import ImageRoute, TensorRoute, WorkerRoute
 from gpuload.samplers import Keyed, RandomSampler, SequentialSampler, resolve_seed
-from gpuload.staging import BufferPool, take_pinned
 from gpuload.steps import Recipe
-from gpuload.transfer import move, to_device
 from gpuload.transforms import DTYPES
 
 __all__ = ["DataLoader"]
-
-ENGINES = ("cuda", "cpu", "pillow")
-INDEX_CHUNK = 1 << 16  # positions whose indices are fetched from the device at a time
 
 
 class DataLoader(TorchDataLoader[Any]):
@@ -66,6 +52,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     Attributes:
         engine: the engine that was chosen; None where there are no images to render.
+        route: the kind of dataset, as the object that makes the batches.
         epoch: the epoch that the next ``iter`` starts.
 
     Raises:
@@ -105,7 +92,6 @@ class DataLoader(TorchDataLoader[Any]):
         self.device = _resolve_device(device, dataset)
         self.dtype, self.memory_format = dtype, memory_format
         self._plan = dataset.plan if isinstance(dataset, ImageFolder) else None
-        self._stacks = collate_fn is None
         _check_images(self._plan, dataset, dtype, memory_format, engine)
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             _check_not_empty(dataset)
@@ -131,22 +117,19 @@ class DataLoader(TorchDataLoader[Any]):
             in_order=in_order,
         )
         self._epoch = 0
-        self._tensors: tuple[torch.Tensor, ...] = ()
-        self._engine: Engine | None = None
-        if self._plan is not None:
-            self._engine = self._make_engine(self._plan, engine)
-        elif (tensors := _tensors_of(dataset)) is not None:
-            self._tensors = tuple(t.to(self.device).contiguous() for t in tensors)
-        elif self.device.type == "cuda":
-            self.pin_memory = True  # without it the copy to the device would wait
-        self.engine = self._engine.name if self._engine is not None else None
+        self.route = self._make_route(engine)
+        self.engine = self.route.engine.name if isinstance(self.route, ImageRoute) else None
+
+    def _make_route(self, engine: str | None) -> ImageRoute | TensorRoute | WorkerRoute:
+        if self._plan is not None and isinstance(self.dataset, ImageFolder):
+            return ImageRoute(self, self.dataset, self._plan, engine)
+        tensors = _tensors_of(self.dataset)
+        return TensorRoute(self, tensors) if tensors is not None else WorkerRoute(self)
 
     def check_worker_number_rationality(self) -> None:
         """torch's warning of more worker processes than cores; workers that are threads may be more."""
         if self._plan is None:
             super().check_worker_number_rationality()
-
-    # ---- epochs ----
 
     @property
     def epoch(self) -> int:
@@ -159,71 +142,10 @@ class DataLoader(TorchDataLoader[Any]):
             self.sampler.set_epoch(epoch)
         self._epoch = epoch
 
-    def explain(self) -> None:
-        """Print the path that a sample will take: which stage runs where, and what became one kernel."""
-        print(explain.text(self))
-
     def __iter__(self) -> Any:
         epoch = self.epoch
-        if self._engine is None and not self._tensors:
-            self._epoch = epoch + 1
-            return to_device(super().__iter__(), self.device)
         self.set_epoch(epoch + 1)
-        if self._tensors:
-            return self._tensor_batches(epoch)
-        jobs = (self._job(epoch, *numbered) for numbered in self._numbered_batches(epoch))
-        return Pipeline(jobs, self.num_workers, self.depth)
-
-    # ---- order ----
-
-    def _index_batches(self, epoch: int, device: torch.device) -> Iterator[Any]:
-        """Lists of indices; or, of gpuload's samplers, int64 tensors on ``device``."""
-        if isinstance(self.sampler, Keyed) and type(self.batch_sampler) in (BatchSampler, type(None)):
-            return self._keyed_batches(self.sampler, epoch, device)
-        return iter(self.batch_sampler) if self.batch_sampler is not None else ([i] for i in self.sampler)
-
-    def _keyed_batches(self, sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
-        """The order is made where the batches go, and brought to ``device`` a chunk at a time."""
-        count, size = len(sampler), self.batch_size or 1
-        chunk = max(INDEX_CHUNK // size, 1) * size
-        for start in range(0, count, chunk):
-            indices = sampler.indices(start, min(start + chunk, count), epoch, self.device).to(device)
-            for batch in indices.split(size):
-                if len(batch) == size or not self.drop_last:
-                    yield batch
-
-    def _numbered_batches(self, epoch: int) -> Iterator[tuple[int, list[int]]]:
-        """(first position, indices on the host) of each batch."""
-        position = 0
-        for batch in self._index_batches(epoch, torch.device("cpu")):
-            indices = batch.tolist() if isinstance(batch, torch.Tensor) else [int(index) for index in batch]
-            yield position, indices
-            position += len(indices)
-
-    # ---- images ----
-
-    @property
-    def depth(self) -> int:
-        """Batches under way at a time: those prepared ahead and the one that is waited for."""
-        if self.num_workers == 0:
-            return 1
-        ahead = self.prefetch_factor if self.prefetch_factor is not None else 2
-        return max(ahead, math.ceil(2 * self.num_workers / (self.batch_size or 1))) + 1
-
-    def _make_engine(self, plan: Plan, name: str | None) -> Engine:
-        if name is None:
-            name = "cuda" if self.device.type == "cuda" else "cpu" if compiler() is not None else "pillow"
-        dtype = self.dtype or plan.dtype
-        if name == "cuda":
-            return CudaEngine(plan, dtype, self.memory_format, _need_cuda(self.device))
-        pinned = torch.cuda.is_available() and (self.pin_memory or self.device.type == "cuda")
-        take = take_pinned if pinned else BufferPool(self.depth + 2).take
-        return (CpuEngine if name == "cpu" else PillowEngine)(plan, dtype, self.memory_format, take)
-
-    def _job(self, epoch: int, position: int, indices: list[int]) -> "_ImageJob":
-        assert self._engine is not None
-        draws = keyed_draws(self.seed, epoch, range(position, position + len(indices)))
-        return _ImageJob(self, self._engine.batch(len(indices)), indices, draws)
+        return self.route.batches(epoch)
 
     def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch of images: all that the loader draws.
@@ -231,89 +153,13 @@ class DataLoader(TorchDataLoader[Any]):
         ``dataset.apply(index, recipe)`` is then, bit for bit, the image that the loader delivers there. A batch
         sampler or sampler of your own is iterated for it.
         """
-        if self._plan is None or not isinstance(self.dataset, ImageFolder):
+        if not isinstance(self.route, ImageRoute):
             raise ArgumentError("only a loader over an ImageFolder with a gpuload transform has recipes")
-        for position, indices in self._numbered_batches(epoch):
-            draws = keyed_draws(self.seed, epoch, range(position, position + len(indices)))
-            for index, draw in zip(indices, draws, strict=True):
-                yield index, self.dataset.recipe(index, draw)
+        return self.route.recipes(epoch)
 
-    def collate(self, images: Images, labels: list[Any]) -> Any:
-        """Images and labels as the batch that the user gets."""
-        assert self._plan is not None
-        if self._engine is not None and self._engine.name != "cuda":
-            images = move(images, self.device)
-        for function in self._plan.tail:
-            images = [function(image) for image in images]
-        if self.batch_size is None and self.batch_sampler is None:
-            return self.collate_fn((images[0], labels[0]))  # type: ignore[arg-type]
-        if not self._stacks:
-            return self.collate_fn(list(zip(images, labels, strict=True)))
-        return [_stacked(images), move(_pinned(default_collate(labels), self.device), self.device)]
-
-    # ---- tensors ----
-
-    def _tensor_batches(self, epoch: int) -> Iterator[Any]:
-        for batch in self._index_batches(epoch, self.device):
-            indices = torch.as_tensor(batch, dtype=torch.int64)
-            indices = move(_pinned(indices, self.device), self.device)
-            rows = [gather_rows(tensor, indices) for tensor in self._tensors]
-            if self.batch_size is None and self.batch_sampler is None:
-                yield self.collate_fn(tuple(row[0] for row in rows))  # type: ignore[arg-type]
-            elif self._stacks:
-                yield rows
-            else:
-                yield self.collate_fn(list(zip(*rows, strict=True)))
-
-
-class _ImageJob:
-    """One batch of images, for the pipeline."""
-
-    def __init__(self, loader: DataLoader, batch: Batch, indices: list[int], draws: list[KeyedDraws]) -> None:
-        assert isinstance(loader.dataset, ImageFolder)
-        assert loader._plan is not None
-        self._dataset, self._plan, self._collate = loader.dataset, loader._plan, loader.collate
-        self._batch, self._indices, self._draws = batch, indices, draws
-        self._labels: list[Any] = [None] * len(indices)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def run(self, task: int) -> None:
-        index = self._indices[task]
-        image = self._dataset.open(index)
-        try:
-            recipe = self._plan.recipe(image.height, image.width, self._draws[task])
-            self._batch.fill(task, image, recipe)
-            self._labels[task] = self._dataset.label(index)
-        except Exception as error:
-            raise SampleError(index, self._dataset.samples[index][0], error) from error
-
-    def finish(self) -> None:
-        self._batch.finish()
-
-    def result(self) -> Any:
-        return self._collate(self._batch.images(), self._labels)
-
-
-def _stacked(images: Images) -> Any:
-    if isinstance(images, torch.Tensor) or not all(isinstance(image, torch.Tensor) for image in images):
-        return images if isinstance(images, torch.Tensor) else default_collate(images)
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        shown = ", ".join(str(shape) for shape in sorted(shapes)[:3])
-        raise CollateError(
-            f"the images of this batch have {len(shapes)} shapes ({shown}, ...), which make no single tensor: "
-            "end the transform with a fixed size, such as CenterCrop or Resize((height, width)), or pass collate_fn"
-        )
-    return torch.stack(images)
-
-
-def _pinned(batch: Any, device: torch.device) -> Any:
-    """A CPU tensor in page-locked memory, where the copy to the device is to be asynchronous."""
-    if device.type == "cuda" and isinstance(batch, torch.Tensor) and batch.device.type == "cpu":
-        return batch.pin_memory()
-    return batch
+    def explain(self) -> None:
+        """Print the path that a sample will take: which stage runs where, and what became one kernel."""
+        print(explain.text(self))
 
 
 # ---- arguments ----
@@ -375,8 +221,6 @@ def _resolve_device(device: torch.device | str | None, dataset: Any) -> torch.de
 
 
 def _need_cuda(device: torch.device) -> torch.device:
-    if device.type != "cuda":
-        raise ArgumentError(f"engine='cuda' renders on a GPU, got device={str(device)!r}")
     if not torch.cuda.is_available():
         raise MissingError(
             f"device={str(device)!r}, but torch {torch.__version__} sees no CUDA GPU: run `gpuload doctor` "

@@ -127,7 +127,7 @@ class _State(Generic[Result]):
         if threading.current_thread() not in threads:
             for thread in threads:
                 thread.join()
-        self.running.clear()
+            self.running.clear()
 
 
 class Pipeline(Generic[Result]):

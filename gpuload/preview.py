@@ -15,6 +15,7 @@ from gpuload.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from gpuload.loader import DataLoader
+from gpuload.routes import ImageRoute
 
 __all__ = ["contact_sheet", "pictures", "sheet"]
 
@@ -48,7 +49,7 @@ def contact_sheet(loader: "DataLoader", batch: Any, path: str | os.PathLike[str]
         raise ArgumentTypeError(f"batch must be (images, labels), got {type(batch).__name__}")
     images, labels = batch
     _check(images)
-    table = loader._plan.table(images.dtype) if loader._plan is not None else None
+    table = loader.route.plan.table(images.dtype) if isinstance(loader.route, ImageRoute) else None
     captions = [_caption(label, getattr(loader.dataset, "classes", ())) for label in labels]
     finished = sheet(pictures(images, table), captions)
     target.parent.mkdir(parents=True, exist_ok=True)

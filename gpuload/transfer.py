@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["move", "to_device"]
+__all__ = ["move", "pinned", "to_device"]
 
 
 def move(batch: Any, device: torch.device) -> Any:
@@ -19,6 +19,13 @@ def move(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)(move(value, device) for value in batch)
     return batch
+
+
+def pinned(tensor: Any, device: torch.device) -> Any:
+    """A CPU tensor in page-locked memory, where its copy to ``device`` is to be asynchronous; else as it is."""
+    if device.type == "cuda" and isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
+        return tensor.pin_memory()
+    return tensor
 
 
 def tensors_in(batch: Any) -> Iterator[torch.Tensor]:

@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,7 +66,8 @@ def test_nested_folders_and_files_that_are_no_images(tmp_path: Path) -> None:
 
 
 def test_extensions_in_any_case(tmp_path: Path) -> None:
-    endings = [e for extension in IMG_EXTENSIONS for e in (extension, extension.upper(), extension.title())]
+    plain = torchvision.datasets.folder.IMG_EXTENSIONS
+    endings = [e for extension in plain for e in (extension, extension.upper(), extension.title())]
     assert len(same_as_torchvision(tree(tmp_path, *(f"c/{i}{e}" for i, e in enumerate(endings))))) == len(endings)
 
 
@@ -78,7 +78,7 @@ def test_the_extensions_are_torchvisions(tmp_path: Path) -> None:
 
 
 def test_odd_names(tmp_path: Path) -> None:
-    names = ["ü", "日本", "a b", "new\nline", "tab\t", "quote'\"", "%20", "-", "~", "#", "é", "e\u0301", "...", "\u202e"]
+    names = ["ü", "日本", "a b", "new\nline", "tab\t", "quote'\"", "%20", "-", "~", "#", "é", "e\u0301", "\u202e"]
     same_as_torchvision(tree(tmp_path, *(f"{folder}/{name}.jpg" for folder in ("Ä ö", "\n", "x") for name in names)))
 
 
@@ -392,7 +392,7 @@ def test_a_recipe_needs_a_gpuload_transform(photos: Path) -> None:
 
 
 def broken(root: Path, encode: Encode, photo: Photo) -> ImageFolder:
-    whole = encode(photo(40, 40))
+    whole = encode(photo(100, 100), quality=95)
     tree(root, "a/0 empty.jpg")
     contents = {"1 text.jpg": b"not an image", "2 cut.jpg": whole[: len(whole) // 2], "3 whole.jpg": whole}
     for name, content in contents.items():
@@ -478,4 +478,3 @@ def test_a_default_device() -> None:
 def test_importing_does_not_need_torchvision(run_python: Callable[..., Any]) -> None:
     program = "import sys; sys.modules['torchvision'] = None; import gpuload; print(gpuload.ImageFolder.__name__)"
     assert run_python(program).stdout == "ImageFolder\n"
-    assert "torchvision" in sys.modules

@@ -69,7 +69,7 @@ def test_images_follow_the_path_of_the_design(photos: Path) -> None:
         "values by a table of 256 a channel: ToDtype, Normalize",
         "to float32, channels_last, 3 channels, 32 x 32 pixels",
     ]
-    assert found["deliver"] == ("deliver", "CPU", f"[images, labels], in order\n{loader.depth} batches under way")
+    assert found["deliver"] == ("deliver", "CPU", f"[images, labels], in order\n{loader.route.depth} batches under way")
 
 
 def test_no_workers_is_the_callers_thread(photos: Path) -> None:

@@ -22,6 +22,8 @@ LAYERS = [
     {"engines"},
     {"engines.cpu", "engines.cuda"},
     {"engines.pillow"},
+    {"engines.choose"},
+    {"routes"},
     {"explain"},
     {"loader"},
     {""},  # the package's own names

@@ -1,0 +1,193 @@
+"""The three ways to a batch: render images, gather rows of tensors, or leave it to torch's workers.
+
+A route is made once for a loader, and makes the batches of one epoch after the other.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, default_collate
+
+from gpuload.datasets import ImageFolder
+from gpuload.draws import KeyedDraws, keyed_draws
+from gpuload.engines import Batch, Engine, Images
+from gpuload.engines.choose import make_engine
+from gpuload.errors import CollateError, SampleError
+from gpuload.gather import gather_rows
+from gpuload.pipeline import Pipeline
+from gpuload.plan import Plan
+from gpuload.samplers import Keyed
+from gpuload.steps import Recipe
+from gpuload.transfer import move, pinned, to_device
+
+if TYPE_CHECKING:
+    from gpuload.loader import DataLoader
+
+__all__ = ["ImageRoute", "TensorRoute", "WorkerRoute"]
+
+INDEX_CHUNK = 1 << 16  # positions whose indices are made, and fetched from the device, at a time
+
+
+# ---- order ----
+
+
+def _index_batches(loader: "DataLoader", epoch: int, device: torch.device) -> Iterator[Any]:
+    """Lists of indices; or, of gpuload's samplers, int64 tensors on ``device``."""
+    if isinstance(loader.sampler, Keyed) and type(loader.batch_sampler) in (BatchSampler, type(None)):
+        return _keyed_batches(loader, loader.sampler, epoch, device)
+    return iter(loader.batch_sampler) if loader.batch_sampler is not None else ([i] for i in loader.sampler)
+
+
+def _keyed_batches(loader: "DataLoader", sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
+    """The order is made where the batches go, and brought to ``device`` a chunk at a time."""
+    count, size = len(sampler), loader.batch_size or 1
+    chunk = max(INDEX_CHUNK // size, 1) * size
+    for start in range(0, count, chunk):
+        indices = sampler.indices(start, min(start + chunk, count), epoch, loader.device).to(device)
+        for batch in indices.split(size):
+            if len(batch) == size or not loader.drop_last:
+                yield batch
+
+
+def _is_single(loader: "DataLoader") -> bool:
+    """batch_size=None: samples as they are, no batches."""
+    return loader.batch_size is None and loader.batch_sampler is None
+
+
+# ---- images ----
+
+
+class ImageRoute:
+    """`ImageFolder` with a plan: threads decode, an engine renders.
+
+    Attributes:
+        engine: renders.
+        depth: batches under way at a time: those prepared ahead and the one that is waited for.
+    """
+
+    def __init__(self, loader: "DataLoader", dataset: ImageFolder, plan: Plan, engine: str | None) -> None:
+        self.dataset, self.plan = dataset, plan
+        self._loader = loader
+        ahead = max(loader.prefetch_factor or 2, math.ceil(2 * loader.num_workers / (loader.batch_size or 1)))
+        self.depth = ahead + 1 if loader.num_workers else 1
+        wanted = loader.device, loader.dtype, loader.memory_format, loader.pin_memory
+        self.engine: Engine = make_engine(engine, plan, *wanted, keep=self.depth + 2)
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch, on the loader's device."""
+        jobs = (_ImageJob(self, indices, draws) for indices, draws in self._drawn(epoch))
+        return Pipeline(jobs, self._loader.num_workers, self.depth)
+
+    def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
+        """(sample index, recipe) at each position of an epoch."""
+        for indices, draws in self._drawn(epoch):
+            yield from ((i, self.dataset.recipe(i, draw)) for i, draw in zip(indices, draws, strict=True))
+
+    def _drawn(self, epoch: int) -> Iterator[tuple[list[int], list[KeyedDraws]]]:
+        """Indices and random numbers of each batch."""
+        position = 0
+        for batch in _index_batches(self._loader, epoch, torch.device("cpu")):
+            indices = batch.tolist() if isinstance(batch, torch.Tensor) else [int(index) for index in batch]
+            yield indices, keyed_draws(self._loader.seed, epoch, range(position, position + len(indices)))
+            position += len(indices)
+
+    def collate(self, images: Images, labels: list[Any]) -> Any:
+        """Images and labels as the batch that the user gets."""
+        loader = self._loader
+        images = move(images, loader.device)
+        for function in self.plan.tail:
+            images = [function(image) for image in images]
+        if _is_single(loader):
+            return loader.collate_fn((images[0], labels[0]))  # type: ignore[arg-type]
+        if loader.collate_fn is not default_collate:
+            return loader.collate_fn(list(zip(images, labels, strict=True)))
+        return [_stacked(images), move(pinned(default_collate(labels), loader.device), loader.device)]
+
+
+class _ImageJob:
+    """One batch of images, for the pipeline."""
+
+    def __init__(self, route: ImageRoute, indices: list[int], draws: list[KeyedDraws]) -> None:
+        self._route, self._indices, self._draws = route, indices, draws
+        self._batch: Batch = route.engine.batch(len(indices))
+        self._labels: list[Any] = [None] * len(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def run(self, task: int) -> None:
+        index, dataset = self._indices[task], self._route.dataset
+        image = dataset.open(index)
+        try:
+            recipe = self._route.plan.recipe(image.height, image.width, self._draws[task])
+            self._batch.fill(task, image, recipe)
+            self._labels[task] = dataset.label(index)
+        except Exception as error:
+            raise SampleError(index, dataset.samples[index][0], error) from error
+
+    def finish(self) -> None:
+        self._batch.finish()
+
+    def result(self) -> Any:
+        return self._route.collate(self._batch.images(), self._labels)
+
+
+def _stacked(images: Images) -> Any:
+    if isinstance(images, torch.Tensor):
+        return images
+    shapes = {tuple(image.shape) for image in images if isinstance(image, torch.Tensor)}
+    if len(shapes) > 1:
+        shown = ", ".join(str(shape) for shape in sorted(shapes)[:3])
+        raise CollateError(
+            f"the images of this batch have {len(shapes)} shapes ({shown}, ...), which make no single tensor: "
+            "end the transform with a fixed size, such as CenterCrop or Resize((height, width)), or pass collate_fn"
+        )
+    return default_collate(images)
+
+
+# ---- tensors ----
+
+
+class TensorRoute:
+    """A TensorDataset: order and rows never leave the device.
+
+    Attributes:
+        tensors: the dataset's, on the loader's device.
+    """
+
+    def __init__(self, loader: "DataLoader", tensors: tuple[torch.Tensor, ...]) -> None:
+        self._loader = loader
+        self.tensors = tuple(tensor.to(loader.device).contiguous() for tensor in tensors)
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch."""
+        loader = self._loader
+        for batch in _index_batches(loader, epoch, loader.device):
+            indices = move(pinned(torch.as_tensor(batch, dtype=torch.int64), loader.device), loader.device)
+            rows = [gather_rows(tensor, indices) for tensor in self.tensors]
+            if _is_single(loader):
+                yield loader.collate_fn(tuple(row[0] for row in rows))  # type: ignore[arg-type]
+            elif loader.collate_fn is default_collate:
+                yield rows
+            else:
+                yield loader.collate_fn(list(zip(*rows, strict=True)))
+
+
+# ---- anything else ----
+
+
+class WorkerRoute:
+    """Any other dataset: torch's workers and collate, then an asynchronous copy to the device."""
+
+    def __init__(self, loader: "DataLoader") -> None:
+        self._loader = loader
+        if loader.device.type == "cuda":
+            loader.pin_memory = True  # without it the copy to the device would wait
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch."""
+        if isinstance(self._loader.sampler, Keyed):
+            self._loader.sampler.set_epoch(epoch)  # torch iterates it, and it moves on by itself
+        return to_device(TorchDataLoader.__iter__(self._loader), self._loader.device)

@@ -1,0 +1,568 @@
+"""Decoding against Pillow: every format, every oddity, every region, and files that are broken or lie."""
+
+import io
+import random
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+
+from gpuload import decode
+from gpuload.decode import jpeg_decoder, jpeg_size, open_image, pixel_limit
+from gpuload.errors import DecodeError
+
+Encode = Callable[..., bytes]
+Photo = Callable[..., Image.Image]
+
+# Pillow warns where a palette's transparency is lost, here as everywhere
+pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+
+
+@pytest.fixture(params=["nvImageCodec", "Pillow"], autouse=True)
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the optional decoder, and without it."""
+    if request.param == "Pillow":
+        monkeypatch.setattr(decode, "jpeg_decoder", lambda: None)
+    elif jpeg_decoder() is None:
+        pytest.skip("nvImageCodec is not installed")
+    return str(request.param)
+
+
+def pillow(data: bytes) -> NDArray[np.uint8]:
+    """The definition."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def regions(height: int, width: int, seed: int = 0) -> Iterator[tuple[int, int, int, int]]:
+    """(top, left, height, width): all of it, corners, single pixels, rows, columns, and some at random."""
+    yield 0, 0, height, width
+    yield 0, 0, 1, 1
+    yield height - 1, width - 1, 1, 1
+    yield height // 2, 0, 1, width
+    yield 0, width // 2, height, 1
+    rng = random.Random(seed)
+    for _ in range(6):
+        h, w = rng.randint(1, height), rng.randint(1, width)
+        yield rng.randint(0, height - h), rng.randint(0, width - w), h, w
+
+
+def check(data: bytes, expected: NDArray[np.uint8] | None = None, exif_transpose: bool = False) -> None:
+    """Its size, its image and its regions are those of Pillow's image."""
+    expected = pillow(data) if expected is None else expected
+    encoded = open_image(data, exif_transpose)
+    assert (encoded.height, encoded.width) == expected.shape[:2]
+    image = encoded.image()
+    assert image.mode == "RGB" and np.array_equal(image, expected)
+    for top, left, height, width in regions(*expected.shape[:2]):
+        out = np.full((height, width, 3), 123, np.uint8)
+        open_image(data, exif_transpose).read(top, left, out)
+        assert np.array_equal(out, expected[top : top + height, left : left + width])
+
+
+# ---- JPEG ----
+
+JPEGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "best": {"quality": 100, "subsampling": 0},
+    "worst": {"quality": 1},
+    "4:4:4": {"subsampling": "4:4:4"},
+    "4:2:2": {"subsampling": "4:2:2"},
+    "4:2:0": {"subsampling": "4:2:0"},
+    "4:1:1": {"subsampling": "4:1:1"},
+    "4:4:0": {"subsampling": "4:4:0"},
+    "optimised": {"optimize": True},
+    "progressive": {"progressive": True},
+    "progressive 4:4:4": {"progressive": True, "subsampling": 0},
+    "restart rows": {"restart_marker_rows": 1},
+    "restart blocks": {"restart_marker_blocks": 3, "progressive": True},
+    "tables": {"qtables": [[1 + i % 7 for i in range(64)], [2 + i % 90 for i in range(64)]]},
+    "dots per inch": {"dpi": (300, 72)},
+    "comment": {"comment": b"\xff\xd9 a comment with markers \xff\xda\xff\xc0" * 9},
+    "RGB inside": {"keep_rgb": True},
+    "many EXIF bytes": {"exif": b"Exif\0\0" + bytes(range(256)) * 100},
+}
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS.keys())
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (16, 16), (17, 33), (61, 90)], ids=str)
+def test_jpeg(options: dict[str, Any], size: tuple[int, int], encode: Encode, make_photo: Photo) -> None:
+    try:
+        data = encode(make_photo(*size), **options)
+    except (TypeError, ValueError) as error:  # a sampling that this Pillow does not write
+        pytest.skip(str(error))
+    check(data)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr", "1"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 100}], ids=str)
+def test_jpeg_of_other_modes(mode: str, options: dict[str, Any], encode: Encode, make_photo: Photo) -> None:
+    check(encode(make_photo(45, 38).convert(mode), **options))
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    height=st.integers(1, 80),
+    width=st.integers(1, 80),
+    quality=st.sampled_from([5, 50, 90, 100]),
+    subsampling=st.sampled_from([0, 1, 2]),
+    progressive=st.booleans(),
+    grey=st.booleans(),
+    restart=st.sampled_from([0, 0, 1, 4]),
+    data=st.data(),
+)
+def test_any_region_of_any_jpeg_is_the_crop(
+    height: int,
+    width: int,
+    quality: int,
+    subsampling: int,
+    progressive: bool,
+    grey: bool,
+    restart: int,
+    data: st.DataObject,
+) -> None:
+    pixels = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    options = {"quality": quality, "progressive": progressive, "restart_marker_blocks": restart}
+    if not grey:
+        options["subsampling"] = subsampling
+    Image.fromarray(pixels).convert("L" if grey else "RGB").save(file, "JPEG", **options)
+    top = data.draw(st.integers(0, height - 1))
+    left = data.draw(st.integers(0, width - 1))
+    out = np.empty((data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left)), 3), np.uint8)
+    open_image(file.getvalue()).read(top, left, out)
+    assert np.array_equal(out, pillow(file.getvalue())[top : top + out.shape[0], left : left + out.shape[1]])
+
+
+def test_colour_profiles_are_left_alone(encode: Encode, make_photo: Photo) -> None:
+    """Pillow does not apply them; a decoder that did would change every pixel."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB", 5000)).tobytes()
+    for profile in (srgb, lab, b"no profile at all", srgb * 40):  # the last takes several segments
+        check(encode(make_photo(40, 50), icc_profile=profile))
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
+    """A segment more, directly behind the start of the image."""
+    return data[:2] + segment(marker, body) + data[2:]
+
+
+def adobe(transform: int) -> bytes:
+    return b"Adobe" + struct.pack(">HHHB", 100, 0, 0, transform)
+
+
+def without_jfif(data: bytes) -> bytes:
+    assert data[2:4] == b"\xff\xe0"
+    return data[:2] + data[4 + struct.unpack_from(">H", data, 4)[0] :]
+
+
+def test_what_decides_on_the_colours_inside(encode: Encode, make_photo: Photo) -> None:
+    """JFIF, Adobe's transform and the names of the components, in all combinations."""
+    with_jfif = encode(make_photo(30, 41))
+    for plain in (with_jfif, without_jfif(with_jfif)):
+        frame = plain.index(b"\xff\xc0")
+        scan = plain.index(b"\xff\xda")
+        for names in (b"\1\2\3", b"RGB", b"\0\1\2", b"abc"):
+            renamed = bytearray(plain)
+            renamed[frame + 10 : frame + 19 : 3] = names
+            renamed[scan + 5 : scan + 11 : 2] = names
+            check(bytes(renamed))
+            for transform in (0, 1, 2):
+                check(with_segment(bytes(renamed), 0xEE, adobe(transform)))
+    check(with_segment(with_jfif, 0xEE, b"Adobe"))  # too short to say anything
+    check(with_segment(with_segment(with_jfif, 0xEE, adobe(1)), 0xEE, adobe(0)))
+
+
+def test_bytes_behind_the_end(encode: Encode, make_photo: Photo) -> None:
+    first, second = encode(make_photo(40, 50)), encode(make_photo(70, 30, seed=1))
+    for behind in (b"\0", b"\n", b"\0" * 5000, b"text", second, first, second + b"\xff\xd9", b"\xff\xd9"):
+        check(first + behind)
+
+
+def test_several_pictures_in_one_file(encode: Encode, make_photo: Photo) -> None:
+    check(encode(make_photo(40, 50), "MPO", save_all=True, append_images=[make_photo(33, 44, seed=1)]))
+
+
+def test_a_thumbnail_is_not_the_picture(encode: Encode, make_photo: Photo) -> None:
+    check(encode(make_photo(60, 70), exif=b"Exif\0\0MM\0*" + encode(make_photo(8, 8))))
+
+
+def test_fill_bytes_before_a_marker(encode: Encode, make_photo: Photo) -> None:
+    """Any marker may follow any number of 0xff; they are no part of it."""
+    data = encode(make_photo(64, 48))
+    check(data[:2] + b"\xff\xff" + data[2:])
+    frame = data.index(b"\xff\xc0")
+    check(data[:frame] + b"\xff" + data[frame:])
+
+
+def test_fill_bytes_do_not_hide_another_header(encode: Encode, make_photo: Photo) -> None:
+    """Read as a marker, the fill byte would skip 57,344 bytes, into a comment that holds a smaller header."""
+    data = encode(make_photo(64, 48))
+    frame = data.index(b"\xff\xc0")
+    small = bytearray(data[frame : frame + 19])
+    struct.pack_into(">HH", small, 5, 8, 8)
+    target = 4 + 0xE000  # where the skip would end: behind the length, which starts at 4
+    body = bytearray(b"\0" * 65_000)
+    start = 2 + 1 + 4  # of the body in the file: SOI, fill byte, marker, length
+    fake = bytes(small) + segment(0xDA, b"\0" * 10)
+    for at in range(target - 8, target + 9):
+        body[at - start] = 0
+    body[target - start : target - start + len(fake)] = fake
+    check(data[:2] + b"\xff" + segment(0xE0, bytes(body[:0x00FD])) + data[2:])
+    long = b"\xff" + struct.pack(">BBH", 0xFF, 0xE0, 65_000 + 2) + bytes(body)
+    check(data[:2] + long + data[2:])
+
+
+def test_a_jpeg_without_its_end(encode: Encode, make_photo: Photo) -> None:
+    """Pillow refuses it, unless it was told to take what is there."""
+    data = encode(make_photo(60, 60))[:-2]
+    try:
+        expected = pillow(data)
+    except OSError:
+        with pytest.raises(DecodeError):
+            open_image(data).image()
+    else:
+        check(data, expected)
+
+
+def test_pillows_leave_to_load_truncated_images_counts(
+    encode: Encode, make_photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(make_photo(90, 90), quality=95)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    check(data[: len(data) * 2 // 3])
+
+
+# ---- other formats ----
+
+
+def grey16(height: int, width: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 65_536, (height, width), np.uint16))
+
+
+def with_alpha(image: Image.Image, mode: str) -> Image.Image:
+    alpha = image.convert("L").point(lambda value: 255 - value)
+    image = image.convert("RGB" if mode == "RGBA" else "L")
+    image.putalpha(alpha)
+    return image
+
+
+def palette(image: Image.Image, **info: Any) -> Image.Image:
+    image = image.quantize(32)
+    image.info.update(info)
+    return image
+
+
+def float_image(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image.convert("L"), np.float32) * 1.5 - 40)
+
+
+OTHERS: dict[str, Callable[[Image.Image, Encode], bytes]] = {
+    "PNG": lambda i, e: e(i, "PNG"),
+    "PNG grey": lambda i, e: e(i.convert("L"), "PNG"),
+    "PNG 16 bits": lambda i, e: e(grey16(i.height, i.width), "PNG"),
+    "PNG 1 bit": lambda i, e: e(i.convert("1"), "PNG"),
+    "PNG RGBA": lambda i, e: e(with_alpha(i, "RGBA"), "PNG"),
+    "PNG LA": lambda i, e: e(with_alpha(i, "LA"), "PNG"),
+    "PNG palette": lambda i, e: e(palette(i), "PNG"),
+    "PNG palette, one colour clear": lambda i, e: e(palette(i), "PNG", transparency=3),
+    "PNG palette, many colours clear": lambda i, e: e(palette(i), "PNG", transparency=bytes(range(0, 256, 8))),
+    "PNG colour clear": lambda i, e: e(i, "PNG", transparency=(0, 0, 0)),
+    "PNG grey clear": lambda i, e: e(i.convert("L"), "PNG", transparency=7),
+    "PNG 4 bits": lambda i, e: e(i.quantize(16), "PNG", bits=4),
+    "PNG interlaced": lambda i, e: e(i, "PNG", interlace=1),
+    "PNG animated": lambda i, e: e(i, "PNG", save_all=True, append_images=[i.rotate(180), i.rotate(90)]),
+    "WebP": lambda i, e: e(i, "WEBP", quality=70),
+    "WebP lossless": lambda i, e: e(i, "WEBP", lossless=True),
+    "WebP alpha": lambda i, e: e(with_alpha(i, "RGBA"), "WEBP"),
+    "WebP animated": lambda i, e: e(i, "WEBP", save_all=True, append_images=[i.rotate(180)]),
+    "GIF": lambda i, e: e(i, "GIF"),
+    "GIF grey": lambda i, e: e(i.convert("L"), "GIF"),
+    "GIF clear": lambda i, e: e(palette(i), "GIF", transparency=2),
+    "GIF animated": lambda i, e: e(i, "GIF", save_all=True, append_images=[i.rotate(180), i.rotate(90)], duration=50),
+    "BMP": lambda i, e: e(i, "BMP"),
+    "BMP palette": lambda i, e: e(palette(i), "BMP"),
+    "BMP 1 bit": lambda i, e: e(i.convert("1"), "BMP"),
+    "BMP RGBA": lambda i, e: e(with_alpha(i, "RGBA"), "BMP"),
+    "PPM": lambda i, e: e(i, "PPM"),
+    "PGM": lambda i, e: e(i.convert("L"), "PPM"),
+    "PGM 16 bits": lambda i, e: e(grey16(i.height, i.width), "PPM"),
+    "PBM": lambda i, e: e(i.convert("1"), "PPM"),
+    "TIFF": lambda i, e: e(i, "TIFF"),
+    "TIFF deflate": lambda i, e: e(i, "TIFF", compression="tiff_deflate"),
+    "TIFF LZW": lambda i, e: e(i, "TIFF", compression="tiff_lzw"),
+    "TIFF JPEG": lambda i, e: e(i, "TIFF", compression="jpeg"),
+    "TIFF G4": lambda i, e: e(i.convert("1"), "TIFF", compression="group4"),
+    "TIFF grey": lambda i, e: e(i.convert("L"), "TIFF"),
+    "TIFF 16 bits": lambda i, e: e(grey16(i.height, i.width), "TIFF"),
+    "TIFF float": lambda i, e: e(float_image(i), "TIFF"),
+    "TIFF int": lambda i, e: e(Image.fromarray(np.asarray(i.convert("L"), np.int32) * 3 - 99), "TIFF"),
+    "TIFF CMYK": lambda i, e: e(i.convert("CMYK"), "TIFF"),
+    "TIFF LAB": lambda i, e: e(i.convert("LAB"), "TIFF"),
+    "TIFF RGBA": lambda i, e: e(with_alpha(i, "RGBA"), "TIFF"),
+    "TIFF palette": lambda i, e: e(palette(i), "TIFF"),
+    "TIFF pages": lambda i, e: e(i, "TIFF", save_all=True, append_images=[i.resize((9, 9))]),
+    "ICO": lambda i, e: e(i.resize((32, 32)), "ICO"),
+    "TGA": lambda i, e: e(i, "TGA"),
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS.keys())
+@pytest.mark.parametrize("size", [(1, 1), (37, 52)], ids=str)
+def test_other_formats(
+    make: Callable[[Image.Image, Encode], bytes], size: tuple[int, int], encode: Encode, make_photo: Photo
+) -> None:
+    try:
+        data = make(make_photo(*size), encode)
+    except (ValueError, OSError, KeyError) as error:  # what this Pillow cannot write, or cannot turn into it
+        pytest.skip(str(error))
+    check(data)
+
+
+# ---- orientation ----
+
+
+def oriented(image: Image.Image, orientation: int, form: str, encode: Encode) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return encode(image, form, exif=exif)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(10))  # 1 to 8 mean something
+def test_orientation(form: str, orientation: int, encode: Encode, make_photo: Photo) -> None:
+    data = oriented(make_photo(29, 43), orientation, form, encode)
+    check(data)  # as torchvision: left as it lies in the file
+    with Image.open(io.BytesIO(data)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert upright.shape[:2] == ((43, 29) if 5 <= orientation <= 8 else (29, 43))
+    check(data, upright, exif_transpose=True)
+
+
+def test_without_an_orientation_there_is_nothing_to_turn(encode: Encode, make_photo: Photo) -> None:
+    for data in (
+        encode(make_photo(20, 30)),
+        encode(make_photo(20, 30), exif=b"Exif\0\0not EXIF"),
+        encode(make_photo(5, 9), "BMP"),
+    ):
+        check(data, exif_transpose=True)
+
+
+# ---- many threads ----
+
+
+def test_many_threads_at_once(encode: Encode, make_photo: Photo) -> None:
+    files = [encode(make_photo(30 + 3 * i, 70 - 2 * i, seed=i), progressive=i % 3 == 0) for i in range(12)]
+    expected = [pillow(data) for data in files]
+    wrong: list[Any] = []
+
+    def work(number: int) -> None:
+        rng = random.Random(number)
+        for _ in range(40):
+            which = rng.randrange(len(files))
+            encoded = open_image(files[which])
+            top, left = rng.randrange(encoded.height), rng.randrange(encoded.width)
+            out = np.empty((encoded.height - top, encoded.width - left, 3), np.uint8)
+            encoded.read(top, left, out)
+            if not np.array_equal(out, expected[which][top:, left:]):
+                wrong.append((which, top, left))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# ---- broken files ----
+
+
+def test_no_bytes() -> None:
+    with pytest.raises(DecodeError, match=r"^the file is empty \(0 bytes\)$"):
+        open_image(b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"x", b"just a text\n" * 100, b"\0" * 1000, b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n\x1a\n", b"GIF89a"],
+    ids=lambda data: repr(data[:12]),
+)
+def test_no_image(data: bytes) -> None:
+    with pytest.raises(DecodeError, match="^not an image that Pillow can read") as caught:
+        open_image(data)
+    assert "BytesIO" not in str(caught.value)  # what is wrong is the file, not an object at 0x7f...
+
+
+@pytest.mark.parametrize(("form", "keep"), [("JPEG", 0.6), ("PNG", 0.6), ("BMP", 0.5), ("GIF", 0.5), ("WEBP", 0.7)])
+def test_cut_off(form: str, keep: float, encode: Encode, make_photo: Photo) -> None:
+    data = encode(make_photo(80, 80), form)
+    cut = data[: int(len(data) * keep)]
+    with pytest.raises(OSError, match="."):
+        pillow(cut)
+    with pytest.raises(DecodeError, match=r"Pillow can"):
+        open_image(cut).image()
+    with pytest.raises(DecodeError, match=r"Pillow can"):
+        open_image(cut).read(0, 0, np.empty((80, 80, 3), np.uint8))
+
+
+def resized(data: bytes, height: int, width: int) -> bytes:
+    """A JPEG whose header claims another size."""
+    lying = bytearray(data)
+    struct.pack_into(">HH", lying, data.index(b"\xff\xc0") + 5, height, width)
+    return bytes(lying)
+
+
+@pytest.mark.parametrize("size", [(41, 40), (40, 200), (2000, 1500), (16, 16), (1, 1), (40, 1)], ids=str)
+def test_a_header_that_lies(size: tuple[int, int], encode: Encode, make_photo: Photo) -> None:
+    """Pillow's verdict counts: an error, or the same pixels."""
+    data = resized(encode(make_photo(40, 40)), *size)
+    try:
+        expected = pillow(data)
+    except OSError:
+        with pytest.raises(DecodeError):
+            open_image(data).image()
+    else:
+        check(data, expected)
+
+
+@pytest.mark.parametrize("size", [(0, 40), (40, 0)], ids=str)
+def test_a_header_without_pixels(size: tuple[int, int], encode: Encode, make_photo: Photo) -> None:
+    with pytest.raises(DecodeError):
+        open_image(resized(encode(make_photo(40, 40)), *size)).image()
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    kind = rng.randrange(4)
+    at = rng.randrange(len(data))
+    if kind == 0:
+        del changed[at : at + rng.randint(1, 64)]
+    elif kind == 1:
+        changed[at : at + rng.randint(1, 64)] = bytes(rng.randint(1, 64))
+    else:
+        for _ in range(rng.randint(1, 4)):
+            changed[rng.randrange(2, len(data) if kind == 2 else 700)] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def test_damaged_files_decode_as_pillow_decodes_them(
+    encode: Encode, make_photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Pillow makes a picture of a damaged JPEG it is the same one, whole and in part.
+
+    Where Pillow refuses, nvImageCodec may still have read all the pixels before the damage.
+    """
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1 << 20)
+    photo = make_photo(48, 64)
+    files = [
+        encode(photo, quality=85),
+        encode(photo, quality=90, progressive=True),
+        encode(photo, subsampling=0, restart_marker_blocks=2),
+        encode(photo.convert("L")),
+    ]
+    rng = random.Random(7)
+    agreed = 0
+    for number in range(400):
+        data = mutated(rng.choice(files), rng)
+        try:
+            expected = pillow(data)
+        except Exception:
+            expected = None
+        try:
+            encoded = open_image(data)
+            whole = np.asarray(encoded.image())
+        except DecodeError:
+            assert expected is None, number
+            continue
+        if expected is None:
+            continue
+        assert np.array_equal(whole, expected), number
+        height, width = rng.randint(1, encoded.height), rng.randint(1, encoded.width)
+        top, left = rng.randint(0, encoded.height - height), rng.randint(0, encoded.width - width)
+        out = np.empty((height, width, 3), np.uint8)
+        open_image(data).read(top, left, out)
+        assert np.array_equal(out, expected[top : top + height, left : left + width]), number
+        agreed += 1
+    assert agreed > 100
+
+
+# ---- too many pixels ----
+
+
+def test_a_gigapixel_header(encode: Encode, make_photo: Photo) -> None:
+    with pytest.raises(DecodeError) as caught:
+        open_image(resized(encode(make_photo(40, 40)), 65_000, 65_000))
+    assert "PIL.Image.MAX_IMAGE_PIXELS" in str(caught.value) and "if you trust the file" in str(caught.value)
+
+
+def png_header(height: int, width: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (1, 1)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    struct.pack_into(">II", data, 16, width, height)
+    struct.pack_into(">I", data, 29, __import__("zlib").crc32(bytes(data[12:29])))
+    return bytes(data)
+
+
+def test_a_gigapixel_png() -> None:
+    with pytest.raises(DecodeError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS"):
+        open_image(png_header(100_000, 100_000))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_the_limit_can_be_set(form: str, encode: Encode, make_photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(make_photo(30, 40), form)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+    assert pixel_limit() == 1198
+    with pytest.raises(DecodeError, match=r"1,?198"):
+        open_image(data)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1200)
+    check(data)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert pixel_limit() is None
+    check(data)
+
+
+def test_the_limits_message(decoder: str, encode: Encode, make_photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DecodeError) as caught:
+        open_image(resized(encode(make_photo(40, 40)), 6_000, 7_000))
+    assert str(caught.value) == (
+        "the header says 6000 x 7000 pixels, more than the limit of 2,000 (2 x PIL.Image.MAX_IMAGE_PIXELS): "
+        "set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file"
+    )
+
+
+# ---- which JPEGs are ordinary ----
+
+
+def test_ordinary_jpegs_take_the_fast_way(encode: Encode, make_photo: Photo) -> None:
+    photo = make_photo(37, 52)
+    for options in (
+        {},
+        {"progressive": True},
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"optimize": True, "quality": 95},
+    ):
+        assert jpeg_size(encode(photo, **options)) == (37, 52)
+    assert jpeg_size(encode(photo.convert("L"))) == (37, 52)
+
+
+def test_odd_ones_do_not(encode: Encode, make_photo: Photo) -> None:
+    photo = make_photo(37, 52)
+    data = encode(photo)
+    odd = [b"", b"\xff\xd8\xff", data[:-2], data + b"\0", encode(photo, "PNG"), encode(photo.convert("CMYK"))]
+    odd += [with_segment(data, 0xEE, adobe(0)), resized(data, 0, 52), data[:300]]
+    assert [jpeg_size(d) for d in odd] == [None] * len(odd)
