@@ -359,7 +359,7 @@ def _plot(results: dict[str, Any], path: Path) -> None:
     _plot_curves(loss, results["epochs"], "loss", 1)
     loss.set(ylabel="Loss (cross-entropy)", ylim=(0, None))
     _plot_curves(accuracy, results["epochs"], "accuracy", 100)
-    accuracy.set(ylabel="Accuracy (%)", ylim=(None, 101))
+    accuracy.set(ylabel="Accuracy (%)", ylim=(0, 102))
     _plot_speeds(speed, results)
     for axes in (loss, accuracy, speed):
         axes.spines[["top", "right"]].set_visible(False)
@@ -374,7 +374,7 @@ def _plot_curves(axes: Any, epochs: list[dict[str, Any]], name: str, scale: floa
         values = [scale * epoch[f"{part}_{name}"] for epoch in epochs]
         axes.plot(numbers, values, color=colour, marker="o", markersize=4, linewidth=2, label=label)
     axes.set(xlabel="Epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.legend(frameon=False, loc="upper right" if name == "loss" else "lower right")
 
 
