@@ -89,28 +89,33 @@ class Samples(Sequence[tuple[str, int]]):
     def __getitem__(self, index: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        i = index + len(self) if index < 0 else index
-        if not 0 <= i < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
+        i = self.position(index)
         folder = bisect_right(self._starts, i) - 1
         begin = int(self._ends[i - 1]) if i else 0
         name = os.fsdecode(self._names[begin : int(self._ends[i])])
         return os.path.join(self._root, self._folders[folder], name), self._classes[folder]
 
+    def position(self, index: int) -> int:
+        """The index counted from the start; negative ones count from the end."""
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return position
+
     def target(self, index: int) -> int:
-        """The class index of sample ``index``, which is not negative."""
-        return self._classes[bisect_right(self._starts, index) - 1]
+        """The class index of sample ``index``."""
+        return self._classes[bisect_right(self._starts, self.position(index)) - 1]
 
     def counts(self, classes: int) -> list[int]:
         """How many samples each of ``classes`` classes has."""
         counts = [0] * classes
-        for owner, start, stop in zip(self._classes, self._starts, [*self._starts[1:], len(self)], strict=True):
+        for owner, start, stop in zip(self._classes, self._starts, [*self._starts, len(self)][1:], strict=True):
             counts[owner] += stop - start
         return counts
 
     def targets(self) -> NDArray[np.int64]:
         """The class index of every sample."""
-        return np.repeat(np.asarray(self._classes, np.int64), np.diff(self._starts, append=len(self)))
+        return np.repeat(np.asarray(self._classes, np.int64), np.diff([*self._starts, len(self)]))
 
 
 def _file_names(folder: str, is_valid: Callable[[str], bool]) -> Iterator[tuple[str, list[str]]]:
@@ -244,6 +249,7 @@ class ImageFolder(Dataset[Any]):
         Raises:
             SampleError: the file cannot be read or is no image.
         """
+        index = self.samples.position(index)
         path, _ = self.samples[index]
         try:
             with open(path, "rb", buffering=0) as file:
@@ -278,11 +284,10 @@ class ImageFolder(Dataset[Any]):
         return plan
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        index = index + len(self) if index < 0 else index
+        index = self.samples.position(index)
         encoded = self.open(index)
         try:
             image = encoded.image()
-            finished = image if self.transform is None else self.transform(image)
+            return (image if self.transform is None else self.transform(image)), self.label(index)
         except Exception as error:
             raise SampleError(index, self.samples[index][0], error) from error
-        return finished, self.label(index)

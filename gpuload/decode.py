@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from gpuload.errors import DecodeError
 
@@ -79,6 +79,8 @@ class _PillowImage:
                 self.width, self.height = image.size
         except Image.DecompressionBombError as error:
             raise DecodeError(f"{error}: set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file") from error
+        except UnidentifiedImageError as error:
+            raise DecodeError("not an image that Pillow can read: it is in none of its formats") from error
         except Exception as error:  # Pillow's plugins raise many kinds on bytes that are no image
             raise DecodeError(f"not an image that Pillow can read: {error}") from error
         if exif_transpose:
@@ -102,6 +104,9 @@ class _PillowImage:
 # ---- JPEG ----
 
 
+NARROW = 16  # columns; libjpeg-turbo upsamples the chroma of a narrower region in a simpler way
+
+
 class _Jpeg:
     """A JPEG that both decoders are known to read alike."""
 
@@ -109,6 +114,13 @@ class _Jpeg:
         self._data, self.height, self.width = data, height, width
 
     def read(self, top: int, left: int, out: NDArray[np.uint8]) -> None:
+        height, width = out.shape[:2]
+        if width < min(NARROW, self.width):
+            wide = np.empty((height, min(NARROW, self.width), 3), np.uint8)
+            start = min(left, self.width - wide.shape[1])
+            self.read(top, start, wide)
+            out[:] = wide[:, left - start : left - start + width]
+            return
         decoder = jpeg_decoder()
         if decoder is None or not decoder.read(self._data, top, left, out):
             _PillowImage(self._data, False).read(top, left, out)
@@ -162,7 +174,7 @@ def jpeg_decoder() -> _JpegDecoder | None:
         return None
 
 
-STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
+STANDALONE = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xD8)))  # and the fill byte
 FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive; Huffman-coded
 OTHER_FRAMES = frozenset((0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 COLOUR_SAMPLINGS = frozenset((b"\x11\x11\x11", b"\x21\x11\x11", b"\x12\x11\x11", b"\x22\x11\x11"))

@@ -62,7 +62,8 @@ class KeyedDraws:
         return self.words[self.used - 1]
 
     def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * ((self.word() >> 8) * 2.0**-24)
+        value = low + (high - low) * ((self.word() >> 8) * 2.0**-24)
+        return value if value < high else low  # where rounding reached the end
 
     def log_uniform(self, low: float, high: float) -> float:
         return math.exp(self.uniform(low, high))

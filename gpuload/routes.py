@@ -14,13 +14,13 @@ from gpuload.datasets import ImageFolder
 from gpuload.draws import KeyedDraws, keyed_draws
 from gpuload.engines import Batch, Engine, Images
 from gpuload.engines.choose import make_engine
-from gpuload.errors import CollateError, SampleError
+from gpuload.errors import ArgumentError, CollateError, SampleError
 from gpuload.gather import gather_rows
 from gpuload.pipeline import Pipeline
 from gpuload.plan import Plan
 from gpuload.samplers import Keyed
 from gpuload.steps import Recipe
-from gpuload.transfer import move, pinned, to_device
+from gpuload.transfer import Moving, move, pinned
 
 if TYPE_CHECKING:
     from gpuload.loader import DataLoader
@@ -118,7 +118,8 @@ class _ImageJob:
         return len(self._indices)
 
     def run(self, task: int) -> None:
-        index, dataset = self._indices[task], self._route.dataset
+        dataset = self._route.dataset
+        index = dataset.samples.position(self._indices[task])
         image = dataset.open(index)
         try:
             recipe = self._route.plan.recipe(image.height, image.width, self._draws[task])
@@ -160,12 +161,17 @@ class TensorRoute:
     def __init__(self, loader: "DataLoader", tensors: tuple[torch.Tensor, ...]) -> None:
         self._loader = loader
         self.tensors = tuple(tensor.to(loader.device).contiguous() for tensor in tensors)
+        bound = loader.sampler.bound if isinstance(loader.sampler, Keyed) else 0
+        if bound > len(tensors[0]):
+            raise ArgumentError(
+                f"sampler gives indices up to {bound - 1}, but the dataset has {len(tensors[0])} samples"
+            )
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch."""
         loader = self._loader
         for batch in _index_batches(loader, epoch, loader.device):
-            indices = move(pinned(torch.as_tensor(batch, dtype=torch.int64), loader.device), loader.device)
+            indices = batch if isinstance(batch, torch.Tensor) else self._checked(batch)
             rows = [gather_rows(tensor, indices) for tensor in self.tensors]
             if _is_single(loader):
                 yield loader.collate_fn(tuple(row[0] for row in rows))  # type: ignore[arg-type]
@@ -173,6 +179,14 @@ class TensorRoute:
                 yield rows
             else:
                 yield loader.collate_fn(list(zip(*rows, strict=True)))
+
+    def _checked(self, batch: Any) -> torch.Tensor:
+        """A user's own indices on the device; on the way there the kernel's bounds are kept."""
+        indices, count = torch.as_tensor(batch, dtype=torch.int64), len(self.tensors[0])
+        outside = indices[(indices < -count) | (indices >= count)]
+        if len(outside):
+            raise IndexError(f"index {int(outside[0])} of a dataset of {count} samples")
+        return move(pinned(indices % count, self._loader.device), self._loader.device)  # type: ignore[no-any-return]
 
 
 # ---- anything else ----
@@ -190,4 +204,4 @@ class WorkerRoute:
         """The batches of an epoch."""
         if isinstance(self._loader.sampler, Keyed):
             self._loader.sampler.set_epoch(epoch)  # torch iterates it, and it moves on by itself
-        return to_device(TorchDataLoader.__iter__(self._loader), self._loader.device)
+        return Moving(TorchDataLoader.__iter__(self._loader), self._loader.device)

@@ -75,6 +75,11 @@ class Keyed(Sampler[int]):
     def __len__(self) -> int:
         raise NotImplementedError
 
+    @property
+    def bound(self) -> int:
+        """Every index is below this."""
+        raise NotImplementedError
+
     def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
         """The sample indices at positions [start, stop) of an epoch: int64 tensor on ``device``.
 
@@ -121,6 +126,10 @@ class SequentialSampler(Keyed):
     def __len__(self) -> int:
         return len(self.data_source)
 
+    @property
+    def bound(self) -> int:
+        return len(self.data_source)
+
     def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
         return torch.arange(start, stop, device=device)
 
@@ -160,6 +169,10 @@ class RandomSampler(Keyed):
     def __len__(self) -> int:
         return self.num_samples
 
+    @property
+    def bound(self) -> int:
+        return len(self.data_source)
+
     def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
         n = len(self.data_source)
         if self.replacement:
@@ -181,19 +194,34 @@ class SubsetRandomSampler(Keyed):
     """The given indices, each once, in the epoch's permutation.
 
     Args:
-        indices: integers, any sequence or array.
+        indices: integers, any sequence, array or tensor.
         generator: where the seed is drawn from if ``seed`` is None.
         seed: 64 bits; None: drawn once, now.
     """
 
     def __init__(
-        self, indices: Sequence[int], generator: torch.Generator | None = None, *, seed: int | None = None
+        self,
+        indices: Sequence[int] | ArrayLike | torch.Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int | None = None,
     ) -> None:
         super().__init__(resolve_seed(seed, generator))
-        self._indices = torch.as_tensor(np.asarray(indices, np.int64))
+        listed = indices.numpy(force=True) if isinstance(indices, torch.Tensor) else indices
+        chosen = np.array(listed)  # a copy, which nobody else changes
+        if chosen.ndim != 1 or not (np.issubdtype(chosen.dtype, np.integer) or not len(chosen)):
+            raise ArgumentTypeError(
+                f"indices must be a sequence of integers, got {chosen.dtype} of shape {chosen.shape}"
+            )
+        self._indices = torch.from_numpy(chosen.astype(np.int64))
+        self._bound = int(chosen.max()) + 1 if len(chosen) else 0
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    @property
+    def bound(self) -> int:
+        return self._bound
 
     def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
         self._indices = self._indices.to(device)
@@ -218,7 +246,7 @@ class WeightedRandomSampler(Keyed):
 
     def __init__(
         self,
-        weights: ArrayLike,
+        weights: ArrayLike | torch.Tensor,
         num_samples: int,
         replacement: bool = True,
         generator: torch.Generator | None = None,
@@ -231,13 +259,18 @@ class WeightedRandomSampler(Keyed):
                 f"replacement must be True, got {replacement!r}: for draws without replacement pass a "
                 "torch.utils.data.WeightedRandomSampler as sampler"
             )
-        self.weights = torch.as_tensor(np.asarray(weights, np.float64))
+        listed = weights.double().numpy(force=True) if isinstance(weights, torch.Tensor) else weights
+        self.weights = torch.from_numpy(np.array(listed, np.float64))
         self.num_samples = _count("num_samples", num_samples)
         self.replacement = replacement
         self._ends = torch.from_numpy(_integer_sums(self.weights.numpy()))
 
     def __len__(self) -> int:
         return self.num_samples
+
+    @property
+    def bound(self) -> int:
+        return len(self.weights)
 
     def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
         device = torch.device(device)
@@ -251,13 +284,17 @@ class WeightedRandomSampler(Keyed):
         return torch.from_numpy(np.searchsorted(ends_here, targets, side="right")).to(device)
 
 
+def _check_shares(name: str, shares: NDArray[np.float64]) -> None:
+    bad = shares[~(np.isfinite(shares) & (shares >= 0))]
+    if len(bad) or not (shares > 0).any():
+        what = f"got {bad[0]}" if len(bad) else "all are 0"
+        raise ArgumentError(f"{name} must be finite, none negative and not all 0: {what}")
+
+
 def _integer_sums(weights: NDArray[np.float64]) -> NDArray[np.int64]:
     if weights.ndim != 1 or not len(weights):
         raise ArgumentError(f"weights must be one number for each sample, got shape {weights.shape}")
-    if not np.isfinite(weights).all() or (weights < 0).any() or not (weights > 0).any():
-        bad = weights[~(np.isfinite(weights) & (weights >= 0))]
-        what = f"got {bad[0]}" if len(bad) else "all are 0"
-        raise ArgumentError(f"weights must be finite, none negative and not all 0: {what}")
+    _check_shares("weights", weights)
     exponent = int(np.frexp(weights.max())[1])
     bits = 62 - len(weights).bit_length()
     return np.cumsum(np.rint(np.ldexp(weights, bits - exponent)).astype(np.int64))
@@ -296,6 +333,7 @@ class ClassDistributionSampler(WeightedRandomSampler):
     ) -> None:
         classes, counts = _class_counts(targets)
         shares = _shares(distribution, len(counts))
+        _check_shares("distribution", shares)
         for index in np.flatnonzero((shares > 0) & (counts == 0)):
             raise ArgumentError(f"distribution gives class {index} a share of {shares[index]}, but it has no samples")
         weights = (shares / np.maximum(counts, 1))[classes]

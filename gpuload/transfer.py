@@ -1,24 +1,41 @@
 """Batches of ordinary datasets on their way to the device: asynchronous copies, one batch ahead."""
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
 
-__all__ = ["move", "pinned", "to_device"]
+__all__ = ["Moving", "move", "pinned"]
 
 
 def move(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on ``device``; asynchronously where it lies in pinned memory."""
-    if isinstance(batch, torch.Tensor):
+    """The batch with all that is in it on ``device``; asynchronously where it lies in pinned memory.
+
+    Lists, tuples and mappings keep their type. What has a ``to`` of its own, as tensors have, moves itself.
+    """
+    if callable(getattr(batch, "to", None)):
         return batch.to(device, non_blocking=True)
+    if isinstance(batch, MutableMapping):
+        moved = copy(batch)  # with whatever else the mapping knows
+        moved.update({key: move(value, device) for key, value in batch.items()})
+        return moved
     if isinstance(batch, Mapping):
-        return {key: move(value, device) for key, value in batch.items()}
+        return _same_mapping(batch, {key: move(value, device) for key, value in batch.items()})
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(move(value, device) for value in batch))
     if isinstance(batch, list | tuple):
         return type(batch)(move(value, device) for value in batch)
     return batch
+
+
+def _same_mapping(batch: Mapping[Any, Any], moved: dict[Any, Any]) -> Any:
+    try:
+        return type(batch)(moved)  # type: ignore[call-arg]
+    except TypeError:  # a mapping that is not made of a dict
+        return moved
 
 
 def pinned(tensor: Any, device: torch.device) -> Any:
@@ -40,21 +57,53 @@ def tensors_in(batch: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(value)
 
 
-def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
-    """The batches on ``device``. On CUDA each is copied on a side stream while the one before is in use."""
-    if device.type != "cuda":
-        for batch in batches:
-            yield move(batch, device)
-        return
-    side = torch.cuda.Stream(device)
-    waiting: list[Any] = []
-    for batch in batches:
-        with torch.cuda.stream(side):
-            waiting.append(move(batch, device))
-        if len(waiting) > 1:
-            yield _hand_over(waiting.pop(0), side, device)
-    for batch in waiting:
-        yield _hand_over(batch, side, device)
+class Moving:
+    """Batches on their way to ``device``. On CUDA each is copied on a side stream while the one before is in use.
+
+    An error of the source comes in its turn, and the next batch can be asked for, as of torch's loader.
+
+    Args:
+        batches: where they come from.
+        device: where they go.
+    """
+
+    def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
+        self._batches, self._device = batches, device
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._ahead: deque[Callable[[], Any]] = deque()  # each gives its batch, or raises
+        self._ended = False
+
+    def __iter__(self) -> "Moving":
+        return self
+
+    def __next__(self) -> Any:
+        while len(self._ahead) < (1 if self._side is None else 2) and not self._ended:
+            self._fetch()
+        if not self._ahead:
+            raise StopIteration
+        return self._ahead.popleft()()
+
+    def _fetch(self) -> None:
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self._ended = True
+        except Exception as error:
+            self._ahead.append(partial(_raise, error))
+        else:
+            self._ahead.append(self._started(batch))
+
+    def _started(self, batch: Any) -> Callable[[], Any]:
+        """Start the copy; what is returned hands it over."""
+        if self._side is None:
+            return partial(move, batch, self._device)
+        with torch.cuda.stream(self._side):
+            moved = move(batch, self._device)
+        return partial(_hand_over, moved, self._side, self._device)
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 def _hand_over(batch: Any, side: "torch.cuda.Stream", device: torch.device) -> Any:

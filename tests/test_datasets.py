@@ -71,10 +71,12 @@ def test_extensions_in_any_case(tmp_path: Path) -> None:
     assert len(same_as_torchvision(tree(tmp_path, *(f"c/{i}{e}" for i, e in enumerate(endings))))) == len(endings)
 
 
-def test_the_extensions_are_torchvisions(tmp_path: Path) -> None:
-    """One more would shift every index behind it."""
-    assert IMG_EXTENSIONS == torchvision.datasets.folder.IMG_EXTENSIONS
-    same_as_torchvision(tree(tmp_path, "a/1.gif", "a/2.jpg", "a/3.avif", "a/4.jp2", "a/5.jfif", "b/1.png"))
+def test_the_extensions_are_torchvisions_and_gif(tmp_path: Path) -> None:
+    assert IMG_EXTENSIONS == (*torchvision.datasets.folder.IMG_EXTENSIONS, ".gif")
+    root = tree(tmp_path, "a/2.jpg", "a/3.avif", "a/4.jp2", "a/5.jfif", "b/1.png")
+    same_as_torchvision(root)
+    (root / "a" / "1.gif").touch()
+    assert [Path(path).name for path, _ in ImageFolder(root).samples] == ["1.gif", "2.jpg", "1.png"]
 
 
 def test_odd_names(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def damaged_folder(
         encode(photo.convert("L")),
         encode(photo.convert("CMYK")),
     ]
-    others = {form: encode(photo, form.upper()) for form in ("png", "webp", "gif", "bmp", "tiff", "ppm")}
+    others = {form: encode(photo, form.upper()) for form in ("png", "webp", "bmp", "tiff", "ppm")}
     for name in ("0 jpegs", "1 others", "2 good"):
         (root / name).mkdir()
     for i in range(JPEGS):

@@ -8,7 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from gpuload import DataLoader, TensorDataset
+from gpuload import (
+    ArgumentError,
+    DataLoader,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from gpuload.compilers import host_library
 from gpuload.gather import WORDS, gather_rows, widest_word
 
@@ -120,3 +127,17 @@ def test_a_users_indices_mean_what_they_mean_to_torch(sampler: list[int], device
     else:
         with pytest.raises(IndexError, match=r"-?[45]"):
             list(itertools.islice(loader, 5))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        SubsetRandomSampler([0, 1, 7], seed=0),
+        WeightedRandomSampler([0, 0, 0, 0, 1], 3, seed=0),
+        RandomSampler(range(50), seed=0),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_a_sampler_of_another_dataset_never_reads_beyond_the_tensor(sampler: Any, device: torch.device) -> None:
+    with pytest.raises((IndexError, ArgumentError)):
+        list(DataLoader(TensorDataset(torch.arange(4), device=device), 2, sampler=sampler, device=device))

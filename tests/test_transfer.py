@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
 from gpuload import DataLoader
-from gpuload.transfer import move, to_device
+from gpuload.transfer import move, Moving
 
 
 class Point(NamedTuple):
@@ -159,11 +159,11 @@ class TestOrder:
 
     def test_all_arrive_in_order(self, kind: str) -> None:
         for count in range(5):
-            assert list(to_device(iter(range(count)), torch.device(kind))) == list(range(count))
+            assert list(Moving(iter(range(count)), torch.device(kind))) == list(range(count))
 
     def test_one_ahead_at_most(self, kind: str) -> None:
         asked: list[int] = []
-        batches = to_device((asked.append(i) or i for i in range(9)), torch.device(kind))  # type: ignore[func-returns-value]
+        batches = Moving((asked.append(i) or i for i in range(9)), torch.device(kind))  # type: ignore[func-returns-value]
         assert asked == []
         for delivered in batches:
             assert len(asked) <= delivered + 2
@@ -172,9 +172,10 @@ class TestOrder:
         """As of torch's loader, which goes on when it is asked for the next batch."""
         torchs = TorchDataLoader(Failing(), batch_size=None)
         assert outcomes(iter(torchs)) == [0, 1, "error", 3, 4]
-        assert outcomes(iter(to_device(iter(torchs), torch.device(kind)))) == [0, 1, "error", 3, 4]
+        assert outcomes(iter(Moving(iter(torchs), torch.device(kind)))) == [0, 1, "error", 3, 4]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_loader_goes_on_after_an_error(workers: int) -> None:
     loader = DataLoader(Failing(), batch_size=None, num_workers=workers, device="cpu")
@@ -186,7 +187,7 @@ def test_a_slow_consumer_sees_each_batch_whole() -> None:
     device = torch.device("cuda")
     batches = ({"x": torch.full((1 << 20,), i).pin_memory()} for i in range(12))
     sums = []
-    for batch in to_device(batches, device):
+    for batch in Moving(batches, device):
         torch.cuda._sleep(20_000_000)
         sums.append((batch["x"].min(), batch["x"].max()))
     assert [(int(low), int(high)) for low, high in sums] == [(i, i) for i in range(12)]
