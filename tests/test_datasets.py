@@ -72,7 +72,7 @@ def test_extensions_in_any_case(tmp_path: Path) -> None:
 
 
 def test_the_extensions_are_torchvisions_and_gif(tmp_path: Path) -> None:
-    assert IMG_EXTENSIONS == (*torchvision.datasets.folder.IMG_EXTENSIONS, ".gif")
+    assert (*torchvision.datasets.folder.IMG_EXTENSIONS, ".gif") == IMG_EXTENSIONS
     root = tree(tmp_path, "a/2.jpg", "a/3.avif", "a/4.jp2", "a/5.jfif", "b/1.png")
     same_as_torchvision(root)
     (root / "a" / "1.gif").touch()

@@ -12,6 +12,7 @@ from gpuload import (
     ArgumentError,
     DataLoader,
     RandomSampler,
+    SequentialSampler,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
@@ -129,15 +130,36 @@ def test_a_users_indices_mean_what_they_mean_to_torch(sampler: list[int], device
             list(itertools.islice(loader, 5))
 
 
+def test_a_users_batches_may_be_tensors(device: torch.device) -> None:
+    """Of any integer type, on the host or on the device; negative ones count from the end here too."""
+    dataset = TensorDataset(torch.arange(6) * 10, device=device)
+    batches = [torch.tensor([1, 5]), torch.tensor([-1, 0], dtype=torch.int32), torch.tensor([2], device=device)]
+    loader: Any = DataLoader(dataset, batch_sampler=batches, device=device)
+    assert [rows.tolist() for (rows,) in loader] == [[10, 50], [50, 0], [20]]
+    for outside in (6, -7):
+        with pytest.raises(IndexError, match=f"{outside}"):
+            list(DataLoader(dataset, batch_sampler=[torch.tensor([0, outside])], device=device))
+
+
 @pytest.mark.parametrize(
     "sampler",
     [
         SubsetRandomSampler([0, 1, 7], seed=0),
         WeightedRandomSampler([0, 0, 0, 0, 1], 3, seed=0),
         RandomSampler(range(50), seed=0),
+        SequentialSampler(range(5)),
     ],
     ids=lambda sampler: type(sampler).__name__,
 )
 def test_a_sampler_of_another_dataset_never_reads_beyond_the_tensor(sampler: Any, device: torch.device) -> None:
     with pytest.raises((IndexError, ArgumentError)):
         list(DataLoader(TensorDataset(torch.arange(4), device=device), 2, sampler=sampler, device=device))
+
+
+def test_a_subset_of_negative_indices_never_reads_before_the_tensor(device: torch.device) -> None:
+    with pytest.raises((IndexError, ArgumentError), match="-5"):
+        list(
+            DataLoader(
+                TensorDataset(torch.arange(4), device=device), sampler=SubsetRandomSampler([-5, 2]), device=device
+            )
+        )

@@ -406,16 +406,18 @@ def test_a_pipeline_dropped_after_an_error_is_collected(where: str, workers_aliv
 
 
 def test_a_worker_may_be_the_one_that_collects_the_pipeline(workers_alive: Threads) -> None:
-    """The garbage collector runs on any thread at any allocation."""
+    """The garbage collector runs on any thread at any allocation, also under the pipeline's lock."""
     holder: list[Any] = []
     drop = threading.Event()
 
     def task(job: int, number: int) -> None:
         if drop.is_set():
-            holder.clear()
+            with lock:
+                holder.clear()
         time.sleep(0.002)
 
     holder.append(Pipeline((FakeJob(n, 20, task) for n in range(50)), 3, 3))
+    lock = holder[0]._state.changed
     next(holder[0])
     drop.set()
     assert in_time(lambda: not holder)

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
 from gpuload import DataLoader
-from gpuload.transfer import move, Moving
+from gpuload.transfer import Moving, move
 
 
 class Point(NamedTuple):
