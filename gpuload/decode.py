@@ -7,6 +7,7 @@ JPEG, goes through Pillow. This is the only module that imports nvImageCodec.
 
 import importlib
 import io
+import os
 import struct
 import threading
 from functools import lru_cache
@@ -168,6 +169,8 @@ class _JpegDecoder:
 @lru_cache(maxsize=1)
 def jpeg_decoder() -> _JpegDecoder | None:
     """nvImageCodec's decoder, or None where the package is not installed."""
+    # a file that it cannot decode goes to Pillow, whose error is raised: no second word on the terminal
+    os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     try:
         return _JpegDecoder(importlib.import_module("nvidia.nvimgcodec"))
     except ImportError:

@@ -18,7 +18,7 @@ from gpuload.engines.choose import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
 from gpuload.plan import Plan
 from gpuload.routes import ImageRoute, TensorRoute, WorkerRoute
-from gpuload.samplers import Keyed, RandomSampler, SequentialSampler, resolve_seed
+from gpuload.samplers import Keyed, RandomSampler, SequentialSampler, check_epoch, resolve_seed
 from gpuload.steps import Recipe
 from gpuload.transforms import DTYPES
 
@@ -137,10 +137,10 @@ class DataLoader(TorchDataLoader[Any]):
         return self.sampler.epoch if isinstance(self.sampler, Keyed) else self._epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next ``iter`` starts."""
+        """Choose the epoch that the next ``iter`` starts: from 0 to 2^32 - 1."""
+        self._epoch = check_epoch(epoch)
         if isinstance(self.sampler, Keyed):
-            self.sampler.set_epoch(epoch)
-        self._epoch = epoch
+            self.sampler.set_epoch(self._epoch)
 
     def __iter__(self) -> Any:
         epoch = self.epoch
@@ -155,7 +155,7 @@ class DataLoader(TorchDataLoader[Any]):
         """
         if not isinstance(self.route, ImageRoute):
             raise ArgumentError("only a loader over an ImageFolder with a gpuload transform has recipes")
-        return self.route.recipes(epoch)
+        return self.route.recipes(check_epoch(epoch))
 
     def explain(self) -> None:
         """Print the path that a sample will take: which stage runs where, and what became one kernel."""

@@ -195,7 +195,7 @@ class Pipeline(Generic[Result]):
         with state.changed:
             while not running.done and not state.stopped:
                 state.changed.wait()
-            if not running.done:  # closed by another thread
+            if state.stopped:  # by another thread
                 raise StopIteration
             state.running.popleft()
         return running

@@ -33,10 +33,14 @@ INDEX_CHUNK = 1 << 16  # positions whose indices are made, and fetched from the 
 # ---- order ----
 
 
-def _index_batches(loader: "DataLoader", epoch: int, device: torch.device) -> Iterator[Any]:
-    """Lists of indices; or, of gpuload's samplers, int64 tensors on ``device``."""
-    if isinstance(loader.sampler, Keyed) and type(loader.batch_sampler) in (BatchSampler, type(None)):
-        return _keyed_batches(loader, loader.sampler, epoch, device)
+def _keyed(loader: "DataLoader") -> Keyed | None:
+    """The sampler, where it is one of gpuload's and torch's plain batches are wanted of it."""
+    plain = type(loader.batch_sampler) in (BatchSampler, type(None))
+    return loader.sampler if isinstance(loader.sampler, Keyed) and plain else None
+
+
+def _own_batches(loader: "DataLoader") -> Iterator[Any]:
+    """Whatever a sampler or batch sampler of the user's gives: lists, tuples or tensors of indices."""
     return iter(loader.batch_sampler) if loader.batch_sampler is not None else ([i] for i in loader.sampler)
 
 
@@ -88,10 +92,15 @@ class ImageRoute:
     def _drawn(self, epoch: int) -> Iterator[tuple[list[int], list[KeyedDraws]]]:
         """Indices and random numbers of each batch."""
         position = 0
-        for batch in _index_batches(self._loader, epoch, torch.device("cpu")):
-            indices = batch.tolist() if isinstance(batch, torch.Tensor) else [int(index) for index in batch]
+        for indices in self._indices(epoch):
             yield indices, keyed_draws(self._loader.seed, epoch, range(position, position + len(indices)))
             position += len(indices)
+
+    def _indices(self, epoch: int) -> Iterator[list[int]]:
+        sampler = _keyed(self._loader)
+        if sampler is None:
+            return ([int(index) for index in batch] for batch in _own_batches(self._loader))
+        return (batch.tolist() for batch in _keyed_batches(self._loader, sampler, epoch, torch.device("cpu")))
 
     def collate(self, images: Images, labels: list[Any]) -> Any:
         """Images and labels as the batch that the user gets."""
@@ -170,8 +179,7 @@ class TensorRoute:
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch."""
         loader = self._loader
-        for batch in _index_batches(loader, epoch, loader.device):
-            indices = batch if isinstance(batch, torch.Tensor) else self._checked(batch)
+        for indices in self._indices(epoch):
             rows = [gather_rows(tensor, indices) for tensor in self.tensors]
             if _is_single(loader):
                 yield loader.collate_fn(tuple(row[0] for row in rows))  # type: ignore[arg-type]
@@ -180,9 +188,15 @@ class TensorRoute:
             else:
                 yield loader.collate_fn(list(zip(*rows, strict=True)))
 
+    def _indices(self, epoch: int) -> Iterator[torch.Tensor]:
+        loader, sampler = self._loader, _keyed(self._loader)
+        if sampler is None:
+            return map(self._checked, _own_batches(loader))
+        return _keyed_batches(loader, sampler, epoch, loader.device)
+
     def _checked(self, batch: Any) -> torch.Tensor:
-        """A user's own indices on the device; on the way there the kernel's bounds are kept."""
-        indices, count = torch.as_tensor(batch, dtype=torch.int64), len(self.tensors[0])
+        """A user's own indices, on the device; a kernel would read whatever lies outside the tensor."""
+        indices, count = torch.as_tensor(batch, dtype=torch.int64, device="cpu"), len(self.tensors[0])
         outside = indices[(indices < -count) | (indices >= count)]
         if len(outside):
             raise IndexError(f"index {int(outside[0])} of a dataset of {count} samples")

@@ -25,6 +25,7 @@ __all__ = [
     "SequentialSampler",
     "SubsetRandomSampler",
     "WeightedRandomSampler",
+    "check_epoch",
     "resolve_seed",
 ]
 
@@ -48,6 +49,20 @@ def resolve_seed(seed: int | None, generator: torch.Generator | None = None) -> 
     return int(seed)
 
 
+def check_epoch(epoch: int) -> int:
+    """The epoch itself.
+
+    Raises:
+        ArgumentTypeError: no integer.
+        ArgumentError: negative, or above 32 bits.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer):
+        raise ArgumentTypeError(f"epoch must be an int, got {epoch!r}")
+    if not 0 <= epoch < 1 << 32:
+        raise ArgumentError(f"epoch must be from 0 to 2^32 - 1, got {epoch}")
+    return int(epoch)
+
+
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ArgumentTypeError(f"{name} must be an int, got {value!r}")
@@ -69,8 +84,8 @@ class Keyed(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self.epoch = epoch
+        """Choose the epoch that the next iteration yields: from 0 to 2^32 - 1."""
+        self.epoch = check_epoch(epoch)
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -213,6 +228,8 @@ class SubsetRandomSampler(Keyed):
             raise ArgumentTypeError(
                 f"indices must be a sequence of integers, got {chosen.dtype} of shape {chosen.shape}"
             )
+        if len(chosen) and chosen.min() < 0:
+            raise ArgumentError(f"indices must not be negative, got {chosen.min()}")
         self._indices = torch.from_numpy(chosen.astype(np.int64))
         self._bound = int(chosen.max()) + 1 if len(chosen) else 0
 

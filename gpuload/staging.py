@@ -139,6 +139,7 @@ class DeviceSlab(Slab):
         """The device's side, for kernels that are launched inside the block on torch's current stream."""
         stream = torch.cuda.current_stream(self._device)
         stream.wait_event(self._copied)
+        self._twin.record_stream(stream)  # the slab may be dropped while a kernel still reads it
         yield self._twin
         self._rendered.record(stream)
 

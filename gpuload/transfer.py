@@ -45,18 +45,6 @@ def pinned(tensor: Any, device: torch.device) -> Any:
     return tensor
 
 
-def tensors_in(batch: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in the batch."""
-    if isinstance(batch, torch.Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from tensors_in(value)
-    elif isinstance(batch, list | tuple):
-        for value in batch:
-            yield from tensors_in(value)
-
-
 class Moving:
     """Batches on their way to ``device``. On CUDA each is copied on a side stream while the one before is in use.
 
@@ -97,20 +85,18 @@ class Moving:
         """Start the copy; what is returned hands it over."""
         if self._side is None:
             return partial(move, batch, self._device)
+        # what the consumer has dropped may be used again for this copy, so it waits for the consumer's uses
+        self._side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._side):
             moved = move(batch, self._device)
-        return partial(_hand_over, moved, self._side, self._device)
+            copied = self._side.record_event()
+        return partial(self._hand_over, moved, copied)
+
+    def _hand_over(self, moved: Any, copied: torch.cuda.Event) -> Any:
+        """The consumer's stream waits for the copy; the host does not."""
+        torch.cuda.current_stream(self._device).wait_event(copied)
+        return moved
 
 
 def _raise(error: Exception) -> Any:
     raise error
-
-
-def _hand_over(batch: Any, side: "torch.cuda.Stream", device: torch.device) -> Any:
-    """Make the consumer's stream wait for the copy, and the allocator for the consumer."""
-    stream = torch.cuda.current_stream(device)
-    stream.wait_stream(side)
-    for tensor in tensors_in(batch):
-        if tensor.device.type == "cuda":
-            tensor.record_stream(stream)
-    return batch

@@ -102,7 +102,7 @@ def _probability(p: float) -> float:
         raise ArgumentTypeError(f"p must be a number, got {p!r}")
     if not 0.0 <= p <= 1.0:
         raise ArgumentError(f"p must be a probability between 0 and 1, got {p}")
-    return float(p)
+    return float(np.float32(p))  # torchvision compares it with a float32
 
 
 def _range(name: str, values: Sequence[float], lowest: float) -> tuple[float, float]:

@@ -147,6 +147,12 @@ def no_streams(monkeypatch: pytest.MonkeyPatch) -> None:
         def wait_stream(self, _: Any) -> None:
             pass
 
+        def wait_event(self, _: Any) -> None:
+            pass
+
+        def record_event(self) -> None:
+            pass
+
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)

@@ -55,7 +55,7 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("RandomCrop", (250,), {"pad_if_needed": True, "padding": 5, "padding_mode": "symmetric"}),
     ("RandomResizedCrop", (24,), {}),
     ("RandomResizedCrop", ((24, 40),), {"scale": (0.5, 1.0), "ratio": (0.5, 2.0)}),
-    ("RandomResizedCrop", (24,), {"interpolation": "bicubic"}),
+    ("RandomResizedCrop", (24,), {"interpolation": InterpolationMode.BICUBIC}),
     ("RandomResizedCrop", (24,), {"ratio": (8.0, 9.0)}),  # hardly ever fits: the central crop
     ("RandomResizedCrop", (24,), {"ratio": (0.1, 0.11)}),
     ("RandomHorizontalFlip", (), {}),
@@ -91,7 +91,7 @@ def test_to_dtype_and_back(dtype: torch.dtype, scale: bool) -> None:
 
 def random_transform(rng: random.Random) -> tuple[str, dict[str, Any]]:
     size, modes = rng.randint(8, 60), ["constant", "edge", "reflect", "symmetric"]
-    filters = [mode.value for mode in InterpolationMode]
+    filters = list(InterpolationMode)
     options: dict[str, dict[str, Any]] = {
         "Resize": {"size": rng.choice((size, (size, rng.randint(8, 60)))), "interpolation": rng.choice(filters)},
         "CenterCrop": {"size": (size, rng.randint(8, 60))},
@@ -123,6 +123,16 @@ def test_tensors_are_images_too() -> None:
     assert torch.equal(T.Resize(20)(tensor), T.Resize(20)(image))
     grey = tensor[:1]
     assert torch.equal(T.CenterCrop(10)(grey)[1], T.CenterCrop(10)(grey)[0])
+
+
+@pytest.mark.parametrize("mode", InterpolationMode)
+def test_filters_by_name_enum_and_pillows_number(mode: InterpolationMode) -> None:
+    image = picture(40, 50)
+    wanted = T.Resize(20, interpolation=mode)(image)  # torchvision's own enum
+    assert torch.equal(T.Resize(20, interpolation=mode.value)(image), wanted)
+    assert torch.equal(T.Resize(20, interpolation=T.InterpolationMode(mode.value))(image), wanted)
+    if mode is not InterpolationMode.NEAREST_EXACT:
+        assert torch.equal(T.Resize(20, interpolation=Image.Resampling[mode.name])(image), wanted)
 
 
 def test_nested_compose_flattens() -> None:
