@@ -9,6 +9,9 @@ import torch
 from PIL import Image
 
 from gpuload import ArgumentError, DataLoader, DatasetError, ImageFolder, MissingError, demo, transforms as T
+from gpuload.demo.comparison import equal_augmented, equal_batches
+from gpuload.demo.photos import ROWS, make_photos, parts
+from gpuload.demo.report import HEADER
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
@@ -66,13 +69,13 @@ def test_run(photos, tmp_path, capsys):
             assert image.format == "PNG"
     shown = capsys.readouterr()
     assert shown.out == "", "standard output is the report's"
-    table = shown.err[shown.err.index(demo.HEADER) :].split("\n")
+    table = shown.err[shown.err.index(HEADER) :].split("\n")
     assert [row.split()[0] for row in table[1:3]] == ["1", "2"]
     assert table[3:] == ["", ""]
 
 
 def test_silent_without_progress(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "ROUNDS", 1)
+    monkeypatch.setattr("gpuload.demo.comparison.ROUNDS", 1)
     threads = torch.get_num_threads()
     demo.run(photos, tmp_path / "made", epochs=1, device="cpu", progress=False)
     shown = capsys.readouterr()
@@ -84,24 +87,24 @@ def test_silent_without_progress(photos, tmp_path, capsys, monkeypatch):
 def test_parts_of_its_own(tmp_path, name):
     photograph(tmp_path / "train", {"blue": 3, "red": 2})
     photograph(tmp_path / name, {"blue": 1, "red": 2})
-    train, val = demo.parts(tmp_path)
+    train, val = parts(tmp_path)
     assert train.folder == tmp_path / "train"
     assert val.folder == tmp_path / name
     assert (len(train.files), len(val.files)) == (5, 3)
 
 
 def test_split_is_disjoint_complete_and_the_same_each_time(photos):
-    train, val = demo.parts(photos)
+    train, val = parts(photos)
     assert not train.files & val.files
     assert train.files | val.files == {str(path) for path in photos.glob("*/*.jpg")}
-    assert demo.parts(photos) == (train, val)
+    assert parts(photos) == (train, val)
 
 
 # ---- the photos that are made ----
 
 
 def test_training_and_validation_photos_share_no_pixel(tmp_path, monkeypatch):
-    rows = [set(range(427)[part]) for part in (demo.ROWS["train"], demo.ROWS["val"])]
+    rows = [set(range(427)[part]) for part in (ROWS["train"], ROWS["val"])]
     assert not rows[0] & rows[1]
 
     class Photos:  # each pixel says in which row it is
@@ -109,8 +112,8 @@ def test_training_and_validation_photos_share_no_pixel(tmp_path, monkeypatch):
         images = [np.broadcast_to(np.arange(427)[:, None, None] // 2, (427, 640, 3)).astype(np.uint8)] * 2
 
     monkeypatch.setattr("sklearn.datasets.load_sample_images", Photos)
-    monkeypatch.setattr(demo, "COUNTS", {"train": 12, "val": 12})
-    demo.make_photos(tmp_path, seed=0)
+    monkeypatch.setattr("gpuload.demo.photos.COUNTS", {"train": 12, "val": 12})
+    make_photos(tmp_path, seed=0)
     train, val = (
         [np.asarray(image).astype(int) for image, _ in ImageFolder(tmp_path / part)] for part in ("train", "val")
     )
@@ -124,12 +127,12 @@ def test_training_and_validation_photos_share_no_pixel(tmp_path, monkeypatch):
 
 
 def test_other_pixels_are_noticed(photos):
-    _, val = demo.parts(photos)
+    _, val = parts(photos)
     cpu = torch.device("cpu")
-    assert demo.equal_batches(val.gpuload_loader(0, "cpu"), val.torch_loader(cpu))
+    assert equal_batches(val.gpuload_loader(0, "cpu"), val.torch_loader(cpu))
     other = T.Compose([T.Resize(112), T.CenterCrop(96), T.ToDtype(torch.float32, scale=True), T.Normalize(0.5, 0.26)])
     dataset = ImageFolder(photos, transform=other, is_valid_file=val.files.__contains__)
-    assert not demo.equal_batches(DataLoader(dataset, batch_size=11, device="cpu"), val.torch_loader(cpu))
+    assert not equal_batches(DataLoader(dataset, batch_size=11, device="cpu"), val.torch_loader(cpu))
 
 
 @pytest.mark.parametrize(("std", "equal"), [(0.25, True), (0.26, False)])
@@ -138,7 +141,7 @@ def test_other_augmented_pixels_are_noticed(photos, std, equal):
     transform = T.Compose([*steps, T.ToDtype(torch.float32, scale=True), T.Normalize([0.5] * 3, [std] * 3)])
     loader = DataLoader(ImageFolder(photos, transform=transform), batch_size=16, shuffle=True, seed=1, device="cpu")
     loader.set_epoch(4)
-    assert demo.equal_augmented(loader) is equal
+    assert equal_augmented(loader) is equal
 
 
 def test_report():

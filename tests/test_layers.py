@@ -28,6 +28,10 @@ LAYERS = [
     {"loader"},
     {""},  # the package's own names
     {"doctor", "preview"},
+    {"demo.common"},
+    {"demo.photos"},
+    {"demo.learning", "demo.comparison"},
+    {"demo.report"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -36,9 +40,9 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 OPTIONAL = {
     "cupy": {"compilers"},
     "nvidia": {"decode"},
-    "sklearn": {"demo"},
-    "matplotlib": {"demo"},
-    "torchvision": {"demo"},
+    "sklearn": {"demo.photos"},
+    "matplotlib": {"demo.report"},
+    "torchvision": {"demo.photos", "demo.comparison", "demo"},
 }
 
 
@@ -66,7 +70,7 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "need"):
             yield ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else "a name at run time"
 
 
