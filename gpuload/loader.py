@@ -13,12 +13,13 @@ from torch.utils.data import (
 )
 
 from gpuload import explain
+from gpuload.arguments import at_least, epoch_number, seed_or_new
 from gpuload.datasets import ImageFolder, TensorDataset
 from gpuload.engines.choose import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
 from gpuload.plan import Plan
 from gpuload.routes import ImageRoute, TensorRoute, WorkerRoute
-from gpuload.samplers import Keyed, RandomSampler, SequentialSampler, check_epoch, resolve_seed
+from gpuload.samplers import Keyed, RandomSampler, SequentialSampler
 from gpuload.steps import Recipe
 from gpuload.transforms import DTYPES
 
@@ -86,9 +87,12 @@ class DataLoader(TorchDataLoader[Any]):
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
     ) -> None:
-        _check_counts(batch_size, num_workers, prefetch_factor)
+        at_least("num_workers", num_workers, 0)
+        for name, count in (("batch_size", batch_size), ("prefetch_factor", prefetch_factor)):
+            if count is not None:
+                at_least(name, count, 1)
         _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
-        self.seed = resolve_seed(seed, generator)
+        self.seed = seed_or_new(seed, generator)
         self.device = _resolve_device(device, dataset)
         self.dtype, self.memory_format = dtype, memory_format
         self._plan = dataset.plan if isinstance(dataset, ImageFolder) else None
@@ -138,7 +142,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``iter`` starts: from 0 to 2^32 - 1."""
-        self._epoch = check_epoch(epoch)
+        self._epoch = epoch_number(epoch)
         if isinstance(self.sampler, Keyed):
             self.sampler.set_epoch(self._epoch)
 
@@ -155,7 +159,7 @@ class DataLoader(TorchDataLoader[Any]):
         """
         if not isinstance(self.route, ImageRoute):
             raise ArgumentError("only a loader over an ImageFolder with a gpuload transform has recipes")
-        return self.route.recipes(check_epoch(epoch))
+        return self.route.recipes(epoch_number(epoch))
 
     def explain(self) -> None:
         """Print the path that a sample will take: which stage runs where, and what became one kernel."""
@@ -163,17 +167,6 @@ class DataLoader(TorchDataLoader[Any]):
 
 
 # ---- arguments ----
-
-
-def _check_counts(batch_size: Any, num_workers: Any, prefetch_factor: Any) -> None:
-    least = {"batch_size": (batch_size, 1), "num_workers": (num_workers, 0), "prefetch_factor": (prefetch_factor, 1)}
-    for name, (value, smallest) in least.items():
-        if value is None and name != "num_workers":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ArgumentTypeError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
-        if value < smallest:
-            raise ArgumentError(f"{name} must be at least {smallest}, got {value}")
 
 
 def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:

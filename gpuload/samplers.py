@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 from gpuload import rng
+from gpuload.arguments import at_least, epoch_number, seed_or_new
 from gpuload.compilers import launch
 from gpuload.errors import ArgumentError, ArgumentTypeError
 
@@ -25,50 +26,10 @@ __all__ = [
     "SequentialSampler",
     "SubsetRandomSampler",
     "WeightedRandomSampler",
-    "check_epoch",
-    "resolve_seed",
 ]
 
 CHUNK = 1 << 16  # indices made at a time while iterating
 THREADS = 256
-
-
-def resolve_seed(seed: int | None, generator: torch.Generator | None = None) -> int:
-    """The seed itself, or one drawn from ``generator`` or, like torch, from its default generator.
-
-    Raises:
-        ArgumentTypeError: no integer.
-        ArgumentError: negative, or above 64 bits.
-    """
-    if seed is None:
-        return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ArgumentTypeError(f"seed must be an int or None, got {seed!r}")
-    if not 0 <= seed < 1 << 64:
-        raise ArgumentError(f"seed must be from 0 to 2^64 - 1, got {seed}")
-    return int(seed)
-
-
-def check_epoch(epoch: int) -> int:
-    """The epoch itself.
-
-    Raises:
-        ArgumentTypeError: no integer.
-        ArgumentError: negative, or above 32 bits.
-    """
-    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer):
-        raise ArgumentTypeError(f"epoch must be an int, got {epoch!r}")
-    if not 0 <= epoch < 1 << 32:
-        raise ArgumentError(f"epoch must be from 0 to 2^32 - 1, got {epoch}")
-    return int(epoch)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(f"{name} must be an int, got {value!r}")
-    if value < 1:
-        raise ArgumentError(f"{name} must be at least 1, got {value}")
-    return int(value)
 
 
 class Keyed(Sampler[int]):
@@ -85,7 +46,7 @@ class Keyed(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields: from 0 to 2^32 - 1."""
-        self.epoch = check_epoch(epoch)
+        self.epoch = epoch_number(epoch)
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -170,11 +131,11 @@ class RandomSampler(Keyed):
         *,
         seed: int | None = None,
     ) -> None:
-        super().__init__(resolve_seed(seed, generator))
+        super().__init__(seed_or_new(seed, generator))
         if not isinstance(replacement, bool):
             raise ArgumentTypeError(f"replacement must be True or False, got {replacement!r}")
         self.data_source, self.replacement = data_source, replacement
-        self._num_samples = None if num_samples is None else _count("num_samples", num_samples)
+        self._num_samples = None if num_samples is None else at_least("num_samples", num_samples, 1)
 
     @property
     def num_samples(self) -> int:
@@ -221,7 +182,7 @@ class SubsetRandomSampler(Keyed):
         *,
         seed: int | None = None,
     ) -> None:
-        super().__init__(resolve_seed(seed, generator))
+        super().__init__(seed_or_new(seed, generator))
         listed = indices.numpy(force=True) if isinstance(indices, torch.Tensor) else indices
         chosen = np.array(listed)  # a copy, which nobody else changes
         if chosen.ndim != 1 or not (np.issubdtype(chosen.dtype, np.integer) or not len(chosen)):
@@ -270,7 +231,7 @@ class WeightedRandomSampler(Keyed):
         *,
         seed: int | None = None,
     ) -> None:
-        super().__init__(resolve_seed(seed, generator))
+        super().__init__(seed_or_new(seed, generator))
         if replacement is not True:
             raise ArgumentError(
                 f"replacement must be True, got {replacement!r}: for draws without replacement pass a "
@@ -278,7 +239,7 @@ class WeightedRandomSampler(Keyed):
             )
         listed = weights.double().numpy(force=True) if isinstance(weights, torch.Tensor) else weights
         self.weights = torch.from_numpy(np.array(listed, np.float64))
-        self.num_samples = _count("num_samples", num_samples)
+        self.num_samples = at_least("num_samples", num_samples, 1)
         self.replacement = replacement
         self._ends = torch.from_numpy(_integer_sums(self.weights.numpy()))
 

@@ -9,7 +9,6 @@ Sizes are (height, width) in pixels.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gpuload.arguments import at_least, colour, is_number, margins, pair, probability, range_of
 from gpuload.draws import Draws, TorchDraws
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.plan import Plan
@@ -70,75 +70,6 @@ def _filter(interpolation: Interpolation) -> Filter:
     if name not in allowed:
         raise ArgumentError(f"interpolation must be one of {', '.join(allowed)}, got {interpolation!r}")
     return Filter[name.removesuffix("-exact").upper()]
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _positive(name: str, values: Sequence[Any]) -> None:
-    for value in values:
-        if not _is_int(value):
-            raise ArgumentTypeError(f"{name} must be of integers, got {value!r} ({type(value).__name__})")
-        if value < 1:
-            raise ArgumentError(f"{name} must be at least 1 pixel, got {value}")
-
-
-def _pair(name: str, size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width): an int or a sequence of one gives a square."""
-    sizes = [size] if not isinstance(size, Sequence) else list(size)
-    if isinstance(size, str) or len(sizes) not in (1, 2):
-        raise ArgumentError(f"{name} must be an int or (height, width), got {size!r}")
-    _positive(name, sizes)
-    return int(sizes[0]), int(sizes[-1])
-
-
-def _probability(p: float) -> float:
-    if not _is_number(p):
-        raise ArgumentTypeError(f"p must be a number, got {p!r}")
-    if not 0.0 <= p <= 1.0:
-        raise ArgumentError(f"p must be a probability between 0 and 1, got {p}")
-    return float(np.float32(p))  # torchvision compares it with a float32
-
-
-def _range(name: str, values: Sequence[float], lowest: float) -> tuple[float, float]:
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
-        raise ArgumentTypeError(f"{name} must be two numbers (min, max), got {values!r}")
-    if not all(_is_number(v) for v in values):
-        raise ArgumentTypeError(f"{name} must be two numbers (min, max), got {values!r}")
-    low, high = values
-    if low > high or low < lowest or high <= 0:
-        raise ArgumentError(f"{name} must be (min, max) with {lowest} <= min <= max and max > 0, got {values!r}")
-    return float(low), float(high)
-
-
-def _margins(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of torchvision's one, two or four numbers."""
-    values = [padding] if not isinstance(padding, Sequence) else list(padding)
-    if isinstance(padding, str) or len(values) not in (1, 2, 4):
-        raise ArgumentError(f"padding must be an int, or 1, 2 or 4 of them, got {padding!r}")
-    for value in values:
-        if not _is_int(value):
-            raise ArgumentTypeError(f"padding must be of integers, got {value!r} ({type(value).__name__})")
-        if value < 0:
-            raise ArgumentError(f"padding must not be negative, got {value}: to cut pixels off, use a crop")
-    left, top = values[0], values[len(values) // 2 if len(values) == 2 else 0]
-    if len(values) == 4:
-        return values[0], values[1], values[2], values[3]
-    return left, top, left, top
-
-
-def _fill(fill: Any) -> tuple[int, int, int]:
-    values = list(fill) if isinstance(fill, Sequence) and not isinstance(fill, str) else [0 if fill is None else fill]
-    if len(values) not in (1, 3) or not all(_is_number(v) for v in values):
-        raise ArgumentTypeError(f"fill must be a number or three (red, green, blue), got {fill!r}")
-    if not all(0 <= v <= 255 and v == int(v) for v in values):
-        raise ArgumentError(f"fill must be whole numbers from 0 to 255, got {fill!r}")
-    return int(values[0]), int(values[len(values) // 2]), int(values[-1])
 
 
 def _pad_mode(padding_mode: str) -> PadMode:
@@ -230,11 +161,11 @@ class Resize(Transform):
         antialias: bool | None = True,
     ) -> None:
         super().__init__(size=size, interpolation=interpolation, max_size=max_size)
-        sizes = _pair("size", size) if size is not None else None
+        sizes = pair("size", size) if size is not None else None
         self._exact = sizes if isinstance(size, Sequence) and len(size) == 2 else None
         self._edge = sizes[0] if sizes is not None else None
         if max_size is not None:
-            _positive("max_size", [max_size])
+            at_least("max_size", max_size, 1, " pixel")
             if self._exact is not None:
                 raise ArgumentError(f"max_size={max_size} goes with one int as size, got size={size!r}")
             if self._edge is not None and max_size <= self._edge:
@@ -277,7 +208,7 @@ class CenterCrop(Transform):
 
     def __init__(self, size: int | Sequence[int]) -> None:
         super().__init__(size=size)
-        self._size = _pair("size", size)
+        self._size = pair("size", size)
 
     def steps(self, height: int, width: int, draws: Draws) -> Recipe:
         crop_height, crop_width = self._size
@@ -314,10 +245,10 @@ class RandomCrop(Transform):
         padding_mode: str = "constant",
     ) -> None:
         super().__init__(size=size, padding=padding, pad_if_needed=pad_if_needed, fill=fill, padding_mode=padding_mode)
-        self._size = _pair("size", size)
-        self._margins = _margins(padding) if padding is not None else (0, 0, 0, 0)
+        self._size = pair("size", size)
+        self._margins = margins(padding) if padding is not None else (0, 0, 0, 0)
         self._pad_if_needed = pad_if_needed
-        self._fill, self._mode = _fill(fill), _pad_mode(padding_mode)
+        self._fill, self._mode = colour(fill), _pad_mode(padding_mode)
         self.floats = padding is None and not pad_if_needed
 
     def steps(self, height: int, width: int, draws: Draws) -> Recipe:
@@ -363,9 +294,9 @@ class RandomResizedCrop(Transform):
         antialias: bool | None = True,
     ) -> None:
         super().__init__(size=size, scale=scale, ratio=ratio, interpolation=interpolation)
-        self._size = _pair("size", size)
-        self._scale = _range("scale", scale, 0.0)
-        self._ratio = _range("ratio", ratio, 1e-6)
+        self._size = pair("size", size)
+        self._scale = range_of("scale", scale, 0.0)
+        self._ratio = range_of("ratio", ratio, 1e-6)
         logs = torch.log(torch.tensor(self._ratio))  # in float32, as torchvision has them
         self._log_ratio = float(logs[0]), float(logs[1])
         self._filter = _filter(interpolation)
@@ -404,7 +335,7 @@ class _RandomFlip(Transform):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
-        self._p = _probability(p)
+        self._p = probability(p)
 
     def steps(self, height: int, width: int, draws: Draws) -> Recipe:
         return (Flip(self.horizontal),) if draws.uniform(0.0, 1.0) < self._p else ()
@@ -434,7 +365,7 @@ class Pad(Transform):
 
     def __init__(self, padding: int | Sequence[int], fill: Any = 0, padding_mode: str = "constant") -> None:
         super().__init__(padding=padding, fill=fill, padding_mode=padding_mode)
-        self._step = PadStep(*_margins(padding), _fill(fill), _pad_mode(padding_mode))
+        self._step = PadStep(*margins(padding), colour(fill), _pad_mode(padding_mode))
 
     def steps(self, height: int, width: int, draws: Draws) -> Recipe:
         return (self._step,)
@@ -462,7 +393,7 @@ class RandomGrayscale(Transform):
 
     def __init__(self, p: float = 0.1) -> None:
         super().__init__(p=p)
-        self._p = _probability(p)
+        self._p = probability(p)
 
     def steps(self, height: int, width: int, draws: Draws) -> Recipe:
         return (Grey(),) if draws.uniform(0.0, 1.0) < self._p else ()
@@ -534,7 +465,7 @@ class Normalize(Transform):
     def _per_channel(name: str, values: Any) -> list[float]:
         values = values.tolist() if isinstance(values, torch.Tensor | np.ndarray) else values
         listed = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-        if not all(_is_number(v) for v in listed):
+        if not all(is_number(v) for v in listed):
             raise ArgumentTypeError(f"{name} must be numbers, got {values!r}")
         if len(listed) not in (1, 3):
             raise ArgumentError(f"{name} must have 1 or 3 values, one for each channel, got {len(listed)}: {values!r}")

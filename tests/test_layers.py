@@ -14,7 +14,7 @@ import gpuload
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [
     {"errors"},
-    {"rng", "steps", "compilers"},
+    {"arguments", "rng", "steps", "compilers"},
     {"geometry", "oracle", "draws", "gather", "transfer"},
     {"taps", "plan", "staging", "pipeline", "decode", "samplers"},
     {"transforms"},

@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings, strategies as st
 from torch.utils.data import DataLoader as TorchDataLoader, Sampler
 
 from gpuload import rng
+from gpuload.arguments import seed_or_new
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.samplers import (
     CHUNK,
@@ -25,7 +26,6 @@ from gpuload.samplers import (
     SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
-    resolve_seed,
 )
 
 N = 37
@@ -315,7 +315,7 @@ def test_a_generator_decides_and_leaves_the_default_one_alone() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2**64 - 1, np.uint64(2**64 - 1), np.int32(7)])
 def test_seeds_of_64_bits(seed: Any) -> None:
-    assert resolve_seed(seed) == int(seed) and type(resolve_seed(seed)) is int
+    assert seed_or_new(seed) == int(seed) and type(seed_or_new(seed)) is int
     assert sorted(RandomSampler(range(20), seed=seed)) == list(range(20))
 
 
@@ -325,10 +325,10 @@ def test_seeds_of_64_bits(seed: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda: resolve_seed(-1), ArgumentError, "seed must be from 0 to 2^64 - 1, got -1"),
-        (lambda: resolve_seed(2**64), ArgumentError, "seed must be from 0 to 2^64 - 1, got 18446744073709551616"),
-        (lambda: resolve_seed(1.0), ArgumentTypeError, "seed must be an int or None, got 1.0"),  # type: ignore[arg-type]
-        (lambda: resolve_seed(True), ArgumentTypeError, "seed must be an int or None, got True"),
+        (lambda: seed_or_new(-1), ArgumentError, "seed must be from 0 to 2^64 - 1, got -1"),
+        (lambda: seed_or_new(2**64), ArgumentError, "seed must be from 0 to 2^64 - 1, got 18446744073709551616"),
+        (lambda: seed_or_new(1.0), ArgumentTypeError, "seed must be an int or None, got 1.0"),  # type: ignore[arg-type]
+        (lambda: seed_or_new(True), ArgumentTypeError, "seed must be an int or None, got True"),
         (lambda: RandomSampler(range(3), seed="1"), ArgumentTypeError, "seed must be an int or None, got '1'"),
         (lambda: RandomSampler(range(3), 1), ArgumentTypeError, "replacement must be True or False, got 1"),
         (lambda: RandomSampler(range(3), True, 0), ArgumentError, "num_samples must be at least 1, got 0"),

@@ -154,7 +154,7 @@ def test_repr_is_what_was_written() -> None:
 BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: T.Resize("big"), ArgumentError, "size must be an int or \\(height, width\\), got 'big'"),
     (lambda: T.Resize(0), ArgumentError, "size must be at least 1 pixel, got 0"),
-    (lambda: T.Resize(2.5), ArgumentTypeError, r"size must be of integers, got 2\.5 \(float\)"),
+    (lambda: T.Resize(2.5), ArgumentTypeError, r"size must be an int, got 2\.5 \(float\)"),
     (lambda: T.Resize((1, 2, 3)), ArgumentError, r"size must be an int or \(height, width\), got \(1, 2, 3\)"),
     (lambda: T.Resize(None), ArgumentError, "or None with max_size; got size=None"),
     (lambda: T.Resize(50, max_size=40), ArgumentError, "max_size must be greater than size=50, got 40"),
