@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import PIL
 import torch
@@ -17,12 +17,9 @@ from gpuload.engines.cuda import MAX_TAPS
 from gpuload.errors import GpuloadError
 from gpuload.geometry import Geometry, fold, identity
 from gpuload.plan import Plan
-from gpuload.routes import ImageRoute, TensorRoute
+from gpuload.routes import ImageRoute, Settings, TensorRoute, WorkerRoute
 from gpuload.samplers import Keyed, SequentialSampler
 from gpuload.steps import Recipe
-
-if TYPE_CHECKING:
-    from gpuload.loader import DataLoader
 
 __all__ = ["Stage", "format", "stages", "text"]
 
@@ -30,6 +27,18 @@ WIDTH = 110  # characters of a line
 PROBED_IMAGES, PROBED_DRAWS = 8, 8  # recipes are drawn for the first images, so many times each
 USUAL_SIZE = 375, 500  # height and width of a photo, where there is none to look at
 CALLER = "CPU, the caller's thread"
+
+
+class Loader(Settings, Protocol):
+    """What is looked at of a loader."""
+
+    dataset: Any
+    route: ImageRoute | TensorRoute | WorkerRoute
+    engine: str | None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next ``iter`` starts."""
 
 
 class Stage(NamedTuple):
@@ -46,7 +55,7 @@ class Stage(NamedTuple):
     what: str
 
 
-def stages(loader: "DataLoader") -> list[Stage]:
+def stages(loader: Loader) -> list[Stage]:
     """The way of a sample through the loader, in order.
 
     To see which recipes fold into the kernel, some are drawn for the first images of the dataset, whose files are
@@ -58,7 +67,7 @@ def stages(loader: "DataLoader") -> list[Stage]:
     return list(_tensor_stages(loader, route) if isinstance(route, TensorRoute) else _worker_stages(loader))
 
 
-def text(loader: "DataLoader") -> str:
+def text(loader: Loader) -> str:
     """The stages as an aligned text."""
     return format(stages(loader))
 
@@ -84,7 +93,7 @@ def _stage(name: str, where: str, *facts: str) -> Stage:
 # ---- images that gpuload renders ----
 
 
-def _image_stages(loader: "DataLoader", route: ImageRoute) -> Iterator[Stage]:
+def _image_stages(loader: Loader, route: ImageRoute) -> Iterator[Stage]:
     dataset, plan = route.dataset, route.plan
     threads, target = _workers(loader, "thread", "threads"), _place(loader.device)
     on_gpu = loader.engine == "cuda"
@@ -105,7 +114,7 @@ def _image_stages(loader: "DataLoader", route: ImageRoute) -> Iterator[Stage]:
     yield _stage("deliver", target, f"{_collated(loader, '[images, labels]')}, in order", under_way)
 
 
-def _decoders(loader: "DataLoader", dataset: ImageFolder) -> Iterator[str]:
+def _decoders(loader: Loader, dataset: ImageFolder) -> Iterator[str]:
     pillow, nvidia = f"Pillow {PIL.__version__}", jpeg_decoder()
     if nvidia is None:
         yield f"all by {pillow}; nvImageCodec, which is faster, is not installed"
@@ -117,7 +126,7 @@ def _decoders(loader: "DataLoader", dataset: ImageFolder) -> Iterator[str]:
         yield "turned as their EXIF orientation says"
 
 
-def _rendering(loader: "DataLoader", dataset: ImageFolder, plan: Plan) -> Iterator[str]:
+def _rendering(loader: Loader, dataset: ImageFolder, plan: Plan) -> Iterator[str]:
     drawn, failures = _draw(loader, dataset, plan)
     if loader.engine == "pillow":
         yield "engine pillow: Pillow and torch, step by step, no kernel"
@@ -166,7 +175,7 @@ class _Drawn(NamedTuple):
     host_taps: bool
 
 
-def _draw(loader: "DataLoader", dataset: ImageFolder, plan: Plan) -> tuple[list[_Drawn], list[str]]:
+def _draw(loader: Loader, dataset: ImageFolder, plan: Plan) -> tuple[list[_Drawn], list[str]]:
     """Recipes for the first images, and what went wrong instead."""
     drawn: list[_Drawn] = []
     failures: list[str] = []
@@ -207,7 +216,7 @@ def _host_taps(geometry: Geometry) -> bool:
 # ---- tensors, and any other dataset ----
 
 
-def _tensor_stages(loader: "DataLoader", route: TensorRoute) -> Iterator[Stage]:
+def _tensor_stages(loader: Loader, route: TensorRoute) -> Iterator[Stage]:
     target = _place(loader.device)
     shown = ", ".join(f"{_dtype(tensor.dtype)} {tuple(tensor.shape)}" for tensor in route.tensors)
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in route.tensors) / 1e6
@@ -217,7 +226,7 @@ def _tensor_stages(loader: "DataLoader", route: TensorRoute) -> Iterator[Stage]:
     yield _stage("deliver", target, f"{_collated(loader, 'a list of tensors')}, in order", "made when asked for")
 
 
-def _worker_stages(loader: "DataLoader") -> Iterator[Stage]:
+def _worker_stages(loader: Loader) -> Iterator[Stage]:
     workers, target = _workers(loader, "worker process", "worker processes"), _place(loader.device)
     yield _order(loader, torch.device("cpu"))
     yield _stage("sample", workers, f"{_foreign(loader.dataset)}: ordinary code, gpuload renders nothing")
@@ -240,7 +249,7 @@ def _foreign(dataset: Any) -> str:
 # ---- words ----
 
 
-def _order(loader: "DataLoader", device: torch.device) -> Stage:
+def _order(loader: Loader, device: torch.device) -> Stage:
     """Who makes the order; gpuload's samplers make it on ``device``."""
     sampler = loader.sampler
     if isinstance(loader.dataset, IterableDataset):
@@ -256,13 +265,13 @@ def _order(loader: "DataLoader", device: torch.device) -> Stage:
     return _stage("order", where, f"{_name(sampler)}: {len(sampler)} samples an epoch{key}", batches)
 
 
-def _collated(loader: "DataLoader", stacked: str) -> str:
+def _collated(loader: Loader, stacked: str) -> str:
     if loader.collate_fn not in (default_collate, default_convert):
         return f"what {_name(loader.collate_fn)} makes"
     return stacked if loader.batch_sampler is not None else "single samples"
 
 
-def _workers(loader: "DataLoader", one: str, several: str) -> str:
+def _workers(loader: Loader, one: str, several: str) -> str:
     count = loader.num_workers
     return CALLER if count == 0 else f"CPU, {count} {one if count == 1 else several}"
 

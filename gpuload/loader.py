@@ -128,7 +128,7 @@ class DataLoader(TorchDataLoader[Any]):
         if self._plan is not None and isinstance(self.dataset, ImageFolder):
             return ImageRoute(self, self.dataset, self._plan, engine)
         tensors = _tensors_of(self.dataset)
-        return TensorRoute(self, tensors) if tensors is not None else WorkerRoute(self)
+        return TensorRoute(self, tensors) if tensors is not None else WorkerRoute(self, self.device)
 
     def check_worker_number_rationality(self) -> None:
         """torch's warning of more worker processes than cores; workers that are threads may be more."""

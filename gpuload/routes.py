@@ -5,7 +5,7 @@ A route is made once for a loader, and makes the batches of one epoch after the 
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, default_collate
@@ -22,29 +22,43 @@ from gpuload.samplers import Keyed
 from gpuload.steps import Recipe
 from gpuload.transfer import Moving, move, pinned
 
-if TYPE_CHECKING:
-    from gpuload.loader import DataLoader
-
-__all__ = ["ImageRoute", "TensorRoute", "WorkerRoute"]
+__all__ = ["ImageRoute", "Settings", "TensorRoute", "WorkerRoute"]
 
 INDEX_CHUNK = 1 << 16  # positions whose indices are made, and fetched from the device, at a time
+
+
+class Settings(Protocol):
+    """What a route knows of the loader that it serves: its arguments, checked."""
+
+    device: torch.device
+    seed: int
+    sampler: Any
+    batch_sampler: Any
+    batch_size: int | None
+    drop_last: bool
+    num_workers: int
+    prefetch_factor: int | None
+    collate_fn: Any
+    pin_memory: bool
+    dtype: torch.dtype | None
+    memory_format: torch.memory_format
 
 
 # ---- order ----
 
 
-def _keyed(loader: "DataLoader") -> Keyed | None:
+def _keyed(loader: Settings) -> Keyed | None:
     """The sampler, where it is one of gpuload's and torch's plain batches are wanted of it."""
     plain = type(loader.batch_sampler) in (BatchSampler, type(None))
     return loader.sampler if isinstance(loader.sampler, Keyed) and plain else None
 
 
-def _own_batches(loader: "DataLoader") -> Iterator[Any]:
+def _own_batches(loader: Settings) -> Iterator[Any]:
     """Whatever a sampler or batch sampler of the user's gives: lists, tuples or tensors of indices."""
     return iter(loader.batch_sampler) if loader.batch_sampler is not None else ([i] for i in loader.sampler)
 
 
-def _keyed_batches(loader: "DataLoader", sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
+def _keyed_batches(loader: Settings, sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
     """The order is made where the batches go, and brought to ``device`` a chunk at a time."""
     count, size = len(sampler), loader.batch_size or 1
     chunk = max(INDEX_CHUNK // size, 1) * size
@@ -55,7 +69,7 @@ def _keyed_batches(loader: "DataLoader", sampler: Keyed, epoch: int, device: tor
                 yield batch
 
 
-def _is_single(loader: "DataLoader") -> bool:
+def _is_single(loader: Settings) -> bool:
     """batch_size=None: samples as they are, no batches."""
     return loader.batch_size is None and loader.batch_sampler is None
 
@@ -71,7 +85,7 @@ class ImageRoute:
         depth: batches under way at a time: those prepared ahead and the one that is waited for.
     """
 
-    def __init__(self, loader: "DataLoader", dataset: ImageFolder, plan: Plan, engine: str | None) -> None:
+    def __init__(self, loader: Settings, dataset: ImageFolder, plan: Plan, engine: str | None) -> None:
         self.dataset, self.plan = dataset, plan
         self._loader = loader
         ahead = max(loader.prefetch_factor or 2, math.ceil(2 * loader.num_workers / (loader.batch_size or 1)))
@@ -109,7 +123,7 @@ class ImageRoute:
         for function in self.plan.tail:
             images = [function(image) for image in images]
         if _is_single(loader):
-            return loader.collate_fn((images[0], labels[0]))  # type: ignore[arg-type]
+            return loader.collate_fn((images[0], labels[0]))
         if loader.collate_fn is not default_collate:
             return loader.collate_fn(list(zip(images, labels, strict=True)))
         return [_stacked(images), move(pinned(default_collate(labels), loader.device), loader.device)]
@@ -167,7 +181,7 @@ class TensorRoute:
         tensors: the dataset's, on the loader's device.
     """
 
-    def __init__(self, loader: "DataLoader", tensors: tuple[torch.Tensor, ...]) -> None:
+    def __init__(self, loader: Settings, tensors: tuple[torch.Tensor, ...]) -> None:
         self._loader = loader
         self.tensors = tuple(tensor.to(loader.device).contiguous() for tensor in tensors)
         bound = loader.sampler.bound if isinstance(loader.sampler, Keyed) else 0
@@ -182,7 +196,7 @@ class TensorRoute:
         for indices in self._indices(epoch):
             rows = [gather_rows(tensor, indices) for tensor in self.tensors]
             if _is_single(loader):
-                yield loader.collate_fn(tuple(row[0] for row in rows))  # type: ignore[arg-type]
+                yield loader.collate_fn(tuple(row[0] for row in rows))
             elif loader.collate_fn is default_collate:
                 yield rows
             else:
@@ -209,13 +223,13 @@ class TensorRoute:
 class WorkerRoute:
     """Any other dataset: torch's workers and collate, then an asynchronous copy to the device."""
 
-    def __init__(self, loader: "DataLoader") -> None:
-        self._loader = loader
-        if loader.device.type == "cuda":
+    def __init__(self, loader: TorchDataLoader[Any], device: torch.device) -> None:
+        self._loader, self._device = loader, device
+        if device.type == "cuda":
             loader.pin_memory = True  # without it the copy to the device would wait
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch."""
         if isinstance(self._loader.sampler, Keyed):
             self._loader.sampler.set_epoch(epoch)  # torch iterates it, and it moves on by itself
-        return Moving(TorchDataLoader.__iter__(self._loader), self._loader.device)
+        return Moving(TorchDataLoader.__iter__(self._loader), self._device)
