@@ -63,7 +63,7 @@ class _KernelBatch(SlabBatch[Slab]):
         self.engine = engine
 
     def finish(self) -> None:
-        self.elements = self.place()
+        self.elements, self.descriptors = self.place()
 
     def images(self) -> Images:
         library, layout, host = host_library(), self.layout, self.slab.seal()
@@ -72,7 +72,7 @@ class _KernelBatch(SlabBatch[Slab]):
         base, table, width = host.data_ptr(), self.engine.table.data_ptr(), layout.dtype.itemsize
         tiles = max(self.tiles() // 2, 1)  # fewer blocks than tiles: each walks over several
         arguments = (table, width, layout.channels, layout.channels_last, tiles, out.data_ptr())
-        library.cuda_render(base, len(self.sizes), base, *arguments)
+        library.cuda_render(base + self.descriptors, len(self.sizes), base, *arguments)
         return self.split(out)
 
 

@@ -1,8 +1,8 @@
 """The CUDA engine: workers decode into a pinned slab, one copy a batch, one kernel launch a batch.
 
-The slab holds, in this order: the samples' descriptors, then pixels and host-made taps as workers reserve
-them. The copy runs on the engine's own stream as soon as the last worker is done; the kernel runs on the
-consumer's current stream, where its output is allocated.
+The slab holds pixels and host-made taps, as workers reserve them, and at last the samples' descriptors. The
+copy runs on the engine's own stream as soon as the last worker is done; the kernel runs on the consumer's
+current stream, where its output is allocated.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class SlabBatch(Generic[Kind]):
         self.slab = slabs.take(self)
         self.layout = layout
         self.sizes: list[tuple[int, int]] = [(0, 0)] * size
-        self._records = self.slab.reserve(size * SAMPLE.itemsize)[1].view(SAMPLE)
+        self.records = np.zeros(size, SAMPLE)
 
     def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
         offset = 0
@@ -59,7 +59,7 @@ class SlabBatch(Generic[Kind]):
 
         geometry, _ = decode_for(image, recipe, room)
         made = self._taps(geometry.x, geometry), self._taps(geometry.y, geometry)
-        geometry.pack(self._records[slot : slot + 1].view(np.uint8), pixels=offset, taps=made)
+        geometry.pack(self.records[slot : slot + 1].view(np.uint8), pixels=offset, taps=made)
         self.sizes[slot] = geometry.y.extent, geometry.x.extent
 
     def _taps(self, axis: Axis, geometry: Geometry) -> int:
@@ -71,12 +71,17 @@ class SlabBatch(Generic[Kind]):
         place[:] = rows.view(np.uint8).ravel()
         return offset
 
-    def place(self) -> int:
-        """Give every sample its place in the output: the number of elements of all."""
-        ends = np.cumsum([self.layout.channels * h * w for h, w in self.sizes], dtype=np.int64)
-        self._records["output"][0] = 0
-        self._records["output"][1:] = ends[:-1]
-        return int(ends[-1])
+    def place(self) -> tuple[int, int]:
+        """Give every sample its place in the output, and the descriptors theirs in the slab.
+
+        Returns:
+            Elements of the whole output, byte offset of the descriptors.
+        """
+        sizes = [self.layout.channels * h * w for h, w in self.sizes]
+        self.records["output"] = np.cumsum([0, *sizes[:-1]])
+        offset, place = self.slab.reserve(self.records.nbytes)
+        place[:] = self.records.view(np.uint8)
+        return sum(sizes), offset
 
     def tiles(self) -> int:
         """Tiles of the largest output."""
@@ -100,10 +105,10 @@ class _CudaBatch(SlabBatch[DeviceSlab]):
     def __init__(self, size: int, engine: "CudaEngine") -> None:
         super().__init__(size, engine.slabs, engine.layout)
         self._engine = engine
-        self._elements = 0
+        self._elements = self._descriptors = 0
 
     def finish(self) -> None:
-        self._elements = self.place()
+        self._elements, self._descriptors = self.place()
         self.slab.stage()
 
     def images(self) -> Images:
@@ -112,8 +117,9 @@ class _CudaBatch(SlabBatch[DeviceSlab]):
         grid = (len(self.sizes), min(self.tiles(), 65535))
         table, target = np.uintp(engine.table.data_ptr()), np.uintp(out.data_ptr())
         with self.slab.staged() as staged:
-            base = np.uintp(staged.data_ptr())  # the descriptors come first
-            arguments = (base, base, table, np.int32(layout.channels), np.int32(layout.channels_last), target)
+            base = staged.data_ptr()
+            samples, slab = np.uintp(base + self._descriptors), np.uintp(base)
+            arguments = (samples, slab, table, np.int32(layout.channels), np.int32(layout.channels_last), target)
             launch(f"render_{layout.dtype.itemsize}", engine.device, grid, THREADS, arguments)
         return self.split(out)
 
