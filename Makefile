@@ -34,7 +34,7 @@ bench: $(READY)
 # On a machine that has its own torch and no network: make gpu GPU_PYTHON=python3
 GPU_PYTHON ?= $(BIN)/python
 gpu:
-	PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu
+	PYTHONPATH=".:$$PYTHONPATH" $(GPU_PYTHON) -m benchmarks.gpu
 
 docs: $(READY)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"

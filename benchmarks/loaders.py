@@ -1,6 +1,6 @@
 """Images a second of whole loaders, side by side in one run: decode, RandomResizedCrop(224), flip, normalise.
 
-    python -m benchmarks.loaders [--workers 2] [--rounds 5] [--batch-size 64] [--data DIR] [--json FILE]
+    python -m benchmarks.loaders [--workers 2] [--rounds 5] [--batch-size 64] [--data DIR | --photos 600] [--json FILE]
 
 Every loader reads the same files and delivers normalised float32 batches. The first epoch of each is a
 warm-up; then they take turns, one epoch a turn, and each figure is the median of its turns, with the lowest
@@ -120,13 +120,14 @@ def machine() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="class folders; left out: photos are made")
+    parser.add_argument("--photos", type=int, default=600, help="how many are made; default: %(default)s")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    data = options.data or make_photos(Path(tempfile.gettempdir()) / "gpuload-benchmark-photos")
+    data = options.data or make_photos(Path(tempfile.gettempdir()) / f"gpuload-{options.photos}-photos", options.photos)
     arguments = (data, options.workers, options.batch_size, options.device)
     loaders: dict[str, Loader] = {"gpuload": gpuload_loader(*arguments), "torch": torch_loader(*arguments)}
     figures = summarise(measure(loaders, options.rounds, options.device), base="torch")

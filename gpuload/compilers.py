@@ -161,7 +161,5 @@ def launch(name: str, device: torch.device, grid: tuple[int, int], threads: int,
     """
     index = torch.cuda.current_device() if device.index is None else device.index
     kernel, module = cuda_kernel(name, index), cupy()
-    with module.cuda.Device(index):
-        stream = module.cuda.ExternalStream(torch.cuda.current_stream(index).cuda_stream)
-        with stream:
-            kernel(grid, (threads,), arguments)
+    with module.cuda.Device(index), module.cuda.Stream.from_external(torch.cuda.current_stream(index)):
+        kernel(grid, (threads,), arguments)

@@ -20,7 +20,7 @@ from gpuload.pipeline import Pipeline
 from gpuload.plan import Plan
 from gpuload.samplers import Keyed
 from gpuload.steps import Recipe
-from gpuload.transfer import Moving, move, pinned
+from gpuload.transfer import Moving, move, pinned, side_stream
 
 __all__ = ["ImageRoute", "Settings", "TensorRoute", "WorkerRoute"]
 
@@ -58,12 +58,15 @@ def _own_batches(loader: Settings) -> Iterator[Any]:
     return iter(loader.batch_sampler) if loader.batch_sampler is not None else ([i] for i in loader.sampler)
 
 
-def _keyed_batches(loader: Settings, sampler: Keyed, epoch: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """The order is made where the batches go, and brought to ``device`` a chunk at a time."""
+def _keyed_batches(
+    loader: Settings, sampler: Keyed, epoch: int, device: torch.device, side: torch.cuda.Stream | None = None
+) -> Iterator[torch.Tensor]:
+    """The order is made where the batches go, on the stream ``side``, and brought to ``device`` in chunks."""
     count, size = len(sampler), loader.batch_size or 1
     chunk = max(INDEX_CHUNK // size, 1) * size
     for start in range(0, count, chunk):
-        indices = sampler.indices(start, min(start + chunk, count), epoch, loader.device).to(device)
+        with torch.cuda.stream(side):  # None: the current one
+            indices = sampler.indices(start, min(start + chunk, count), epoch, loader.device).to(device)
         for batch in indices.split(size):
             if len(batch) == size or not loader.drop_last:
                 yield batch
@@ -88,6 +91,7 @@ class ImageRoute:
     def __init__(self, loader: Settings, dataset: ImageFolder, plan: Plan, engine: str | None) -> None:
         self.dataset, self.plan = dataset, plan
         self._loader = loader
+        self._side = side_stream(loader.device)  # the host waits for the order, not for the consumer's work
         ahead = max(loader.prefetch_factor or 2, math.ceil(2 * loader.num_workers / (loader.batch_size or 1)))
         self.depth = ahead + 1 if loader.num_workers else 1
         wanted = loader.device, loader.dtype, loader.memory_format, loader.pin_memory
@@ -114,7 +118,8 @@ class ImageRoute:
         sampler = _keyed(self._loader)
         if sampler is None:
             return ([int(index) for index in batch] for batch in _own_batches(self._loader))
-        return (batch.tolist() for batch in _keyed_batches(self._loader, sampler, epoch, torch.device("cpu")))
+        order = _keyed_batches(self._loader, sampler, epoch, torch.device("cpu"), self._side)
+        return (batch.tolist() for batch in order)
 
     def collate(self, images: Images, labels: list[Any]) -> Any:
         """Images and labels as the batch that the user gets."""
@@ -225,6 +230,7 @@ class WorkerRoute:
 
     def __init__(self, loader: TorchDataLoader[Any], device: torch.device) -> None:
         self._loader, self._device = loader, device
+        self._side = side_stream(device)
         if device.type == "cuda":
             loader.pin_memory = True  # without it the copy to the device would wait
 
@@ -232,4 +238,4 @@ class WorkerRoute:
         """The batches of an epoch."""
         if isinstance(self._loader.sampler, Keyed):
             self._loader.sampler.set_epoch(epoch)  # torch iterates it, and it moves on by itself
-        return Moving(TorchDataLoader.__iter__(self._loader), self._device)
+        return Moving(TorchDataLoader.__iter__(self._loader), self._device, self._side)

@@ -40,7 +40,7 @@ class BufferPool:
         except IndexError:
             base = None
         if base is None or base.numel() < size:
-            base = torch.empty(max(size, 1), dtype=torch.uint8)
+            base = torch.empty(max(size, 1), dtype=torch.uint8, device="cpu")
         lent = base.numpy()[:size]
         # torch.from_numpy keeps `lent` alive with the storage: when it dies, nobody can see the buffer
         weakref.finalize(lent, self._free.append, base).atexit = False
@@ -52,7 +52,7 @@ def take_pinned(size: int) -> torch.Tensor:
 
     From torch's own pool, which knows of copies that still read a tensor when the last reference to it is gone.
     """
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    return torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=True)
 
 
 class Slab:
@@ -64,7 +64,7 @@ class Slab:
 
     def __init__(self, pinned: bool = False) -> None:
         self._pinned = pinned
-        self._host = torch.empty(0, dtype=torch.uint8)
+        self._host = torch.empty(0, dtype=torch.uint8, device="cpu")
         self._lock = threading.Lock()
         self._used = 0
         self._spilled: list[tuple[int, NDArray[np.uint8]]] = []
@@ -91,7 +91,8 @@ class Slab:
     def seal(self) -> torch.Tensor:
         """All that was reserved, as one uint8 tensor on the host. Nobody may write any more."""
         if self._spilled:
-            grown = torch.empty(self._used + self._used // 4, dtype=torch.uint8, pin_memory=self._pinned)
+            size = self._used + self._used // 4
+            grown = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
             kept = min(self._spilled[0][0], self._host.numel())
             grown[:kept] = self._host[:kept]
             for offset, spill in self._spilled:
@@ -112,7 +113,8 @@ class DeviceSlab(Slab):
         super().__init__(pinned=True)
         self._device, self._stream = device, stream
         self._twin = torch.empty(0, dtype=torch.uint8, device=device)
-        self._copied, self._rendered = torch.cuda.Event(), torch.cuda.Event()
+        # the host waits for the first, without spinning: cores are for decoding
+        self._copied, self._rendered = torch.cuda.Event(blocking=True), torch.cuda.Event()
         self._being_read = False
 
     def clear(self) -> None:
@@ -127,7 +129,7 @@ class DeviceSlab(Slab):
     def stage(self) -> None:
         """Start the copy to the device, on the side stream."""
         host = self.seal()
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             self._stream.wait_event(self._rendered)
             if self._twin.numel() < host.numel():
                 self._twin = torch.empty(self._host.numel(), dtype=torch.uint8, device=self._device)

@@ -31,7 +31,8 @@ def rows(axis: Axis, filter: int) -> NDArray[np.int32]:
     if library is None:
         return rows_numpy(axis, filter)
     made = np.zeros((axis.extent, 2 + axis.ksize), np.int32)
-    library.gpuload_taps(np.asarray(axis, np.int32).ctypes.data, filter, made.ctypes.data)
+    record = np.array(axis, np.int32)  # named: it must live until the call is over
+    library.gpuload_taps(record.ctypes.data, filter, made.ctypes.data)
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Moving", "move", "pinned"]
+__all__ = ["Moving", "move", "pinned", "side_stream"]
 
 
 def move(batch: Any, device: torch.device) -> Any:
@@ -45,6 +45,11 @@ def pinned(tensor: Any, device: torch.device) -> Any:
     return tensor
 
 
+def side_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """A stream beside the consumer's, for one loader's whole life; None on the CPU."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
+
+
 class Moving:
     """Batches on their way to ``device``. On CUDA each is copied on a side stream while the one before is in use.
 
@@ -53,11 +58,11 @@ class Moving:
     Args:
         batches: where they come from.
         device: where they go.
+        side: the stream of the copies; None: no copies ahead.
     """
 
-    def __init__(self, batches: Iterator[Any], device: torch.device) -> None:
-        self._batches, self._device = batches, device
-        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+    def __init__(self, batches: Iterator[Any], device: torch.device, side: torch.cuda.Stream | None) -> None:
+        self._batches, self._device, self._side = batches, device, side
         self._ahead: deque[Callable[[], Any]] = deque()  # each gives its batch, or raises
         self._ended = False
 

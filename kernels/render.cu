@@ -19,18 +19,22 @@ struct Tile {
     int count;
 };
 
-// Rows of taps for one axis of the tile: the host's, or made here.
-GPULOAD_FN const int* tile_rows(const Axis& axis, int filter, const uint8_t* host_rows, Tile tile,
-                                int* made, int* stride) {
-    if (host_rows) {
-        *stride = ROW_HEAD + axis.ksize;
-        return reinterpret_cast<const int*>(host_rows) + int64_t(tile.begin) * *stride;
-    }
-    *stride = ROW_HEAD + MAX_TAPS;
-    for (int i = lane(); i < tile.count; i += lanes())
-        make_row(axis, tile.begin + i, made + i * *stride,
-                 [&](int v, int* row) { resample_taps(axis, filter, v, row); });
-    return made;
+// The tile's rows of taps along one axis: the host's, or those that `make_tile_row` makes.
+struct TileRows {
+    const int* rows;
+    int stride;
+    int to_make;
+};
+
+GPULOAD_FN TileRows tile_rows(const Axis& axis, const uint8_t* slab, int64_t host_taps, Tile tile, const int* made) {
+    if (host_taps < 0) return {made, ROW_HEAD + MAX_TAPS, tile.count};
+    const int stride = ROW_HEAD + axis.ksize;
+    return {reinterpret_cast<const int*>(slab + host_taps) + int64_t(tile.begin) * stride, stride, 0};
+}
+
+GPULOAD_FN void make_tile_row(const Axis& axis, int filter, Tile tile, int i, int* made) {
+    make_row(axis, tile.begin + i, made + i * (ROW_HEAD + MAX_TAPS),
+             [&](int v, int* row) { resample_taps(axis, filter, v, row); });
 }
 
 struct Pixel {
@@ -57,9 +61,10 @@ GPULOAD_FN void store(const Sample& sample, int x, int y, Pixel pixel, const Out
                       int channels_last, Out* out) {
     const int64_t at = int64_t(y) * sample.x.extent + x;
     const int64_t plane = int64_t(sample.x.extent) * sample.y.extent;
-    for (int c = 0; c < channels; ++c)
-        out[sample.output + (channels_last ? at * channels + c : c * plane + at)] =
-            table[c * 256 + pixel.channel[c]];
+    for (int c = 0; c < 3; ++c)  // a constant, so that the pixel stays in registers
+        if (c < channels)
+            out[sample.output + (channels_last ? at * channels + c : c * plane + at)] =
+                table[c * 256 + pixel.channel[c]];
 }
 
 template <class Out>
@@ -70,17 +75,21 @@ GPULOAD_FN void render_tile(const Sample& sample, const uint8_t* slab, const Out
     GPULOAD_SHARED Pixel middle[MIDDLE_BYTES / 3];
     GPULOAD_SHARED int sums[TILE_W * TILE_H][3];
 
-    int stride_x, stride_y;
-    const int* rows_x = tile_rows(sample.x, sample.filter, sample.taps_x < 0 ? nullptr : slab + sample.taps_x,
-                                  tile_x, made_x, &stride_x);
-    const int* rows_y = tile_rows(sample.y, sample.filter, sample.taps_y < 0 ? nullptr : slab + sample.taps_y,
-                                  tile_y, made_y, &stride_y);
+    const TileRows x_rows = tile_rows(sample.x, slab, sample.taps_x, tile_x, made_x);
+    const TileRows y_rows = tile_rows(sample.y, slab, sample.taps_y, tile_y, made_y);
+    for (int i = lane(); i < x_rows.to_make + y_rows.to_make; i += lanes()) {  // two warps side by side
+        if (i < x_rows.to_make)
+            make_tile_row(sample.x, sample.filter, tile_x, i, made_x);
+        else
+            make_tile_row(sample.y, sample.filter, tile_y, i - x_rows.to_make, made_y);
+    }
     barrier();
 
     const bool vertical = sample.vertical_first;
-    const int* first_rows = vertical ? rows_y : rows_x;
-    const int* second_rows = vertical ? rows_x : rows_y;
-    const int first_stride = vertical ? stride_y : stride_x, second_stride = vertical ? stride_x : stride_y;
+    const int* first_rows = vertical ? y_rows.rows : x_rows.rows;
+    const int* second_rows = vertical ? x_rows.rows : y_rows.rows;
+    const int first_stride = vertical ? y_rows.stride : x_rows.stride;
+    const int second_stride = vertical ? x_rows.stride : y_rows.stride;
     const int first_count = vertical ? tile_y.count : tile_x.count;
     const int second_count = vertical ? tile_x.count : tile_y.count;
     const int64_t pitch = int64_t(sample.x.span) * 3;

@@ -1,5 +1,6 @@
 """What only a GPU can show: nothing waits for the host, memory is reused, streams are ordered."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +30,13 @@ TRAIN = T.Compose([T.RandomResizedCrop(64), T.RandomHorizontalFlip(), T.ToDtype(
 def no_synchronisation() -> Iterator[None]:
     """Every call of torch's that would wait for the device raises."""
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        with warnings.catch_warnings():  # torch warns that the mode is a prototype
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def samplers() -> list[Keyed]:
@@ -62,9 +67,14 @@ def test_gather_is_index_select(shape: tuple[int, ...], dtype: torch.dtype) -> N
     assert torch.equal(gather_rows(source[1:], indices // 2), source[1:].index_select(0, indices // 2))
 
 
-@pytest.mark.usefixtures("no_synchronisation")
-def test_tensors_never_wait_for_the_host() -> None:
-    dataset = TensorDataset(torch.zeros(1000, 8), torch.zeros(1000), device="cuda")
+@pytest.fixture
+def rows_on_gpu() -> TensorDataset:
+    return TensorDataset(torch.zeros(1000, 8), torch.zeros(1000), device="cuda")
+
+
+@pytest.mark.usefixtures("rows_on_gpu", "no_synchronisation")
+def test_tensors_never_wait_for_the_host(rows_on_gpu: TensorDataset) -> None:
+    dataset = rows_on_gpu
     for _ in range(3):
         for features, _ in DataLoader(dataset, batch_size=16, shuffle=True, seed=0):
             features.add_(1)

@@ -1,6 +1,7 @@
 """Taps made in numpy, in C++ and by Pillow are the same."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -49,6 +50,18 @@ def test_an_axis_that_keeps_its_size_needs_no_taps() -> None:
     geometry = fold((_resize(100, Filter.LANCZOS),), 100, 100)
     assert geometry is not None
     assert not taps.needs_host(geometry.x, geometry.filter, 32)
+
+
+@needs_compiler
+def test_many_threads_make_taps_at_once() -> None:
+    """The compiled code runs without Python's lock, on memory that must stay."""
+    axes = [fold((_resize(size, Filter.LANCZOS),), 300, 300) for size in range(40, 80)]
+    jobs = [(geometry.x, geometry.filter) for geometry in axes if geometry is not None] * 25
+    wanted = {axis: taps.rows(axis, kernel_filter) for axis, kernel_filter in jobs}
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda job: taps.rows(*job), jobs))
+    for (axis, _), rows in zip(jobs, made, strict=True):
+        assert np.array_equal(rows, wanted[axis])
 
 
 def _resize(size: int, kernel_filter: Filter) -> Resize:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
 from gpuload import DataLoader
-from gpuload.transfer import Moving, move
+from gpuload.transfer import Moving, move, side_stream
 
 
 class Point(NamedTuple):
@@ -31,6 +31,10 @@ class Encoding(UserDict[str, Any]):
             return self.data[name]
         except KeyError as error:
             raise AttributeError(name) from error
+
+
+def moving(batches: Iterator[Any], device: torch.device) -> Moving:
+    return Moving(batches, device, side_stream(device))
 
 
 def ones() -> torch.Tensor:
@@ -165,11 +169,11 @@ class TestOrder:
 
     def test_all_arrive_in_order(self, kind: str) -> None:
         for count in range(5):
-            assert list(Moving(iter(range(count)), torch.device(kind))) == list(range(count))
+            assert list(moving(iter(range(count)), torch.device(kind))) == list(range(count))
 
     def test_one_ahead_at_most(self, kind: str) -> None:
         asked: list[int] = []
-        batches = Moving((asked.append(i) or i for i in range(9)), torch.device(kind))  # type: ignore[func-returns-value]
+        batches = moving((asked.append(i) or i for i in range(9)), torch.device(kind))  # type: ignore[func-returns-value]
         assert asked == []
         for delivered in batches:
             assert len(asked) <= delivered + 2
@@ -178,7 +182,7 @@ class TestOrder:
         """As of torch's loader, which goes on when it is asked for the next batch."""
         torchs = TorchDataLoader(Failing(), batch_size=None)
         assert outcomes(iter(torchs)) == [0, 1, "error", 3, 4]
-        assert outcomes(iter(Moving(iter(torchs), torch.device(kind)))) == [0, 1, "error", 3, 4]
+        assert outcomes(iter(moving(iter(torchs), torch.device(kind)))) == [0, 1, "error", 3, 4]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
@@ -193,7 +197,7 @@ def test_a_slow_consumer_sees_each_batch_whole() -> None:
     device = torch.device("cuda")
     batches = ({"x": torch.full((1 << 20,), i).pin_memory()} for i in range(12))
     sums = []
-    for batch in Moving(batches, device):
+    for batch in moving(batches, device):
         torch.cuda._sleep(20_000_000)
         sums.append((batch["x"].min(), batch["x"].max()))
     assert [(int(low), int(high)) for low, high in sums] == [(i, i) for i in range(12)]
