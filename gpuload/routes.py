@@ -4,6 +4,7 @@ A route is made once for a loader, and makes the batches of one epoch after the 
 """
 
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from gpuload.datasets import ImageFolder
 from gpuload.draws import KeyedDraws, keyed_draws
 from gpuload.engines import Batch, Engine, Images
 from gpuload.engines.choose import make_engine
-from gpuload.errors import ArgumentError, CollateError, SampleError
+from gpuload.errors import ArgumentError, ArgumentTypeError, CollateError, SampleError
 from gpuload.gather import gather_rows
 from gpuload.pipeline import Pipeline
 from gpuload.plan import Plan
@@ -72,6 +73,14 @@ def _keyed_batches(
                 yield batch
 
 
+def _whole(index: Any) -> int:
+    """An index that a user's sampler gave: any kind of integer."""
+    try:
+        return operator.index(index)
+    except TypeError as error:
+        raise ArgumentTypeError(f"sampler must give integers, got {index!r} ({type(index).__name__})") from error
+
+
 def _is_single(loader: Settings) -> bool:
     """batch_size=None: samples as they are, no batches."""
     return loader.batch_size is None and loader.batch_sampler is None
@@ -117,7 +126,7 @@ class ImageRoute:
     def _indices(self, epoch: int) -> Iterator[list[int]]:
         sampler = _keyed(self._loader)
         if sampler is None:
-            return ([int(index) for index in batch] for batch in _own_batches(self._loader))
+            return ([_whole(index) for index in batch] for batch in _own_batches(self._loader))
         order = _keyed_batches(self._loader, sampler, epoch, torch.device("cpu"), self._side)
         return (batch.tolist() for batch in order)
 

@@ -165,6 +165,12 @@ def test_own_sampler_and_batch_sampler(folder: ImageFolder) -> None:
     assert torch.equal(by_batches[1][0], torch.stack([every[0], every[5]]))
 
 
+@pytest.mark.parametrize("index", ["a", 1.5, None])
+def test_a_sampler_must_give_integers(folder: ImageFolder, index: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"sampler must give integers, got .*\((str|float|NoneType)\)"):
+        list(DataLoader(folder, 2, sampler=[0, index]))
+
+
 def _labels(dataset: Any, *indices: int) -> torch.Tensor:
     return torch.as_tensor(dataset.targets[list(indices)])
 
