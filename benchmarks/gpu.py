@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.loaders import machine
+from benchmarks.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cuda"]
@@ -72,12 +72,12 @@ def main() -> int:
     target = ROOT / "benchmarks" / "results" / f"{name}.json"
     target.parent.mkdir(exist_ok=True)
     workers = str(os.cpu_count() or 2)
-    photos = ("--photos", "12800", "--batch-size", "256", "--workers", workers, "--rounds", "3")
+    race = ("photos", "--only", "gpuload", "torch", "--device", "cuda", "--files", "12800", "--batch-size", "256")
     steps: list[Step] = []
     todo: list[Callable[[], Step]] = [
         lambda: run("tests", [*TESTS, "tests"], 180),
         lambda: measured("kernels", "benchmarks.kernels", 60),
-        lambda: measured("loaders", "benchmarks.loaders", 150, *photos),
+        lambda: measured("race", "benchmarks.race", 150, *race, "--workers", workers, "--rounds", "3"),
         lambda: sanitized("memcheck", 90, "--report-api-errors", "no"),
         lambda: sanitized("racecheck", 90),
     ]

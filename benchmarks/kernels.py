@@ -8,9 +8,7 @@ GPU only the CPU engine is measured. ``--quick`` runs each kernel once on small 
 """
 
 import argparse
-import ctypes
 import json
-import random
 import statistics
 import time
 from collections.abc import Callable
@@ -20,15 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from benchmarks.loaders import MEAN, STD, machine
+from benchmarks.machine import machine
+from benchmarks.peers.protocol import MEAN, STD
 from gpuload import RandomSampler, WeightedRandomSampler, transforms as T
 from gpuload.compilers import host_library
-from gpuload.draws import keyed_draws
+from gpuload.decoders.files import Files
+from gpuload.device import device_of
+from gpuload.engines.base import Batch, Engine, Layout
+from gpuload.engines.cpu import CpuEngine
 from gpuload.engines.cuda import CudaEngine
-from gpuload.gather import gather_rows
-from gpuload.geometry import SAMPLE, Geometry, fold
-from gpuload.plan import Plan
+from gpuload.loading.tensors import gather_rows
+from gpuload.recipes.draws import CounterDraws
+from gpuload.transforms.plan import Plan
 
 Row = dict[str, Any]
 HEIGHT, WIDTH = 375, 500  # of the photos
@@ -37,24 +40,17 @@ PLAN = Plan(
 )
 
 
-class Noise:
-    """A decoded image of noise: every batch of the benchmark has the same pixels."""
-
-    height, width = HEIGHT, WIDTH
-
-    def __init__(self) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-
-    def read(self, top: int, left: int, out: Any) -> None:
-        out[:] = self.pixels[top : top + out.shape[0], left : left + out.shape[1]]
-
-    def image(self) -> Any:
-        raise NotImplementedError("every recipe here folds")
+def noise_batch(engine: Engine, count: int) -> tuple[Batch, list[NDArray[np.uint8]]]:
+    """A batch of nothing yet, and the pixels to put into it: regions of one image of noise."""
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    draws = CounterDraws(0, 0, np.arange(count))
+    fused = engine.fuse(PLAN.recipes(np.full(count, HEIGHT), np.full(count, WIDTH), draws))
+    regions = [image[top : top + h, left : left + w].copy() for top, left, h, w in fused.regions.tolist()]
+    return engine.batch(fused, Files([b""] * count, False, None)), regions
 
 
-def geometries(count: int) -> list[Geometry]:
-    folded = [fold(PLAN.recipe(HEIGHT, WIDTH, draws), HEIGHT, WIDTH) for draws in keyed_draws(0, 0, range(count))]
-    return [geometry for geometry in folded if geometry is not None]
+def moved_by(regions: list[NDArray[np.uint8]], dtype: torch.dtype) -> int:
+    return sum(region.size for region in regions) + len(regions) * 3 * 224 * 224 * dtype.itemsize
 
 
 def cuda_time(call: Callable[[], Any], repeats: int) -> float:
@@ -92,7 +88,7 @@ def order_rows(quick: bool) -> list[Row]:
 
 def gather_rows_of(quick: bool) -> list[Row]:
     shapes = [(50_000, (3, 32, 32), torch.uint8), (50_000, (3, 32, 32), torch.float32), (50_000, (27,), torch.uint8)]
-    rows = []
+    rows, device = [], device_of("cuda")
     for n, shape, dtype in shapes:
         n = 500 if quick else n
         source = torch.zeros((n, *shape), dtype=dtype, device="cuda")
@@ -101,7 +97,7 @@ def gather_rows_of(quick: bool) -> list[Row]:
         indices = next(orders)
         moved = 2 * len(indices) * source[0].numel() * source.element_size() + 8 * len(indices)
         repeats = 1 if quick else 20
-        ours = cuda_time(lambda s=source, o=orders: gather_rows(s, next(o)), repeats)  # type: ignore[misc]
+        ours = cuda_time(lambda s=source, o=orders: gather_rows(s, next(o), device), repeats)  # type: ignore[misc]
         theirs = cuda_time(lambda s=source, o=orders: s.index_select(0, next(o)), repeats)  # type: ignore[misc]
         task = f"{len(indices):,} rows of {tuple(shape)} {str(dtype)[6:]}"
         rows += [row("gather", task, moved, ours), row("(torch index_select)", task, moved, theirs)]
@@ -112,42 +108,33 @@ def render_rows(quick: bool) -> list[Row]:
     count, repeats = (8, 1) if quick else (256, 20)
     rows = []
     for dtype in (torch.float32, torch.float16, torch.uint8):
-        engine = CudaEngine(PLAN, dtype, torch.contiguous_format, torch.device("cuda"))
-        batch, photo, rng = engine.batch(count), Noise(), random.Random(0)
-        order = rng.sample(range(count), count)
-        for slot, draws in zip(order, keyed_draws(0, 0, range(count)), strict=True):
-            batch.fill(slot, photo, PLAN.recipe(HEIGHT, WIDTH, draws))
+        engine = CudaEngine(Layout.of(PLAN, dtype, torch.contiguous_format), device_of("cuda"))
+        batch, regions = noise_batch(engine, count)
+        for slot, region in enumerate(regions):
+            batch.put(slot, region)
         batch.finish()
-        pixels = sum(3 * g.region.height * g.region.width for g in geometries(count))
-        moved = pixels + count * 3 * 224 * 224 * dtype.itemsize
         task = f"{count} RandomResizedCrop(224) of {HEIGHT} x {WIDTH}, {str(dtype)[6:]}"
-        rows.append(row(f"render_{dtype.itemsize}", task, moved, cuda_time(batch.images, repeats)))
+        rows.append(row(f"render_{dtype.itemsize}", task, moved_by(regions, dtype), cuda_time(batch.images, repeats)))
     return rows
 
 
 def cpu_rows(quick: bool) -> list[Row]:
-    library = host_library()
-    if library is None:
+    """The CPU engine, given pixels; a call from Python for each sample is part of it."""
+    if host_library() is None:
         return []
-    photo, table = Noise(), PLAN.table()
-    out = torch.empty(3, 224, 224)
-    jobs = []
-    for geometry in geometries(8 if quick else 256):
-        region = geometry.region
-        pixels = np.empty((region.height, region.width, 3), np.uint8)
-        photo.read(region.top, region.left, pixels)
-        record = (ctypes.c_char * SAMPLE.itemsize)()
-        geometry.pack(record)
-        jobs.append((record, pixels))
+    dtype, count = torch.float32, 8 if quick else 256
+    engine = CpuEngine(
+        Layout.of(PLAN, dtype, torch.contiguous_format), lambda size: torch.empty(size, dtype=torch.uint8)
+    )
+    batch, regions = noise_batch(engine, count)
     best = float("inf")
     for _ in range(1 if quick else 7):
         start = time.perf_counter()
-        for record, pixels in jobs:
-            address = ctypes.addressof(record)
-            library.gpuload_render(address, pixels.ctypes.data, table.data_ptr(), 4, 3, 0, out.data_ptr())
+        for slot, region in enumerate(regions):
+            batch.put(slot, region)
         best = min(best, time.perf_counter() - start)
-    moved = sum(pixels.size for _, pixels in jobs) + len(jobs) * out.numel() * 4
-    return [row("gpuload_render (CPU, 1 thread)", f"{len(jobs)} RandomResizedCrop(224), float32", moved, best)]
+    task = f"{count} RandomResizedCrop(224), {str(dtype)[6:]}"
+    return [row("render (CPU, 1 thread)", task, moved_by(regions, dtype), best)]
 
 
 def main() -> None:

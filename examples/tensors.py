@@ -1,4 +1,4 @@
-"""Why mini-batches? The same model learns from the same 100 points twice, with 1 step an epoch and with 25.
+"""Why mini-batches? The same model learns from the same 100 points twice, with 1 step per epoch and with 25.
 
 Full-batch gradient descent looks at every point before it takes a step. With mini-batches of 4 it takes a step
 after every 4 points: each step is rougher, but there are 25 of them for the same work, and the loss falls sooner.
@@ -38,7 +38,7 @@ def train(dataset: TensorDataset, batch_size: int) -> list[float]:
     """Logistic regression: the loss over all points before training and after each epoch."""
     torch.manual_seed(0)  # the same first weights, whatever the batch size
     model = nn.Linear(2, 2).to(dataset.device)
-    optimiser = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     loss_of = nn.CrossEntropyLoss()
     all_features, all_labels = dataset.tensors
     loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, seed=0)
@@ -46,9 +46,9 @@ def train(dataset: TensorDataset, batch_size: int) -> list[float]:
     losses = [loss_of(model(all_features), all_labels).item()]
     for _ in range(EPOCHS):
         for features, labels in loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss_of(model(features), labels).backward()
-            optimiser.step()
+            optimizer.step()
         losses.append(loss_of(model(all_features), all_labels).item())
     return losses
 
@@ -70,8 +70,8 @@ def main(path: Path = Path("tensors.png")) -> dict[str, list[float]]:
     """Train both ways, print a table, draw ``path``; returns the loss curves."""
     dataset = points()
     curves = {
-        "full batch: 1 step an epoch": train(dataset, batch_size=len(dataset)),
-        "batches of 4: 25 steps an epoch": train(dataset, batch_size=4),
+        "full batch: 1 step per epoch": train(dataset, batch_size=len(dataset)),
+        "batches of 4: 25 steps per epoch": train(dataset, batch_size=4),
     }
     shown = (0, 1, 5, 10, EPOCHS)
     print(f"{'loss after epoch':<32}" + "".join(f"{epoch:>8}" for epoch in shown))

@@ -5,7 +5,7 @@ the loader that delivers it.
 """
 
 from gpuload import samplers, transforms
-from gpuload.datasets import ImageFolder, TensorDataset
+from gpuload.datasets import ImageDataset, ImageFolder, TensorDataset
 from gpuload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -38,6 +38,7 @@ __all__ = [
     "DatasetError",
     "DecodeError",
     "GpuloadError",
+    "ImageDataset",
     "ImageFolder",
     "MissingError",
     "RandomSampler",

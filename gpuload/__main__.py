@@ -2,6 +2,6 @@
 
 import sys
 
-from gpuload.cli import main
+from gpuload.tools.cli import main
 
 sys.exit(main())

@@ -12,7 +12,7 @@ from gpuload.errors import ArgumentError, ArgumentTypeError
 
 __all__ = [
     "at_least",
-    "colour",
+    "color",
     "epoch_number",
     "is_number",
     "margins",
@@ -81,13 +81,13 @@ def margins(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def colour(fill: Any) -> tuple[int, int, int]:
+def color(fill: Any) -> tuple[int, int, int]:
     """(red, green, blue), 0 to 255: of one number, or three."""
     values = list(fill) if isinstance(fill, Sequence) and not isinstance(fill, str) else [0 if fill is None else fill]
     if len(values) not in (1, 3) or not all(is_number(value) for value in values):
         raise ArgumentTypeError(f"fill must be a number or three (red, green, blue), got {fill!r}")
     if not all(0 <= value <= 255 and value == int(value) for value in values):
-        raise ArgumentError(f"fill must be whole numbers from 0 to 255, got {fill!r}")
+        raise ArgumentError(f"fill must be integers from 0 to 255, got {fill!r}")
     red, green, blue = (int(value) for value in (values * 3)[:3])
     return red, green, blue
 

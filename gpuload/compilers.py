@@ -1,13 +1,15 @@
 """The two compilers of ``kernels/``: the system's C++ compiler for the CPU, CuPy's NVRTC for CUDA.
 
-Both compile on first use. The C++ library is kept in the user's cache folder under a name made of its
-source, its flags, its compiler and the processor, so that neither a new version nor a shared home folder
+Both compile on first use. C++ libraries are kept in the user's cache folder under a name made of their
+sources, their flags, the compiler and the processor, so that neither a new version nor a shared home folder
 can bring a wrong one. This is the only module that imports CuPy.
 """
 
+import atexit
 import ctypes
 import hashlib
 import importlib
+import importlib.util
 import os
 import platform
 import shlex
@@ -15,18 +17,51 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from functools import lru_cache
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from gpuload.errors import MissingError
+from gpuload.native import declare
 
-__all__ = ["compiler", "cuda_kernel", "cupy", "host_library", "kernel_folder", "launch", "nvrtc_options"]
+__all__ = [
+    "build",
+    "cache_folder",
+    "compiler",
+    "cuda_kernel",
+    "cupy",
+    "host_library",
+    "jpeg_library",
+    "kernel_folder",
+    "launch",
+    "nvrtc_options",
+]
 
 INSTALL_CUDA = 'pip install "gpuload[cuda13]"'
-HOST_FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
+INSTALL_COMPILER = "apt-get install g++, or set CXX"
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
+SOURCES = (".cpp", ".cu", ".cuh", ".h", ".hpp")
+
+_folder_lock = threading.Lock()
+Made = TypeVar("Made")
+
+
+def _once(make: Callable[[], Made]) -> Callable[[], Made]:
+    """Make it once, on the first thread that asks; others wait."""
+    cached, lock = lru_cache(maxsize=1)(make), threading.Lock()
+
+    @wraps(make)
+    def get() -> Made:
+        with lock:
+            return cached()
+
+    return get
 
 
 def kernel_folder() -> Path:
@@ -34,6 +69,9 @@ def kernel_folder() -> Path:
     here = Path(__file__).resolve().parent
     inside = here / "kernels"
     return inside if inside.is_dir() else here.parent / "kernels"
+
+
+# ---- C++ ----
 
 
 def compiler() -> list[str] | None:
@@ -45,12 +83,87 @@ def compiler() -> list[str] | None:
 
 
 def cache_folder() -> Path:
-    """``$GPULOAD_CACHE``, else gpuload's folder in the user's cache folder."""
+    """Where compiled code is kept: ``$GPULOAD_CACHE``, else gpuload's folder in the user's cache folder.
+
+    Where libraries cannot be written there and run from there, a temporary folder of this process.
+
+    Raises:
+        MissingError: neither serves.
+    """
     chosen = os.environ.get("GPULOAD_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(chosen) if chosen else Path(base) / "gpuload"
+    folder = Path(chosen) if chosen else Path(base) / "gpuload"
+    with _folder_lock:
+        return folder if _runs_code(folder) else _temporary_folder(folder)
 
 
+def _runs_code(folder: Path) -> bool:
+    """Can files be written there, and run? Not so on a read-only disk, or on one mounted noexec."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK | os.X_OK) and not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=8)
+def _temporary_folder(instead_of: Path) -> Path:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="gpuload-"))
+        atexit.register(shutil.rmtree, str(folder), ignore_errors=True)
+        if _runs_code(folder):
+            return folder
+        problem = f"{folder.parent} is mounted noexec"
+    except OSError as error:
+        problem = str(error)
+    raise MissingError(
+        f"compiled code cannot be kept in {instead_of}, which cannot be written or is mounted noexec, nor in a "
+        f"temporary folder ({problem}): set GPULOAD_CACHE to a folder that libraries can be written to and run from"
+    )
+
+
+def build(source: Path, *flags: str) -> Path:
+    """Compile a C++ file, which may include those of ``kernels/``, into a shared library.
+
+    Args:
+        source: the file.
+        flags: further flags of the compiler; files in folders given by ``-I`` count as sources.
+
+    Returns:
+        The library in the `cache_folder`, where it is found again while no source, flag, compiler or processor
+        has changed.
+
+    Raises:
+        MissingError: no compiler, it failed (the message holds what it said), or no folder for what it makes.
+    """
+    found = compiler()
+    if found is None:
+        raise MissingError(f"gpuload's kernels need a C++ compiler: {INSTALL_COMPILER}")
+    command = [*found, *FLAGS, f"-I{kernel_folder()}", *flags, str(source)]
+    target = cache_folder() / f"{source.stem}-{_fingerprint(source, command, tuple(found))}.so"
+    if not target.exists():
+        _compile(command, target)
+    return target
+
+
+def _fingerprint(source: Path, command: list[str], found: tuple[str, ...]) -> str:
+    key = hashlib.sha256()
+    for part in (*command, _version(found), _processor(), platform.machine()):
+        key.update(part.encode() + b"\0")
+    folders = [Path(flag[2:]) for flag in command if flag.startswith("-I")]
+    headers = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SOURCES]
+    for path in (source, *headers):
+        key.update(path.read_bytes())
+    return key.hexdigest()[:20]
+
+
+@lru_cache(maxsize=8)
+def _version(found: tuple[str, ...]) -> str:
+    command = [*found, "--version"]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+
+
+@lru_cache(maxsize=1)
 def _processor() -> str:
     """What -march=native depends on."""
     try:
@@ -60,8 +173,7 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _build(command: list[str], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _compile(command: list[str], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -72,52 +184,75 @@ def _build(command: list[str], target: Path) -> None:
         os.replace(made, target)  # atomic: another process sees the whole library or none
 
 
-_host_lock = threading.Lock()
+def _image_codec() -> Path | None:
+    """The folder of nvImageCodec, found without importing it."""
+    try:
+        spec = importlib.util.find_spec("nvidia.nvimgcodec")
+    except ImportError:
+        return None
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(places))) if places else None
 
 
+@_once
+def _builds() -> tuple[Future[Path], Future[Path] | None]:
+    """Both libraries, compiled side by side."""
+    kernels, codec = kernel_folder(), _image_codec()
+    with ThreadPoolExecutor(2) as pool:
+        host = pool.submit(build, kernels / "host.cpp")
+        if codec is None:
+            return host, None
+        include = f"-I{kernels / 'stub'}", f"-I{codec / 'include'}"
+        return host, pool.submit(build, kernels / "jpeg.cpp", *include)
+
+
+@_once
 def host_library() -> ctypes.CDLL | None:
-    """The kernels compiled for this CPU, or None where there is no C++ compiler.
+    """``kernels/host.cpp`` compiled for this CPU, its functions declared; None where there is no C++ compiler.
 
     Raises:
-        MissingError: the compiler failed; the message holds what it said.
+        MissingError: the compiler failed (the message holds what it said), or no folder can hold the library.
     """
-    with _host_lock:
-        return _host_library()
+    return declare(ctypes.CDLL(str(_builds()[0].result()))) if compiler() is not None else None
 
 
-@lru_cache(maxsize=1)
-def _host_library() -> ctypes.CDLL | None:
-    found = compiler()
-    if found is None:
+@_once
+def jpeg_library() -> ctypes.CDLL | None:
+    """``kernels/jpeg.cpp``, open and ready; None where nvImageCodec or a C++ compiler is missing.
+
+    Where nvImageCodec is there but cannot be used, a RuntimeWarning says why, and it is None.
+    """
+    codec = _image_codec()
+    if compiler() is None or codec is None:
         return None
-    sources = sorted(kernel_folder().glob("*.c*"))
-    version = subprocess.run([*found, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
-    key = hashlib.sha256()
-    for part in (*HOST_FLAGS, *found, version, _processor(), platform.machine()):
-        key.update(part.encode() + b"\0")
-    for source in sources:
-        key.update(source.read_bytes())
-    target = cache_folder() / f"gpuload-{key.hexdigest()[:20]}.so"
-    if not target.exists():
-        try:
-            _build([*found, *HOST_FLAGS, str(kernel_folder() / "host.cpp")], target)
-        except OSError:  # a cache folder that cannot be written
-            target = Path(tempfile.mkdtemp(prefix="gpuload-")) / target.name
-            _build([*found, *HOST_FLAGS, str(kernel_folder() / "host.cpp")], target)
-    library = ctypes.CDLL(str(target))
-    pointer, integer, wide = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-    library.gpuload_render.argtypes = [pointer, pointer, pointer, integer, integer, integer, pointer]
-    library.gpuload_render.restype = None
-    library.gpuload_taps.argtypes = [pointer, integer, pointer]
-    library.gpuload_taps.restype = None
-    library.cuda_render.argtypes = [pointer, integer, pointer, pointer, integer, integer, integer, integer, pointer]
-    library.cuda_order_permuted.argtypes = [pointer, wide, wide, pointer]
-    library.cuda_order_replaced.argtypes = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, wide, wide, pointer]
-    library.cuda_order_weighted.argtypes = [ctypes.c_uint64, ctypes.c_uint32, pointer, wide, wide, wide, pointer]
-    library.cuda_gather.argtypes = [pointer, pointer, wide, wide, integer, pointer]
+    built = _builds()[1]
+    assert built is not None
+    try:
+        library = ctypes.CDLL(str(built.result()))
+        _open(library, codec)
+    except (MissingError, OSError) as error:
+        warnings.warn(f"JPEGs are decoded by Pillow, for nvImageCodec cannot be used: {error}", RuntimeWarning, 2)
+        return None
     return library
 
 
+def _open(library: ctypes.CDLL, codec: Path) -> None:
+    core = next(codec.glob("libnvimgcodec.so*"), codec / "libnvimgcodec.so")
+    extension = next(codec.glob("extensions/libjpeg_turbo_ext.so*"), codec / "extensions/libjpeg_turbo_ext.so")
+    library.gpuload_jpeg_open.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+    failed = library.gpuload_jpeg_open(os.fsencode(core), os.fsencode(extension))
+    if failed:
+        step = {1: "loading it", 2: "its functions", 3: "its libjpeg-turbo", 4: "its decoder"}
+        raise OSError(f"{step[failed]} failed ({core})")
+    pointer = ctypes.c_void_p
+    library.gpuload_jpeg_decode.argtypes = [pointer, ctypes.c_int64, pointer, pointer, pointer]
+    library.gpuload_jpeg_decode.restype = ctypes.c_bool
+
+
+# ---- CUDA ----
+
+
+@_once
 def cupy() -> Any:
     """The module CuPy.
 
@@ -125,14 +260,18 @@ def cupy() -> Any:
         MissingError: it is not installed; the message holds the command that installs it.
     """
     try:
-        return importlib.import_module("cupy")
-    except ImportError as error:
+        try:
+            return importlib.import_module("cupy")
+        except OSError:  # its own cache folder cannot be written
+            os.environ["CUPY_CACHE_DIR"] = str(cache_folder() / "cupy")
+            return importlib.import_module("cupy")
+    except (ImportError, OSError) as error:
         raise MissingError(f"the CUDA engine needs CuPy, which does not import ({error}): {INSTALL_CUDA}") from error
 
 
 @lru_cache(maxsize=1)
 def nvrtc_options() -> tuple[str, ...]:
-    """Options for NVRTC. Without --fmad=false the taps of the resize would differ from Pillow's.
+    """Options for NVRTC. Without --fmad=false the weights of the resize would differ from Pillow's.
 
     CuPy keeps compiled kernels under their options and their own text, not that of the headers they include:
     a macro makes the headers part of the options.
@@ -144,10 +283,15 @@ def nvrtc_options() -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def cuda_kernel(name: str, device: int) -> Any:
     """A kernel for one device, compiled on first use: ``cuda_kernel("render_4", 0)`` is in ``render.cu``."""
-    module = cupy()
     source = (kernel_folder() / f"{name.split('_')[0]}.cu").read_text()
-    with module.cuda.Device(device):
-        return module.RawModule(code=source, options=nvrtc_options()).get_function(name)
+    with _on_device(device):
+        return cupy().RawModule(code=source, options=nvrtc_options()).get_function(name)
+
+
+def _on_device(index: int) -> AbstractContextManager[Any]:
+    """Make it CuPy's current device, where it is not already: leaving a device makes contexts on others."""
+    cuda = cupy().cuda
+    return nullcontext() if cuda.runtime.getDevice() == index else cuda.Device(index)
 
 
 def launch(name: str, device: torch.device, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
@@ -155,11 +299,12 @@ def launch(name: str, device: torch.device, grid: tuple[int, int], threads: int,
 
     Args:
         name: the kernel.
+        device: a CUDA device.
         grid: blocks along x and y.
         threads: of a block.
         arguments: numpy scalars, numpy records (by value) and addresses as np.uintp.
     """
     index = torch.cuda.current_device() if device.index is None else device.index
-    kernel, module = cuda_kernel(name, index), cupy()
-    with module.cuda.Device(index), module.cuda.Stream.from_external(torch.cuda.current_stream(index)):
+    kernel = cuda_kernel(name, index)
+    with _on_device(index), cupy().cuda.Stream.from_external(torch.cuda.current_stream(index)):
         kernel(grid, (threads,), arguments)

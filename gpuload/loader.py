@@ -1,6 +1,7 @@
-"""DataLoader: checks its arguments and chooses the route."""
+"""DataLoader: checks its arguments and chooses the loading path."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,18 +13,28 @@ from torch.utils.data import (
     TensorDataset as TorchTensorDataset,
 )
 
-from gpuload import explain
 from gpuload.arguments import at_least, epoch_number, seed_or_new
-from gpuload.datasets import ImageFolder, TensorDataset
-from gpuload.engines.choose import ENGINES
-from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
-from gpuload.plan import Plan
-from gpuload.routes import ImageRoute, TensorRoute, WorkerRoute
-from gpuload.samplers import Keyed, RandomSampler, SequentialSampler
-from gpuload.steps import Recipe
-from gpuload.transforms import DTYPES
+from gpuload.datasets import ImageDataset, TensorDataset
+from gpuload.decoders.jpeg import jpeg_decoder
+from gpuload.device import Device, resolve
+from gpuload.engines import ENGINES, make_engine
+from gpuload.engines.base import Engine, Layout
+from gpuload.errors import ArgumentError, ArgumentTypeError
+from gpuload.loading.images import ImagePath
+from gpuload.loading.order import Order
+from gpuload.loading.tensors import TensorPath
+from gpuload.loading.workers import WorkerPath
+from gpuload.recipes.ops import Recipe
+from gpuload.samplers import RandomSampler, SequentialSampler
+from gpuload.samplers.base import CounterSampler
+from gpuload.stage import Stage, lay_out
+from gpuload.staging import BufferPool
+from gpuload.transforms.plan import Plan
+from gpuload.transforms.values import DTYPES
 
 __all__ = ["DataLoader"]
+
+PREFETCHED = 2  # batches ahead, as torch's workers have them each
 
 
 class DataLoader(TorchDataLoader[Any]):
@@ -31,8 +42,8 @@ class DataLoader(TorchDataLoader[Any]):
 
     Three kinds of dataset, one signature:
 
-    - `ImageFolder` with a gpuload transform: threads decode, one kernel a batch renders. ``num_workers`` counts
-      the threads; with 0 the caller's own thread does the work.
+    - `ImageDataset` (an `ImageFolder`, say) with a gpuload transform: threads decode, one kernel per batch renders.
+      ``num_workers`` counts the threads; with 0 the caller's own thread does the work.
     - ``TensorDataset`` (torch's or gpuload's): its tensors are moved to the device once; order and gather stay
       there, and nothing waits for the host.
     - any other dataset: torch's own workers and collate, then an asynchronous copy to the device.
@@ -43,8 +54,8 @@ class DataLoader(TorchDataLoader[Any]):
         dataset, batch_size, shuffle, sampler, batch_sampler, num_workers, collate_fn, pin_memory, drop_last,
         timeout, worker_init_fn, multiprocessing_context, generator, prefetch_factor, persistent_workers,
         pin_memory_device, in_order: as in torch. For images ``prefetch_factor`` is the number of batches
-            prepared ahead, by all workers together (default 2), and ``collate_fn`` gets (image, label) pairs
-            whose images are on the device already.
+            prepared ahead, by all workers together (default 2; more where that many workers need it), and
+            ``collate_fn`` gets (image, label) pairs whose images are on the device already.
         device: where batches arrive; None: CUDA if there is a GPU, else the CPU.
         seed: 64 bits, for order and random transforms; None: drawn from ``generator`` or torch's default one.
         dtype: of the images, instead of the transform's own: uint8, float16, bfloat16 or float32.
@@ -53,7 +64,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     Attributes:
         engine: the engine that was chosen; None where there are no images to render.
-        route: the kind of dataset, as the object that makes the batches.
+        path: the way that was chosen for the dataset; makes the batches.
         epoch: the epoch that the next ``iter`` starts.
 
     Raises:
@@ -93,42 +104,68 @@ class DataLoader(TorchDataLoader[Any]):
                 at_least(name, count, 1)
         _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.seed = seed_or_new(seed, generator)
-        self.device = _resolve_device(device, dataset)
+        place = resolve(dataset.device if device is None and isinstance(dataset, TensorDataset) else device)
+        self.device = place.torch_device
         self.dtype, self.memory_format = dtype, memory_format
-        self._plan = dataset.plan if isinstance(dataset, ImageFolder) else None
+        self._plan = _plan_of(dataset)
         _check_images(self._plan, dataset, dtype, memory_format, engine)
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             _check_not_empty(dataset)
             sampler = RandomSampler(dataset, seed=self.seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
             shuffle = None
-        super().__init__(
-            dataset,
-            batch_size,
-            shuffle,
-            sampler,
-            batch_sampler,
-            num_workers,
-            collate_fn,
-            pin_memory,
-            drop_last,
-            timeout,
-            worker_init_fn,
-            multiprocessing_context,
-            generator,
+        # torch's own loader with the same arguments: this object, and another one where torch's workers serve it
+        as_torch: Callable[..., None] = partial(
+            TorchDataLoader.__init__,
+            dataset=dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            pin_memory=pin_memory,
+            drop_last=drop_last,
+            timeout=timeout,
+            worker_init_fn=worker_init_fn,
+            multiprocessing_context=multiprocessing_context,
+            generator=generator,
             prefetch_factor=prefetch_factor,
             persistent_workers=persistent_workers,
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
+        as_torch(self)
         self._epoch = 0
-        self.route = self._make_route(engine)
-        self.engine = self.route.engine.name if isinstance(self.route, ImageRoute) else None
+        self.path = self._make_path(place, engine, as_torch)
+        self.engine = self.path.engine.name if isinstance(self.path, ImagePath) else None
 
-    def _make_route(self, engine: str | None) -> ImageRoute | TensorRoute | WorkerRoute:
-        if self._plan is not None and isinstance(self.dataset, ImageFolder):
-            return ImageRoute(self, self.dataset, self._plan, engine)
+    def _make_path(
+        self, device: Device, engine: str | None, as_torch: Callable[..., None]
+    ) -> ImagePath | TensorPath | WorkerPath:
+        order = Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, device)
+        if self._plan is not None and isinstance(self.dataset, ImageDataset):
+            return self._image_path(self.dataset, self._plan, order, device, engine)
         tensors = _tensors_of(self.dataset)
-        return TensorRoute(self, tensors) if tensors is not None else WorkerRoute(self, self.device)
+        if tensors is not None:
+            return TensorPath(tensors, order, self.collate_fn, device)
+        inner: TorchDataLoader[Any] = TorchDataLoader.__new__(TorchDataLoader)
+        as_torch(inner)
+        return WorkerPath(inner, order, device)
+
+    def _image_path(
+        self, dataset: ImageDataset, plan: Plan, order: Order, device: Device, engine: str | None
+    ) -> ImagePath:
+        layout = Layout.of(plan, self.dtype, self.memory_format)
+        pool = resolve(None).pinned if self.pin_memory or device.launches else None  # page-locked, if there is a GPU
+
+        def make(in_flight: int) -> Engine:
+            return make_engine(engine, layout, device, pool or BufferPool(in_flight + 2).take)
+
+        decoder = None if engine == "pillow" else jpeg_decoder()
+        prefetch = self.prefetch_factor or PREFETCHED
+        return ImagePath(
+            dataset, plan, order, self.seed, self.num_workers, prefetch, device, make, decoder, self.collate_fn
+        )
 
     def check_worker_number_rationality(self) -> None:
         """torch's warning of more worker processes than cores; workers that are threads may be more."""
@@ -138,18 +175,18 @@ class DataLoader(TorchDataLoader[Any]):
     @property
     def epoch(self) -> int:
         """The epoch that the next ``iter`` starts."""
-        return self.sampler.epoch if isinstance(self.sampler, Keyed) else self._epoch
+        return self.sampler.epoch if isinstance(self.sampler, CounterSampler) else self._epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``iter`` starts: from 0 to 2^32 - 1."""
         self._epoch = epoch_number(epoch)
-        if isinstance(self.sampler, Keyed):
+        if isinstance(self.sampler, CounterSampler):
             self.sampler.set_epoch(self._epoch)
 
     def __iter__(self) -> Any:
         epoch = self.epoch
         self.set_epoch(epoch + 1)
-        return self.route.batches(epoch)
+        return self.path.batches(epoch)
 
     def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch of images: all that the loader draws.
@@ -157,13 +194,17 @@ class DataLoader(TorchDataLoader[Any]):
         ``dataset.apply(index, recipe)`` is then, bit for bit, the image that the loader delivers there. A batch
         sampler or sampler of your own is iterated for it.
         """
-        if not isinstance(self.route, ImageRoute):
-            raise ArgumentError("only a loader over an ImageFolder with a gpuload transform has recipes")
-        return self.route.recipes(epoch_number(epoch))
+        if not isinstance(self.path, ImagePath):
+            raise ArgumentError("only a loader over images with a gpuload transform has recipes")
+        return self.path.recipes(epoch_number(epoch))
+
+    def stages(self) -> list[Stage]:
+        """The path that a sample will take, in order: which stage runs where, and what it does."""
+        return list(self.path.stages(self.epoch))
 
     def explain(self) -> None:
         """Print the path that a sample will take: which stage runs where, and what became one kernel."""
-        print(explain.text(self))
+        print(lay_out(self.stages()))
 
 
 # ---- arguments ----
@@ -199,31 +240,10 @@ def _check_images(plan: Plan | None, dataset: Any, dtype: Any, memory_format: An
         )
 
 
-def _resolve_device(device: torch.device | str | None, dataset: Any) -> torch.device:
-    if device is None:
-        if isinstance(dataset, TensorDataset):
-            return dataset.device
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError(f"device must be such as 'cuda', 'cuda:1' or 'cpu', got {device!r}") from error
-    if resolved.type not in ("cuda", "cpu"):
-        raise ArgumentError(f"device must be CUDA or the CPU, got {device!r}")
-    return _need_cuda(resolved) if resolved.type == "cuda" else resolved
-
-
-def _need_cuda(device: torch.device) -> torch.device:
-    if not torch.cuda.is_available():
-        raise MissingError(
-            f"device={str(device)!r}, but torch {torch.__version__} sees no CUDA GPU: run `gpuload doctor` "
-            "to see what is missing, or pass device='cpu'"
-        )
-    if device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    if device.index >= torch.cuda.device_count():
-        raise ArgumentError(f"device={str(device)!r}, but there are {torch.cuda.device_count()} GPUs")
-    return device
+def _plan_of(dataset: Any) -> Plan | None:
+    """The plan of a dataset of images whose samples are just that: file, transform, target."""
+    is_plain = isinstance(dataset, ImageDataset) and type(dataset).__getitem__ is ImageDataset.__getitem__
+    return dataset.plan if is_plain else None
 
 
 def _tensors_of(dataset: Any) -> tuple[torch.Tensor, ...] | None:

@@ -20,6 +20,7 @@ using uint64_t = unsigned long long;
 #endif
 
 #define GPULOAD_FN __device__ __forceinline__
+#define GPULOAD_MEMBER __device__ __forceinline__
 #define GPULOAD_KERNEL extern "C" __global__ void
 #define GPULOAD_SHARED __shared__
 
@@ -38,6 +39,7 @@ GPULOAD_FN void barrier() { __syncthreads(); }
 #include <cstring>
 
 #define GPULOAD_FN static inline
+#define GPULOAD_MEMBER inline
 #define GPULOAD_KERNEL static void
 #define GPULOAD_SHARED static thread_local
 

@@ -1,4 +1,4 @@
-// Counter-based random numbers and the keyed permutation; the same numbers as gpuload/rng.py.
+// Counter-based random numbers and the keyed permutation; the same numbers as gpuload/philox.py.
 #pragma once
 #include "portable.cuh"
 
@@ -9,8 +9,12 @@ GPULOAD_FN uint64_t high_word(uint64_t a, uint64_t b) {  // of the 128-bit produ
     return ah * bh + (u >> 32) + (v >> 32);
 }
 
-// Philox4x32-10 (Salmon et al., SC 2011): the first 64 bits of the block at `counter`.
-GPULOAD_FN uint64_t philox_word(uint64_t seed, uint32_t draw, uint64_t position, uint32_t epoch) {
+struct Words {
+    uint32_t word[4];
+};
+
+// Philox4x32-10 (Salmon et al., SC 2011): the block of four words at the counter (draw, position, epoch).
+GPULOAD_FN Words philox(uint64_t seed, uint32_t draw, uint64_t position, uint32_t epoch) {
     uint32_t c0 = draw, c1 = uint32_t(position), c2 = uint32_t(position >> 32), c3 = epoch;
     uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
     for (int round = 0; round < 10; ++round) {
@@ -22,7 +26,13 @@ GPULOAD_FN uint64_t philox_word(uint64_t seed, uint32_t draw, uint64_t position,
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return uint64_t(c0) | uint64_t(c1) << 32;
+    return {{c0, c1, c2, c3}};
+}
+
+// The first 64 bits of a block.
+GPULOAD_FN uint64_t philox_word(uint64_t seed, uint32_t draw, uint64_t position, uint32_t epoch) {
+    const Words words = philox(seed, draw, position, epoch);
+    return uint64_t(words.word[0]) | uint64_t(words.word[1]) << 32;
 }
 
 GPULOAD_FN uint32_t mix(uint32_t x) {

@@ -1,54 +1,89 @@
-// render: ragged pixels + one Sample each -> the batch. One launch a batch.
+// render: ragged pixels + one Record each -> the batch. One launch per batch.
 //
 // Block (x, y) makes tile y (32 x 8 output pixels, walking on by the grid's height) of sample x:
-//   1. the taps of the tile's columns and rows, into shared memory;
+//   1. the rows of weights of the tile's columns and rows, into shared memory;
 //   2. the first pass, source -> bytes in shared memory, for as many source lines as fit;
-//   3. the second pass, shared memory -> sums; then grey, the table of output values, the store.
-// 2 and 3 repeat until the tile's taps are used up: one round, unless the image shrinks very far.
-// "First" and "second" name the axes in the order of their passes, which the sample decides.
-#include "taps.cuh"
+//   3. the second pass, shared memory -> sums; then grayscale, the table of output values, the store.
+// 2 and 3 repeat until the tile's weights are used up: one round, unless the image shrinks very far.
+// "First" and "second" name the axes in the order of their passes, which the record decides.
+#include "weights.cuh"
 
 constexpr int TILE_W = 32;
 constexpr int TILE_H = 8;
-constexpr int TILE_SIDE = 32;           // the longer of the two
-constexpr int MAX_TAPS = 32;            // rows with more taps are made on the host
-constexpr int MIDDLE_BYTES = 12 * 1024;  // first-pass results held at a time
-
-struct Tile {
-    int begin;  // first output of the tile along this axis
-    int count;
-};
-
-// The tile's rows of taps along one axis: the host's, or those that `make_tile_row` makes.
-struct TileRows {
-    const int* rows;
-    int stride;
-    int to_make;
-};
-
-GPULOAD_FN TileRows tile_rows(const Axis& axis, const uint8_t* slab, int64_t host_taps, Tile tile, const int* made) {
-    if (host_taps < 0) return {made, ROW_HEAD + MAX_TAPS, tile.count};
-    const int stride = ROW_HEAD + axis.ksize;
-    return {reinterpret_cast<const int*>(slab + host_taps) + int64_t(tile.begin) * stride, stride, 0};
-}
-
-GPULOAD_FN void make_tile_row(const Axis& axis, int filter, Tile tile, int i, int* made) {
-    make_row(axis, tile.begin + i, made + i * (ROW_HEAD + MAX_TAPS),
-             [&](int v, int* row) { resample_taps(axis, filter, v, row); });
-}
+constexpr int TILE_SIDE = 32;  // the longer of the two
+constexpr int MADE_STRIDE = ROW_HEAD + KERNEL_WEIGHTS;
+constexpr int MIDDLE_PIXELS = 4 * 1024;  // first-pass results held at a time
 
 struct Pixel {
     uint8_t channel[3];
 };
 
-// The first pass at one place: a weighted sum of n source pixels, `stride` bytes apart.
-GPULOAD_FN Pixel weigh(const uint8_t* source, int64_t stride, const int* row, int grey) {
+// What a finished pixel becomes: values of the table (channels x 256) in one of two layouts.
+template <class Out>
+struct Values {
+    const Out* table;
+    int channels, channels_last;
+};
+
+// Outputs of one axis that a block makes together.
+struct Tile {
+    int begin, count;
+};
+
+// One of the two passes over a tile.
+struct Pass {
+    const int* rows;  // of weights, one for each of `count` outputs, `stride` ints apart
+    int stride, count;
+    int64_t along;  // bytes from one source pixel to the next
+
+    GPULOAD_MEMBER const int* row(int i) const { return rows + i * stride; }
+};
+
+GPULOAD_FN Pass make_pass(const Axis& axis, const uint8_t* staging, int64_t host_made, Tile tile, int64_t along,
+                          const int* made) {
+    if (host_made < 0) return {made, MADE_STRIDE, tile.count, along};
+    const int stride = ROW_HEAD + axis.ksize;
+    const int* rows = reinterpret_cast<const int*>(staging + host_made);
+    return {rows + int64_t(tile.begin) * stride, stride, tile.count, along};
+}
+
+GPULOAD_FN void make_tile_row(const Axis& axis, int filter, Tile tile, int i, int* made) {
+    make_row(axis, tile.begin + i, made + i * MADE_STRIDE,
+             [&](int v, int* row) { resample_weights(axis, filter, v, row); });
+}
+
+// The rows of weights that the host has not made; both axes side by side, for they keep different warps busy.
+GPULOAD_FN void make_tile_rows(const Record& record, Tile tile_y, Tile tile_x, int* made_y, int* made_x) {
+    const int of_x = record.weights_x < 0 ? tile_x.count : 0, of_y = record.weights_y < 0 ? tile_y.count : 0;
+    for (int i = lane(); i < of_x + of_y; i += lanes()) {
+        if (i < of_x)
+            make_tile_row(record.x, record.filter, tile_x, i, made_x);
+        else
+            make_tile_row(record.y, record.filter, tile_y, i - of_x, made_y);
+    }
+}
+
+// The source lines that a pass reads: [begin, end).
+GPULOAD_FN void lines_read(const Pass& pass, int* begin, int* end) {
+    *begin = 0x7fffffff;
+    *end = 0;
+    for (int k = 0; k < pass.count; ++k) {
+        const int* row = pass.row(k);
+        if (row[1] == 0) continue;
+        *begin = row[0] < *begin ? row[0] : *begin;
+        *end = row[0] + row[1] > *end ? row[0] + row[1] : *end;
+    }
+    if (*end == 0) *begin = 0;
+}
+
+// A weighted sum of n source pixels, `along` bytes apart, as bytes.
+GPULOAD_FN Pixel weigh(const uint8_t* source, int64_t along, const int* row, int grayscale) {
     int sum[3] = {HALF, HALF, HALF};
     for (int j = 0; j < row[1]; ++j) {
-        const uint8_t* p = source + (row[0] + j) * stride;
+        const uint8_t* p = source + (row[0] + j) * along;
         const int w = row[ROW_HEAD + j];
         int r = p[0], g = p[1], b = p[2];
-        if (grey & GREY_BEFORE_RESIZE) r = g = b = luma(r, g, b);
+        if (grayscale & GRAYSCALE_BEFORE_RESIZE) r = g = b = luma(r, g, b);
         sum[0] += w * r;
         sum[1] += w * g;
         sum[2] += w * b;
@@ -56,93 +91,83 @@ GPULOAD_FN Pixel weigh(const uint8_t* source, int64_t stride, const int* row, in
     return {{to_byte(sum[0]), to_byte(sum[1]), to_byte(sum[2])}};
 }
 
-template <class Out>
-GPULOAD_FN void store(const Sample& sample, int x, int y, Pixel pixel, const Out* table, int channels,
-                      int channels_last, Out* out) {
-    const int64_t at = int64_t(y) * sample.x.extent + x;
-    const int64_t plane = int64_t(sample.x.extent) * sample.y.extent;
-    for (int c = 0; c < 3; ++c)  // a constant, so that the pixel stays in registers
-        if (c < channels)
-            out[sample.output + (channels_last ? at * channels + c : c * plane + at)] =
-                table[c * 256 + pixel.channel[c]];
+// The first pass over `lines` source lines from `source` on: middle[line][output].
+GPULOAD_FN void first_pass(const Record& record, const uint8_t* source, const Pass& pass, int64_t line_bytes, int lines,
+                           Pixel* middle) {
+    const bool vertical = record.vertical_first;
+    for (int e = lane(); e < lines * pass.count; e += lanes()) {
+        const int i = vertical ? e / lines : e % pass.count;  // neighbors read neighboring bytes
+        const int s = vertical ? e % lines : e / pass.count;
+        middle[s * pass.count + i] = weigh(source + s * line_bytes, pass.along, pass.row(i), record.grayscale);
+    }
+}
+
+// The second pass at one place, as far as the lines [line, stop) go: `middle` points at the first of them.
+GPULOAD_FN void add_lines(const Pixel* middle, int pitch, int line, int stop, const int* row, int* sum) {
+    const int from = row[0] > line ? row[0] : line;
+    const int to = row[0] + row[1] < stop ? row[0] + row[1] : stop;
+    for (int s = from; s < to; ++s) {
+        const Pixel p = middle[(s - line) * pitch];
+        const int w = row[ROW_HEAD + s - row[0]];
+        for (int c = 0; c < 3; ++c) sum[c] += w * p.channel[c];
+    }
+}
+
+GPULOAD_FN Pixel finish(const Record& record, const int* sum, bool padding) {
+    if (padding) return {{record.fill[0], record.fill[1], record.fill[2]}};
+    const Pixel pixel = {{to_byte(sum[0]), to_byte(sum[1]), to_byte(sum[2])}};
+    if (!(record.grayscale & GRAYSCALE_AFTER_RESIZE)) return pixel;
+    const uint8_t l = luma(pixel.channel[0], pixel.channel[1], pixel.channel[2]);
+    return {{l, l, l}};
 }
 
 template <class Out>
-GPULOAD_FN void render_tile(const Sample& sample, const uint8_t* slab, const Out* table, int channels,
-                            int channels_last, Tile tile_x, Tile tile_y, Out* out) {
-    GPULOAD_SHARED int made_x[TILE_SIDE * (ROW_HEAD + MAX_TAPS)];
-    GPULOAD_SHARED int made_y[TILE_SIDE * (ROW_HEAD + MAX_TAPS)];
-    GPULOAD_SHARED Pixel middle[MIDDLE_BYTES / 3];
-    GPULOAD_SHARED int sums[TILE_W * TILE_H][3];
+GPULOAD_FN void store(const Record& record, int x, int y, Pixel pixel, Values<Out> values, Out* out) {
+    const int64_t at = int64_t(y) * record.x.extent + x;
+    const int64_t plane = int64_t(record.x.extent) * record.y.extent;
+    for (int c = 0; c < 3; ++c)  // a constant, so that the pixel stays in registers
+        if (c < values.channels)
+            out[record.output + (values.channels_last ? at * values.channels + c : c * plane + at)] =
+                values.table[c * 256 + pixel.channel[c]];
+}
 
-    const TileRows x_rows = tile_rows(sample.x, slab, sample.taps_x, tile_x, made_x);
-    const TileRows y_rows = tile_rows(sample.y, slab, sample.taps_y, tile_y, made_y);
-    for (int i = lane(); i < x_rows.to_make + y_rows.to_make; i += lanes()) {  // two warps side by side
-        if (i < x_rows.to_make)
-            make_tile_row(sample.x, sample.filter, tile_x, i, made_x);
-        else
-            make_tile_row(sample.y, sample.filter, tile_y, i - x_rows.to_make, made_y);
-    }
+template <class Out>
+GPULOAD_FN void render_tile(const Record& record, const uint8_t* staging, Values<Out> values, Tile tile_y, Tile tile_x,
+                            Out* out) {
+    GPULOAD_SHARED int made_x[TILE_SIDE * MADE_STRIDE];
+    GPULOAD_SHARED int made_y[TILE_SIDE * MADE_STRIDE];
+    GPULOAD_SHARED Pixel middle[MIDDLE_PIXELS];
+    GPULOAD_SHARED int sums[TILE_W * TILE_H][3];  // of the second pass, between rounds
+
+    make_tile_rows(record, tile_y, tile_x, made_y, made_x);
     barrier();
 
-    const bool vertical = sample.vertical_first;
-    const int* first_rows = vertical ? y_rows.rows : x_rows.rows;
-    const int* second_rows = vertical ? x_rows.rows : y_rows.rows;
-    const int first_stride = vertical ? y_rows.stride : x_rows.stride;
-    const int second_stride = vertical ? x_rows.stride : y_rows.stride;
-    const int first_count = vertical ? tile_y.count : tile_x.count;
-    const int second_count = vertical ? tile_x.count : tile_y.count;
-    const int64_t pitch = int64_t(sample.x.span) * 3;
-    const int64_t along_first = vertical ? pitch : 3, along_second = vertical ? 3 : pitch;
+    const bool vertical = record.vertical_first;
+    const Pass x = make_pass(record.x, staging, record.weights_x, tile_x, 3, made_x);
+    const Pass y = make_pass(record.y, staging, record.weights_y, tile_y, int64_t(record.x.span) * 3, made_y);
+    const Pass first = vertical ? y : x, second = vertical ? x : y;
+    int line, end;
+    lines_read(second, &line, &end);
 
-    // source lines that the second pass reads
-    int line = 0x7fffffff, end = 0;
-    for (int k = 0; k < second_count; ++k) {
-        const int* row = second_rows + k * second_stride;
-        if (row[1] == 0) continue;
-        line = row[0] < line ? row[0] : line;
-        end = row[0] + row[1] > end ? row[0] + row[1] : end;
-    }
-
-    const int fits = MIDDLE_BYTES / 3 / first_count;
+    const int fits = MIDDLE_PIXELS / first.count;
     bool begun = false;
     do {
         const int stop = end - line > fits ? line + fits : end;
-        const int lines = stop > line ? stop - line : 0;
-        for (int e = lane(); e < lines * first_count; e += lanes()) {
-            const int i = vertical ? e / lines : e % first_count;  // neighbours read neighbouring bytes
-            const int s = vertical ? e % lines : e / first_count;
-            middle[s * first_count + i] =
-                weigh(slab + sample.pixels + (line + s) * along_second, along_first,
-                      first_rows + i * first_stride, sample.grey);
-        }
+        first_pass(record, staging + record.pixels + line * second.along, first, second.along, stop - line, middle);
         barrier();
-        for (int o = lane(); o < tile_x.count * tile_y.count; o += lanes()) {
-            const int x = o % tile_x.count, y = o / tile_x.count;
-            const int i = vertical ? y : x;
-            const int* row = second_rows + (vertical ? x : y) * second_stride;
+        for (int o = lane(); o < x.count * y.count; o += lanes()) {
+            const int at_x = o % x.count, at_y = o / x.count;
+            const int i = vertical ? at_y : at_x;
+            const int* row = second.row(vertical ? at_x : at_y);
             int sum[3] = {HALF, HALF, HALF};
-            if (begun)
-                for (int c = 0; c < 3; ++c) sum[c] = sums[o][c];
-            const int from = row[0] > line ? row[0] : line;
-            const int to = row[0] + row[1] < stop ? row[0] + row[1] : stop;
-            for (int s = from; s < to; ++s) {
-                const Pixel p = middle[(s - line) * first_count + i];
-                const int w = row[ROW_HEAD + s - row[0]];
-                for (int c = 0; c < 3; ++c) sum[c] += w * p.channel[c];
-            }
+            for (int c = 0; begun && c < 3; ++c) sum[c] = sums[o][c];
+            add_lines(middle + i, first.count, line, stop, row, sum);
             if (stop < end) {
                 for (int c = 0; c < 3; ++c) sums[o][c] = sum[c];
                 continue;
             }
-            Pixel pixel = {{to_byte(sum[0]), to_byte(sum[1]), to_byte(sum[2])}};
-            if (sample.grey & GREY_AFTER_RESIZE) {
-                const uint8_t l = luma(pixel.channel[0], pixel.channel[1], pixel.channel[2]);
-                pixel = {{l, l, l}};
-            }
-            if (row[1] == 0 || first_rows[i * first_stride + 1] == 0)
-                pixel = {{sample.fill[0], sample.fill[1], sample.fill[2]}};
-            store(sample, tile_x.begin + x, tile_y.begin + y, pixel, table, channels, channels_last, out);
+            const Pixel pixel = finish(record, sum, row[1] == 0 || first.row(i)[1] == 0);
+            store(record, tile_x.begin + at_x, tile_y.begin + at_y, pixel, values, out);
         }
         barrier();
         begun = true;
@@ -153,27 +178,26 @@ GPULOAD_FN void render_tile(const Sample& sample, const uint8_t* slab, const Out
 GPULOAD_FN int smaller(int a, int b) { return a < b ? a : b; }
 
 template <class Out>
-GPULOAD_FN void render(const Sample* samples, const uint8_t* slab, const Out* table, int channels,
-                       int channels_last, Out* out) {
-    const Sample& sample = samples[block_x()];
-    const int across = (sample.x.extent + TILE_W - 1) / TILE_W, down = (sample.y.extent + TILE_H - 1) / TILE_H;
+GPULOAD_FN void render(const Record* records, const uint8_t* staging, Values<Out> values, Out* out) {
+    const Record& record = records[block_x()];
+    const int height = record.y.extent, width = record.x.extent;
+    const int across = (width + TILE_W - 1) / TILE_W, down = (height + TILE_H - 1) / TILE_H;
     for (int64_t tile = block_y(); tile < int64_t(across) * down; tile += blocks_y()) {
-        const int x = int(tile % across) * TILE_W, y = int(tile / across) * TILE_H;
-        render_tile(sample, slab, table, channels, channels_last, {x, smaller(TILE_W, sample.x.extent - x)},
-                    {y, smaller(TILE_H, sample.y.extent - y)}, out);
+        const int y = int(tile / across) * TILE_H, x = int(tile % across) * TILE_W;
+        render_tile(record, staging, values, {y, smaller(TILE_H, height - y)}, {x, smaller(TILE_W, width - x)}, out);
     }
 }
 
 // The output type is known by its width alone: the table holds the bits of float32, float16, bfloat16, uint8.
-GPULOAD_KERNEL render_1(const Sample* samples, const uint8_t* slab, const uint8_t* table, int channels,
+GPULOAD_KERNEL render_1(const Record* records, const uint8_t* staging, const uint8_t* table, int channels,
                         int channels_last, uint8_t* out) {
-    render(samples, slab, table, channels, channels_last, out);
+    render(records, staging, Values<uint8_t>{table, channels, channels_last}, out);
 }
-GPULOAD_KERNEL render_2(const Sample* samples, const uint8_t* slab, const uint16_t* table, int channels,
+GPULOAD_KERNEL render_2(const Record* records, const uint8_t* staging, const uint16_t* table, int channels,
                         int channels_last, uint16_t* out) {
-    render(samples, slab, table, channels, channels_last, out);
+    render(records, staging, Values<uint16_t>{table, channels, channels_last}, out);
 }
-GPULOAD_KERNEL render_4(const Sample* samples, const uint8_t* slab, const uint32_t* table, int channels,
+GPULOAD_KERNEL render_4(const Record* records, const uint8_t* staging, const uint32_t* table, int channels,
                         int channels_last, uint32_t* out) {
-    render(samples, slab, table, channels, channels_last, out);
+    render(records, staging, Values<uint32_t>{table, channels, channels_last}, out);
 }

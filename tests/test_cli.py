@@ -1,7 +1,6 @@
 """The command ``gpuload``: what it prints, one JSON object under --json, one line and a status where it fails."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ import pytest
 from PIL import Image
 
 import gpuload
-from gpuload import cli, demo, doctor, errors
-from gpuload.doctor import Finding, Status
+from gpuload import errors
+from gpuload.tools import cli, demo, doctor
+from gpuload.tools.demo.common import cores
+from gpuload.tools.doctor import Finding, Status
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_arguments_are_those_of_the_process(run_python: Callable[..., Any], photos: Path) -> None:
-    program = "import sys; sys.argv[0] = 'gpuload'; from gpuload.cli import main; sys.exit(main())"
+    program = "import sys; sys.argv[0] = 'gpuload'; from gpuload.tools.cli import main; sys.exit(main())"
     ended = run_python(program, "explain", photos, "--device", "cpu", "--workers", 1, "--json")
     assert json.loads(ended.stdout)["stages"][0]["name"] == "order"
     assert ended.stderr == ""
@@ -79,7 +80,7 @@ def test_a_missing_folder_is_one_line(command: Command, tmp_path: Path, name: st
         (["--batch-size", 0], "batch_size must be at least 1, got 0"),
         (["--workers", -1], "num_workers must be at least 0, got -1"),
         (["--seed", -1], "seed must be from 0 to 2^64 - 1, got -1"),
-        (["--device", "abacus"], "device must be such as 'cuda', 'cuda:1' or 'cpu', got 'abacus'"),
+        (["--device", "abacus"], "device must be 'cpu', 'cuda' or 'cuda:N', got 'abacus'"),
     ],
 )
 def test_bad_values_are_one_line(command: Command, photos: Path, options: list[Any], message: str) -> None:
@@ -212,8 +213,7 @@ def test_explain_for_evaluation(command: Command, photos: Path) -> None:
     _, out, _ = command("explain", photos, "--device", "cpu", "--eval")
     assert "Resize, CenterCrop" in out
     assert "224 x 224 pixels" in out
-    workers = len(os.sched_getaffinity(0))
-    assert f"CPU, {workers} thread" in out
+    assert f"CPU, {cores()} thread" in out
 
 
 # ---- demo ----

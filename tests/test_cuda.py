@@ -17,8 +17,9 @@ from gpuload import (
     WeightedRandomSampler,
     transforms as T,
 )
-from gpuload.gather import gather_rows
-from gpuload.samplers import Keyed
+from gpuload.device import device_of
+from gpuload.loading.tensors import gather_rows
+from gpuload.samplers import CounterSampler
 
 pytestmark = pytest.mark.cuda
 N = 100_003
@@ -27,7 +28,7 @@ TRAIN = T.Compose([T.RandomResizedCrop(64), T.RandomHorizontalFlip(), T.ToDtype(
 
 
 @pytest.fixture
-def no_synchronisation() -> Iterator[None]:
+def no_synchronization() -> Iterator[None]:
     """Every call of torch's that would wait for the device raises."""
     torch.cuda.synchronize()
     try:
@@ -39,7 +40,7 @@ def no_synchronisation() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def samplers() -> list[Keyed]:
+def samplers() -> list[CounterSampler]:
     return [
         RandomSampler(range(N), seed=1),
         RandomSampler(range(N), num_samples=3 * N, seed=1),
@@ -51,7 +52,7 @@ def samplers() -> list[Keyed]:
 
 
 @pytest.mark.parametrize("sampler", samplers(), ids=lambda sampler: type(sampler).__name__)
-def test_indices_are_the_cpus(sampler: Keyed) -> None:
+def test_indices_are_the_cpus(sampler: CounterSampler) -> None:
     for start, stop in ((0, len(sampler)), (17, 18), (len(sampler) - 5, len(sampler)), (3, 3)):
         on_gpu = sampler.indices(start, stop, 4, "cuda")
         assert on_gpu.device.type == "cuda"
@@ -63,8 +64,9 @@ def test_indices_are_the_cpus(sampler: Keyed) -> None:
 def test_gather_is_index_select(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     source = torch.randint(0, 2, (1000, *shape), device="cuda").to(dtype)
     indices = torch.randint(0, 1000, (777,), device="cuda")
-    assert torch.equal(gather_rows(source, indices), source.index_select(0, indices))
-    assert torch.equal(gather_rows(source[1:], indices // 2), source[1:].index_select(0, indices // 2))
+    place = device_of("cuda")
+    assert torch.equal(gather_rows(source, indices, place), source.index_select(0, indices))
+    assert torch.equal(gather_rows(source[1:], indices // 2, place), source[1:].index_select(0, indices // 2))
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def rows_on_gpu() -> TensorDataset:
     return TensorDataset(torch.zeros(1000, 8), torch.zeros(1000), device="cuda")
 
 
-@pytest.mark.usefixtures("rows_on_gpu", "no_synchronisation")
+@pytest.mark.usefixtures("rows_on_gpu", "no_synchronization")
 def test_tensors_never_wait_for_the_host(rows_on_gpu: TensorDataset) -> None:
     dataset = rows_on_gpu
     for _ in range(3):
@@ -93,7 +95,7 @@ def test_nothing_is_allocated_once_warm(photos: Path) -> None:
 
 
 def test_a_slow_consumer_never_sees_a_later_batch(photos: Path) -> None:
-    """Slabs are reused while the consumer's stream is far behind the host."""
+    """Staging buffers are reused while the consumer's stream is far behind the host."""
     loader = DataLoader(ImageFolder(photos, transform=TRAIN), 2, shuffle=True, seed=3, num_workers=4)
     wanted = [images.cpu() for images, _ in DataLoader(loader.dataset, 2, shuffle=True, seed=3, device="cpu")]
     kept = []

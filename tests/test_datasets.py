@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader as TorchDataLoader, Dataset, TensorDatas
 from torchvision.transforms import v2
 
 from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
-from gpuload.datasets import IMG_EXTENSIONS, Samples
+from gpuload.datasets import ImageDataset
+from gpuload.datasets.folder import IMG_EXTENSIONS, Samples
 from gpuload.errors import ArgumentError, ArgumentTypeError, DatasetError, SampleError
 
 Encode = Callable[..., bytes]
@@ -194,7 +195,7 @@ def test_targets_are_an_array_of_int64(folder: ImageFolder) -> None:
 
 def test_types_are_plain(folder: ImageFolder) -> None:
     path, target = folder.samples[0]
-    assert type(path) is str and type(target) is int and type(folder.label(0)) is int
+    assert type(path) is str and type(target) is int and type(folder.target(0)) is int
 
 
 def test_a_sample_costs_its_name_and_eight_bytes(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_a_sample_costs_its_name_and_eight_bytes(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert len(ours) == samples
-    assert ours.samples.nbytes <= samples * (16 + 8) + 200
+    assert ours.samples.nbytes <= samples * (16 + 8) + 300  # and what there is of their folder
     assert held < samples * (16 + 8) * 1.3 + 100_000  # and nothing beside it; a list of tuples takes 150 bytes each
     assert len(pickle.dumps(ours)) < samples * (16 + 8) + 5000
 
@@ -231,6 +232,16 @@ def test_pickling(photos: Path) -> None:
     assert torch.equal(image, expected)
 
 
+def test_pickling_keeps_what_is_known(photos: Path) -> None:
+    ours = ImageFolder(photos, transform=SMALL, target_transform=str)
+    first_batch(ours, [2, 5])
+    again = pickle.loads(pickle.dumps(ours))
+    assert np.array_equal(again.sizes, ours.sizes) and again.sizes[5].all()
+    assert again.paths(np.arange(24)) == ours.paths(np.arange(24)) and again[20][1] == "1"
+    images, labels = first_batch(again, [2, 20])
+    assert torch.equal(images, first_batch(ours, [2, 20])[0]) and list(labels) == ["0", "1"]
+
+
 # ---- what a sample is ----
 
 
@@ -245,7 +256,7 @@ def test_without_a_transform_it_is_the_picture(photos: Path) -> None:
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def steps(t: Any, image: list[Any]) -> dict[str, list[Any]]:
+def pipelines(t: Any, image: list[Any]) -> dict[str, list[Any]]:
     """Pipelines in the words of both libraries; ``image`` is what makes a tensor of a PIL image."""
     tail = [t.ToDtype(torch.float32, scale=True), t.Normalize(MEAN, STD)]
     return {
@@ -253,7 +264,7 @@ def steps(t: Any, image: list[Any]) -> dict[str, list[Any]]:
         "ImageNet evaluation": [t.Resize(32), t.CenterCrop(24), *image, *tail],
         "CIFAR": [t.Resize((36, 32)), t.RandomCrop(32, padding=4), t.RandomHorizontalFlip(), *image, *tail],
         "reflected": [t.RandomCrop(40, padding=3, pad_if_needed=True, padding_mode="reflect"), *image],
-        "grey": [t.RandomResizedCrop((20, 30), scale=(0.3, 0.9)), t.Grayscale(3), *image, *tail],
+        "grayscale": [t.RandomResizedCrop((20, 30), scale=(0.3, 0.9)), t.Grayscale(3), *image, *tail],
         "one channel": [t.Resize(20, max_size=30), t.CenterCrop(20), t.Grayscale(), *image],
         "sometimes": [t.RandomGrayscale(0.5), t.RandomVerticalFlip(0.3), t.RandomHorizontalFlip(0.7), *image],
         "half": [t.Resize((20, 20)), *image, t.ToDtype(torch.float16, scale=True)],
@@ -261,11 +272,11 @@ def steps(t: Any, image: list[Any]) -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.parametrize("name", steps(T, []))
+@pytest.mark.parametrize("name", pipelines(T, []))
 def test_a_sample_is_torchvisions_bit_for_bit(name: str, photos: Path) -> None:
     """Random ones too, from the same seed, and the generator is left in the same state."""
-    ours = ImageFolder(photos, transform=T.Compose(steps(T, [T.ToImage()])[name]))
-    theirs = torchvision.datasets.ImageFolder(photos, transform=v2.Compose(steps(v2, [v2.ToImage()])[name]))
+    ours = ImageFolder(photos, transform=T.Compose(pipelines(T, [T.ToImage()])[name]))
+    theirs = torchvision.datasets.ImageFolder(photos, transform=v2.Compose(pipelines(v2, [v2.ToImage()])[name]))
     for i in range(len(ours)):
         torch.manual_seed(i)
         image, target = ours[i]
@@ -279,7 +290,7 @@ def test_a_sample_is_torchvisions_bit_for_bit(name: str, photos: Path) -> None:
 
 
 def test_torchvisions_own_transforms_serve_too(photos: Path) -> None:
-    transform = v2.Compose(steps(v2, [v2.ToImage()])["ImageNet training"])
+    transform = v2.Compose(pipelines(v2, [v2.ToImage()])["ImageNet training"])
     ours, theirs = (kind(photos, transform=transform) for kind in (ImageFolder, torchvision.datasets.ImageFolder))
     for i in (0, 13, 23):
         torch.manual_seed(i)
@@ -352,6 +363,173 @@ def test_the_loader_gives_a_negative_index_its_own_label(photos: Path, workers: 
     ((images, targets),) = list(batches)
     assert targets.tolist() == [0, 1, 0, 0, 1]
     assert torch.equal(images, torch.stack([ours[index % 24][0] for index in indices]))
+
+
+# ---- many samples at a time ----
+
+
+def test_paths_and_targets_of_many(folder: ImageFolder) -> None:
+    indices = np.array([15, 0, 3, 3, 8])
+    assert folder.paths(indices) == [os.fsencode(folder.samples[i][0]) for i in indices]
+    assert folder.paths(indices) == [os.fsencode(folder.path(i)) for i in indices.tolist()]
+    targets = folder.targets_of(indices)
+    assert isinstance(targets, np.ndarray) and targets.dtype == np.int64
+    assert targets.tolist() == [folder.target(i) for i in indices.tolist()] == [2, 0, 0, 0, 1]
+    assert folder.paths(np.zeros(0, np.int64)) == [] and len(folder.targets_of(np.zeros(0, np.int64))) == 0
+
+
+def test_labels_of_many(folder: ImageFolder) -> None:
+    indices = np.array([15, 0, 8])
+    assert isinstance(folder.labels(indices), np.ndarray)
+    folder.target_transform = lambda target: f"class {target}"
+    assert folder.labels(indices) == ["class 2", "class 0", "class 1"]
+
+    def fail_for_b(target: int) -> int:
+        assert type(target) is int
+        return 1 // (target - 1)
+
+    folder.target_transform = fail_for_b
+    with pytest.raises(SampleError, match=re.escape(f"sample 8 ({folder.path(8)}): ")) as caught:
+        folder.labels(indices)
+    assert caught.value.index == 8
+
+
+def first_batch(dataset: ImageDataset, sampler: Any, **options: Any) -> Any:
+    return next(iter(DataLoader(dataset, len(sampler), sampler=sampler, device="cpu", **options)))
+
+
+SMALL = T.Resize((8, 8))
+
+
+def test_a_subclass_decides_on_its_files(photos: Path) -> None:
+    class Reversed(ImageFolder):
+        def path(self, index: int) -> str:
+            return self.samples[len(self) - 1 - index][0]
+
+    plain, ours = ImageFolder(photos, transform=SMALL), Reversed(photos, transform=SMALL)
+    assert ours.paths(np.array([0, 5])) == [os.fsencode(plain.path(i)) for i in (23, 18)]
+    images, labels = first_batch(ours, [0, 5, 20])
+    assert torch.equal(images, torch.stack([plain[i][0] for i in (23, 18, 3)]))
+    assert torch.equal(images, torch.stack([ours[i][0] for i in (0, 5, 20)]))
+    assert labels.tolist() == [0, 0, 1]
+
+
+def test_a_subclass_decides_on_its_targets(photos: Path) -> None:
+    class Soft(ImageFolder):
+        def target(self, index: int) -> Any:
+            return {"class": self.samples[index][1], "name": self.classes[self.samples[index][1]]}
+
+    ours = Soft(photos, transform=SMALL)
+    _, labels = first_batch(ours, [0, 23])
+    assert labels["class"].tolist() == [0, 1] and labels["name"] == ["cats", "dogs"]
+    assert ours[23][1] == {"class": 1, "name": "dogs"}
+
+
+def test_a_subclass_decides_on_many_at_a_time(photos: Path) -> None:
+    class Counted(ImageFolder):
+        def paths(self, indices: Any) -> list[bytes]:
+            asked.append(indices.tolist())
+            return super().paths(indices)
+
+        def targets_of(self, indices: Any) -> Any:
+            return super().targets_of(indices) + 40
+
+    asked: list[list[int]] = []
+    _, labels = first_batch(Counted(photos, transform=SMALL), [3, 20])
+    assert asked == [[3, 20]] and labels.tolist() == [40, 41]
+
+
+def test_samples_may_be_replaced_by_a_list(photos: Path) -> None:
+    """A part of them, say, as users of torchvision's take it."""
+    ours, plain = (ImageFolder(photos, transform=SMALL) for _ in range(2))
+    ours.samples = ours.samples[::3]
+    assert len(ours) == 8 and ours.sizes.shape == (8, 2)
+    assert ours.path(7) == plain.path(21) and ours.target(7) == 1
+    assert ours.paths(np.array([7, 1])) == plain.paths(np.array([21, 3]))
+    assert ours.targets.tolist() == plain.targets[::3].tolist() and ours.targets.dtype == np.int64
+    images, labels = first_batch(ours, range(8))
+    assert torch.equal(images, torch.stack([plain[3 * i][0] for i in range(8)]))
+    assert labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_samples_in_another_order(photos: Path) -> None:
+    """Sizes that were remembered for the samples before are noticed to be wrong, and nothing else."""
+    ours, plain = (ImageFolder(photos, transform=SMALL) for _ in range(2))
+    first_batch(ours, range(24))
+    ours.samples = ours.samples[::-1]
+    images, labels = first_batch(ours, range(24))
+    assert torch.equal(images, torch.stack([plain[23 - i][0] for i in range(24)]))
+    assert labels.tolist() == [1] * 12 + [0] * 12
+    assert tuple(ours.sizes[0]) == plain.size(23)
+
+
+class Listed(ImageDataset):
+    """The least that a dataset of images needs."""
+
+    def __init__(self, files: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> str:
+        return self.files[index]
+
+    def target(self, index: int) -> str:
+        return Path(self.files[index]).stem
+
+
+def test_a_dataset_of_ones_own(photos: Path) -> None:
+    plain = ImageFolder(photos, transform=SMALL)
+    files = [path for path, _ in plain.samples][5:15]
+    ours = Listed(files, transform=SMALL, target_transform=int)
+    image, target = ours[2]
+    assert torch.equal(image, plain[7][0]) and target == 7
+    images, labels = first_batch(ours, [2, 0, 9], num_workers=2)
+    assert torch.equal(images, torch.stack([plain[i][0] for i in (7, 5, 14)])) and labels.tolist() == [7, 5, 2]
+    assert ours.describe() == "10 files of Listed" and plain.describe() == f"24 files in 2 classes below {photos}"
+
+
+def test_names_that_are_no_text_arrive_at_native_code(tmp_path: Path, encode: Encode, make_photo: Photo) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    names = (b"\xff\xfe.jpg", "new\nline ä.jpg".encode(), b"plain.jpg")
+    for number, name in enumerate(names):
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(encode(make_photo(30, 40, seed=number)))
+    for dataset in (ImageFolder(tmp_path, transform=SMALL), Listed([], transform=SMALL)):
+        if isinstance(dataset, Listed):
+            dataset.files = [os.fsdecode(folder + b"/" + name) for name in names]
+        images, _ = first_batch(dataset, range(3))
+        assert torch.equal(images, torch.stack([dataset[i][0] for i in range(3)]))
+
+
+# ---- sizes ----
+
+
+def test_sizes_are_remembered_and_belong_to_the_samples(photos: Path) -> None:
+    ours = ImageFolder(photos, transform=SMALL)
+    assert ours.sizes.shape == (24, 2) and ours.sizes.dtype == np.int32 and not ours.sizes.any()
+    first_batch(ours, [23, 4])
+    wanted = np.zeros((24, 2), int)
+    for index in (4, 23):
+        wanted[index] = ours.size(index)
+        assert ours.size(index) == ours.image(index).size[::-1]
+    assert np.array_equal(ours.sizes, wanted) and ours.sizes is ours.sizes
+    assert not ImageFolder(photos, transform=SMALL).sizes.any()  # each dataset's own
+
+
+def test_sizes_of_turned_images(tmp_path: Path, encode: Encode, make_photo: Photo) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.jpg").write_bytes(encode(make_photo(20, 30), exif=exif))
+    for exif_transpose, size in ((False, (20, 30)), (True, (30, 20))):
+        ours = ImageFolder(tmp_path, transform=SMALL, exif_transpose=exif_transpose)
+        assert ours.size(0) == size and ours.image(0).size == size[::-1]
+        first_batch(ours, [0])
+        assert tuple(ours.sizes[0]) == size
 
 
 # ---- errors ----

@@ -8,10 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gpuload import ArgumentError, DataLoader, DatasetError, ImageFolder, MissingError, demo, transforms as T
-from gpuload.demo.comparison import equal_augmented, equal_batches
-from gpuload.demo.photos import ROWS, make_photos, parts
-from gpuload.demo.report import HEADER
+from gpuload import ArgumentError, DataLoader, DatasetError, ImageFolder, MissingError, transforms as T
+from gpuload.recipes import ops
+from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Resize
+from gpuload.tools import demo
+from gpuload.tools.demo.comparison import equal_augmented, equal_batches, torchvision_applied
+from gpuload.tools.demo.photos import ROWS, make_photos, parts
+from gpuload.tools.demo.report import HEADER
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
@@ -20,17 +23,17 @@ pytest.importorskip("torchvision")
 # Python 3.12 and later warn where torch's loader forks its workers
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
-COLOURS = {"blue": (20, 40, 220), "red": (220, 40, 20)}
+COLORS = {"blue": (20, 40, 220), "red": (220, 40, 20)}
 
 
 def photograph(folder, counts):
-    """Noisy JPEGs of many sizes, mostly of one colour: ``folder/class/0.jpg``."""
+    """Noisy JPEGs of many sizes, mostly of one color: ``folder/class/0.jpg``."""
     rng = np.random.default_rng(len(folder.name))
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
             size = (*rng.integers(90, 160, 2), 3)
-            pixels = np.clip(rng.normal(COLOURS.get(name, (0, 0, 0)), 40, size), 0, 255).astype(np.uint8)
+            pixels = np.clip(rng.normal(COLORS.get(name, (0, 0, 0)), 40, size), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.jpg")
     return folder
 
@@ -75,7 +78,7 @@ def test_run(photos, tmp_path, capsys):
 
 
 def test_silent_without_progress(photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("gpuload.demo.comparison.ROUNDS", 1)
+    monkeypatch.setattr("gpuload.tools.demo.comparison.ROUNDS", 1)
     threads = torch.get_num_threads()
     demo.run(photos, tmp_path / "made", epochs=1, device="cpu", progress=False)
     shown = capsys.readouterr()
@@ -112,7 +115,7 @@ def test_training_and_validation_photos_share_no_pixel(tmp_path, monkeypatch):
         images = [np.broadcast_to(np.arange(427)[:, None, None] // 2, (427, 640, 3)).astype(np.uint8)] * 2
 
     monkeypatch.setattr("sklearn.datasets.load_sample_images", Photos)
-    monkeypatch.setattr("gpuload.demo.photos.COUNTS", {"train": 12, "val": 12})
+    monkeypatch.setattr("gpuload.tools.demo.photos.COUNTS", {"train": 12, "val": 12})
     make_photos(tmp_path, seed=0)
     train, val = (
         [np.asarray(image).astype(int) for image, _ in ImageFolder(tmp_path / part)] for part in ("train", "val")
@@ -137,11 +140,41 @@ def test_other_pixels_are_noticed(photos):
 
 @pytest.mark.parametrize(("std", "equal"), [(0.25, True), (0.26, False)])
 def test_other_augmented_pixels_are_noticed(photos, std, equal):
-    steps = [T.RandomResizedCrop(96), T.RandomHorizontalFlip(), T.RandomGrayscale(0.5)]
-    transform = T.Compose([*steps, T.ToDtype(torch.float32, scale=True), T.Normalize([0.5] * 3, [std] * 3)])
+    random = [T.RandomResizedCrop(96), T.RandomHorizontalFlip(), T.RandomGrayscale(0.5)]
+    transform = T.Compose([*random, T.ToDtype(torch.float32, scale=True), T.Normalize([0.5] * 3, [std] * 3)])
     loader = DataLoader(ImageFolder(photos, transform=transform), batch_size=16, shuffle=True, seed=1, device="cpu")
     loader.set_epoch(4)
     assert equal_augmented(loader) is equal
+
+
+OPS = {
+    "crop": Crop(3, 5, 40, 20),
+    "resize": Resize(31, 77, Filter.BICUBIC),
+    "horizontal flip": Flip(horizontal=True),
+    "vertical flip": Flip(horizontal=False),
+    "constant padding": Pad(1, 2, 3, 4, (5, 6, 7), PadMode.CONSTANT),
+    "mirrored padding": Pad(1, 2, 3, 4, (0, 0, 0), PadMode.REFLECT),
+    "grayscale": Grayscale(),
+}
+
+
+def test_every_operation_has_a_case():
+    assert {type(op).__name__ for op in OPS.values()} == {
+        name for name, kind in vars(ops).items() if hasattr(kind, "apply") and kind is not ops.Op
+    }
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_torchvision_applies_every_operation_truly(make_photo, name):
+    photo, op = make_photo(60, 50), OPS[name]
+    theirs = torchvision_applied((op,), photo)
+    assert np.array_equal(np.asarray(theirs), np.asarray(op.apply(photo)))
+    assert not np.array_equal(np.asarray(theirs), np.asarray(photo))
+
+
+def test_an_operation_that_the_comparison_does_not_know_is_an_error(make_photo):
+    with pytest.raises(AssertionError, match="got: 'invert'"):
+        torchvision_applied(("invert",), make_photo(20, 20))
 
 
 def test_report():
@@ -162,11 +195,11 @@ def test_report():
     }
     assert demo.report(results).splitlines() == [
         "photos    1,200 to train on, 30 to validate; 2 classes: blue, red",
-        "learned   96.7% of the validation photos recognised after 1 epoch",
+        "learned   96.7% of the validation photos recognized after 1 epoch",
         "waited    4.5% of the training time, for images",
         "pixels    30 validation and 64 augmented images equal torchvision's bit for bit",
         "speed     2,500 images/s loading alone; torch's DataLoader with torchvision 1,250",
-        "ratio     2.00 times as fast: medians of 5 rounds, taken in turns, 1 worker each, cpu engine",
+        "ratio     2.00 times as fast: medians of 5 rounds, interleaved, 1 worker each, cpu engine",
         "written   out/contact-sheet.png, out/training.png",
     ]
     assert "images DIFFER from torchvision's" in demo.report(results | {"pixels_equal": False})

@@ -1,38 +1,47 @@
 """`doctor` finds what is there, says what is missing and how to get it, and never raises."""
 
+import ctypes
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import PIL
 import pytest
 import torch
-from numpy.typing import NDArray
 
 import gpuload
-from gpuload import compilers, doctor
-from gpuload.decode import jpeg_decoder
-from gpuload.doctor import Finding, Status
+from gpuload import compilers
+from gpuload.decoders.jpeg import jpeg_decoder
+from gpuload.device import Device
+from gpuload.engines import ENGINES
+from gpuload.engines.base import Engine, Layout, Take
+from gpuload.errors import MissingError
+from gpuload.tools import doctor
+from gpuload.tools.doctor import Finding, Status
 
-NAMES = ["gpuload", "Python", "torch", "numpy", "Pillow", "GPU", "CuPy", "nvImageCodec", "C++ compiler", "torchvision"]
-
-
-@pytest.fixture
-def forget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Let what is looked up once be looked up again, before the test and after it."""
-    lookups: list[Any] = [jpeg_decoder, compilers._host_library]
-    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path))
-    for lookup in lookups:
-        lookup.cache_clear()
-    yield
-    for lookup in lookups:
-        lookup.cache_clear()
+NAMES = [
+    "gpuload",
+    "Python",
+    "torch",
+    "numpy",
+    "Pillow",
+    "GPU",
+    "CUDA headers",
+    "CuPy",
+    "C++ compiler",
+    "nvImageCodec",
+    "engines",
+    "for the demo",
+]
 
 
 def finding(name: str) -> Finding:
-    return Finding(name, *doctor._carefully(doctor.CHECKS[name]))
+    return doctor._found(next(part for part in doctor.PARTS if part.name == name))
 
 
 # ---- what is there ----
@@ -69,7 +78,7 @@ def test_the_compiler_compiles() -> None:
 def test_nvimagecodec_decodes() -> None:
     if jpeg_decoder() is None:
         pytest.skip("needs nvImageCodec")
-    assert finding("nvImageCodec").detail.endswith("decodes a JPEG as Pillow does")
+    assert finding("nvImageCodec").detail.endswith(f"decodes a JPEG as Pillow {PIL.__version__} does")
 
 
 @pytest.mark.cuda
@@ -106,47 +115,100 @@ def test_an_old_pillow_makes_other_pixels(monkeypatch: pytest.MonkeyPatch) -> No
     assert "the pixels of this Pillow follow another rule" in finding("Pillow").detail
 
 
+def without_cupy() -> Any:
+    raise MissingError("no CuPy") from ImportError("No module named 'cupy'")
+
+
 @pytest.mark.parametrize(("on_gpu", "status"), [(False, Status.OPTIONAL), (True, Status.MISSING)])
 def test_cupy_is_required_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, status: Status) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    found = finding("CuPy")
-    assert found.status is status
-    assert found.detail.startswith("does not import, the engine cuda needs it")
-    assert found.fix == 'pip install "gpuload[cuda13]"'
+    monkeypatch.setattr(compilers, "cupy", without_cupy)
+    detail = "does not import (No module named 'cupy'): nothing renders on a GPU"
+    assert finding("CuPy") == ("CuPy", status, detail, 'pip install "gpuload[cuda13]"')
 
 
-def test_no_nvimagecodec(monkeypatch: pytest.MonkeyPatch, forget: None) -> None:
-    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
-    found = finding("nvImageCodec")
-    assert found.status is Status.OPTIONAL
-    assert found.detail == "not installed, Pillow decodes JPEGs instead, slower"
-    assert found.fix == 'pip install "gpuload[cuda13]"'
+@pytest.mark.parametrize(("on_gpu", "status"), [(False, Status.OPTIONAL), (True, Status.MISSING)])
+@pytest.mark.parametrize("pathfinder", [None, SimpleNamespace(find_nvidia_header_directory=lambda name: None)])
+def test_headers_are_required_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, on_gpu: bool, status: Status, pathfinder: Any
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", pathfinder)
+    detail = "not found: CuPy cannot compile the kernels for a GPU"
+    assert finding("CUDA headers") == ("CUDA headers", status, detail, 'pip install "cupy-cuda13x[ctk]"')
 
 
-class Decoder:
-    """Fills with grey, or cannot."""
+# ---- the decoder ----
 
-    version = "9.9"
+
+@pytest.fixture
+def codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nvImageCodec 9.9 be installed, and a C++ compiler."""
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9")
+    monkeypatch.setattr(compilers, "compiler", lambda: ["c++"])
+
+
+def nvimagecodec(status: Status, detail: str, fix: str = 'pip install "gpuload[cuda13]"') -> Finding:
+    return Finding("nvImageCodec", status, detail, fix)
+
+
+def test_no_nvimagecodec(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    wanted = nvimagecodec(Status.OPTIONAL, "not installed: Pillow decodes JPEGs instead, slower")
+    assert finding("nvImageCodec") == wanted
+
+
+@pytest.mark.usefixtures("codec")
+def test_nvimagecodec_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilers, "compiler", lambda: None)
+    what = "9.9 is here, but no C++ compiler to build the way to it: Pillow decodes JPEGs instead, slower"
+    assert finding("nvImageCodec") == nvimagecodec(Status.OPTIONAL, what, "apt-get install g++")
+
+
+@pytest.mark.usefixtures("codec")
+def test_nvimagecodec_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def jpeg_decoder() -> None:
+        warnings.warn("loading it failed", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr(doctor, "jpeg_decoder", jpeg_decoder)
+    what = "9.9 cannot be used; loading it failed: Pillow decodes JPEGs instead, slower"
+    assert finding("nvImageCodec") == nvimagecodec(Status.OPTIONAL, what)
+
+
+class GrayDecoder:
+    """Fills with gray, or cannot."""
 
     def __init__(self, able: bool) -> None:
-        self.able = able
+        def decode(data: int, size: int, height_width: int, region: int, out: int) -> bool:
+            ctypes.memset(out, 128, 64 * 96 * 3)
+            return able
 
-    def read(self, data: bytes, top: int, left: int, out: NDArray[np.uint8]) -> bool:
-        out[:] = 128
-        return self.able
+        pointer = ctypes.c_void_p
+        self._function = ctypes.CFUNCTYPE(ctypes.c_bool, pointer, ctypes.c_int64, pointer, pointer, pointer)(decode)
+        self.address = ctypes.cast(self._function, pointer).value
+
+    def describe(self) -> str:
+        return "Gray 1.0"
 
 
+@pytest.mark.usefixtures("codec")
 @pytest.mark.parametrize(
     ("able", "status", "detail"),
     [
-        (True, Status.MISSING, "9.9 decodes a JPEG otherwise than Pillow"),
-        (False, Status.OPTIONAL, "9.9 cannot decode, Pillow does instead"),
+        (True, Status.MISSING, f"Gray 1.0 does not decode a JPEG as Pillow {PIL.__version__} does"),
+        (False, Status.OPTIONAL, "Gray 1.0 cannot decode: Pillow decodes JPEGs instead, slower"),
     ],
 )
 def test_a_decoder_that_fails(monkeypatch: pytest.MonkeyPatch, able: bool, status: Status, detail: str) -> None:
-    monkeypatch.setattr(doctor, "jpeg_decoder", lambda: Decoder(able))
-    assert finding("nvImageCodec") == ("nvImageCodec", status, detail, 'pip install "gpuload[cuda13]"')
+    decoder = GrayDecoder(able)
+    monkeypatch.setattr(doctor, "jpeg_decoder", lambda: decoder)
+    assert finding("nvImageCodec") == nvimagecodec(status, detail)
+
+
+# ---- the compiler ----
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +216,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     found = finding("C++ compiler")
     assert found.status is Status.OPTIONAL
-    assert found.detail == "no g++, c++ or clang++; on the CPU, Pillow renders instead, slower"
+    assert found.detail == "no g++, c++ or clang++: Pillow decodes and, on the CPU, renders, both slower"
     assert found.fix == "apt-get install g++"
 
 
@@ -165,11 +227,18 @@ def test_a_compiler_that_is_named_but_not_there(monkeypatch: pytest.MonkeyPatch)
     assert found.fix == "unset CXX"
 
 
-def test_a_compiler_that_fails_is_required(monkeypatch: pytest.MonkeyPatch, forget: None) -> None:
-    monkeypatch.setenv("CXX", "false")
-    found = finding("C++ compiler")
-    assert found.status is Status.MISSING  # the loader would choose the engine cpu, which could not be built
-    assert "the C++ compiler failed on gpuload's kernels" in found.detail
+def test_a_compiler_that_fails_is_required(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    program = """if True:
+        import os, sys
+        os.environ.update(CXX="false", GPULOAD_CACHE=sys.argv[1])
+        from gpuload.tools import doctor
+        for finding in doctor.examine():
+            print(*finding[:3])
+        """
+    lines = run_python(program, tmp_path).stdout.splitlines()
+    # the loader would choose the engine cpu, which could not be built
+    assert any(line.startswith("C++ compiler missing the C++ compiler failed on gpuload's kernels") for line in lines)
+    assert torch.cuda.is_available() or any(line.startswith("engines missing the C++ compiler") for line in lines)
 
 
 def _no_cuda(error: Exception) -> Callable[[], None]:
@@ -198,7 +267,8 @@ def test_why_there_is_no_gpu(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     found = finding("GPU")
     assert found.status is Status.OPTIONAL
-    assert found.detail.startswith(f"none, batches stay on the CPU: {why}")
+    assert found.detail.startswith(f"none, {why}")
+    assert found.detail.endswith(": batches stay on the CPU")
     assert found.fix == fix
 
 
@@ -211,19 +281,33 @@ def test_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.fix == doctor.INSTALL_TORCH
 
 
-def test_no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_packages_for_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
-    found = finding("torchvision")
-    assert found.status is Status.OPTIONAL
-    assert found.detail == "not installed, only the demo needs it"
-    assert found.fix == 'pip install "gpuload[demo]"'
+    detail = "not installed: torchvision, scikit-learn, matplotlib: the demo does not run"
+    assert finding("for the demo") == (
+        "for the demo",
+        Status.OPTIONAL,
+        detail,
+        'pip install "gpuload[demo]"',
+    )
 
 
-def test_a_check_that_raises_becomes_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_speak_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(layout: Layout, device: Device, take: Take) -> Engine:
+        raise MissingError("the third engine needs a third hand")
+
+    monkeypatch.setitem(ENGINES, "third", make)
+    found = finding("engines")
+    assert found.status is Status.OK
+    assert "pillow; " in found.detail
+    assert found.detail.endswith("; third cannot: the third engine needs a third hand")
+
+
+def test_a_look_that_raises_becomes_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise OSError("libcudart.so.13: cannot open shared object file")
 
-    monkeypatch.setitem(doctor.CHECKS, "CuPy", broken)
+    monkeypatch.setattr(compilers, "cupy", broken)
     detail = "OSError: libcudart.so.13: cannot open shared object file"
     assert doctor.examine()[NAMES.index("CuPy")] == ("CuPy", Status.MISSING, detail, None)
 

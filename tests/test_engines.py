@@ -1,6 +1,13 @@
-"""Every engine gives the oracle's bits: random pictures, recipes, dtypes and layouts, ragged batches."""
+"""Every engine gives the reference's bits: random pictures, recipes, dtypes and layouts, ragged batches, real files.
+
+"kernel" is the CUDA engine on a simulated device: its staging, records and grid, and the CUDA kernel as C++.
+"""
 
 import random
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,103 +17,78 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from gpuload import transforms as T
-from gpuload.compilers import host_library
-from gpuload.engines import Batch, Images
-from gpuload.engines.cpu import CpuEngine
-from gpuload.engines.cuda import CudaEngine, Layout, SlabBatch
-from gpuload.engines.pillow import PillowEngine
-from gpuload.plan import Plan
-from gpuload.staging import BufferPool, Slab, SlabPool
-from gpuload.steps import Crop, Filter, Grey, Pad, PadMode, Recipe, Resize
-from tests.recipes import random_picture, random_recipe
+from gpuload import DataLoader, ImageFolder, transforms as T
+from gpuload.compilers import compiler, host_library, kernel_folder
+from gpuload.decoders.files import Files
+from gpuload.decoders.jpeg import jpeg_decoder
+from gpuload.decoders.pillow import decode
+from gpuload.device import HostDevice, device_of
+from gpuload.engines import cuda, make_engine
+from gpuload.engines.base import Layout
+from gpuload.engines.cuda import CudaEngine, needs_host_weights
+from gpuload.errors import ArgumentError
+from gpuload.native import Status
+from gpuload.recipes.draws import CounterDraws
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.ops import Crop, Filter, Grayscale, Pad, PadMode, Recipe, Resize
+from gpuload.recipes.recipes import Recipes, apply
+from gpuload.recipes.record import NO_WEIGHTS
+from gpuload.staging import ALIGNMENT, BufferPool
+from gpuload.transforms.plan import Plan
+from tests.recipes import Pixels, batched, random_batch, random_picture
+from tests.simulated import SimulatedDevice
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-VALUES = {
+VALUES: dict[torch.dtype, list[Any]] = {
     torch.uint8: [],
     torch.float32: [T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)],
     torch.float16: [T.ToDtype(torch.float16, scale=True), T.Normalize(MEAN, STD)],
     torch.bfloat16: [T.ToDtype(torch.bfloat16, scale=True)],
 }
-
-
-class Picture:
-    """An encoded image that is already decoded."""
-
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self.pixels = pixels
-        self.height, self.width = pixels.shape[:2]
-
-    def read(self, top: int, left: int, out: NDArray[np.uint8]) -> None:
-        out[:] = self.pixels[top : top + out.shape[0], left : left + out.shape[1]]
-
-    def image(self) -> Image.Image:
-        return Image.fromarray(self.pixels)
-
-
-class KernelOnCpu:
-    """The CUDA engine's slab and the CUDA kernel's source, compiled by the C++ compiler."""
-
-    name = "cuda kernel on the CPU"
-
-    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
-        self.layout = Layout(dtype, plan.channels, memory_format == torch.channels_last)
-        self.slabs, self.table = SlabPool(Slab), plan.table(dtype)
-
-    def batch(self, size: int) -> "_KernelBatch":
-        return _KernelBatch(size, self)
-
-
-class _KernelBatch(SlabBatch[Slab]):
-    def __init__(self, size: int, engine: KernelOnCpu) -> None:
-        super().__init__(size, engine.slabs, engine.layout)
-        self.engine = engine
-
-    def finish(self) -> None:
-        self.elements, self.descriptors = self.place()
-
-    def images(self) -> Images:
-        library, layout, host = host_library(), self.layout, self.slab.seal()
-        assert library is not None
-        out = torch.zeros(self.elements, dtype=layout.dtype)
-        base, table, width = host.data_ptr(), self.engine.table.data_ptr(), layout.dtype.itemsize
-        tiles = max(self.tiles() // 2, 1)  # fewer blocks than tiles: each walks over several
-        arguments = (table, width, layout.channels, layout.channels_last, tiles, out.data_ptr())
-        library.cuda_render(base + self.descriptors, len(self.sizes), base, *arguments)
-        return self.split(out)
-
-
-def make(name: str, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format) -> Any:
-    if name == "pillow":
-        return PillowEngine(plan, dtype, memory_format, BufferPool(2).take)
-    if name == "cuda":
-        return CudaEngine(plan, dtype, memory_format, torch.device("cuda"))
-    if host_library() is None:
-        pytest.skip("no C++ compiler")
-    if name == "cpu":
-        return CpuEngine(plan, dtype, memory_format, BufferPool(2).take)
-    return KernelOnCpu(plan, dtype, memory_format)
-
-
 ENGINES = ["pillow", "cpu", "kernel", pytest.param("cuda", marks=pytest.mark.cuda)]
+CONTIGUOUS = torch.contiguous_format
 
 
-def rendered(engine: Any, pictures: list[NDArray[np.uint8]], recipes: list[Recipe]) -> list[torch.Tensor]:
-    batch: Batch = engine.batch(len(pictures))
-    for slot in reversed(range(len(pictures))):  # any order
-        batch.fill(slot, Picture(pictures[slot]), recipes[slot])
+def make(
+    name: str, plan: Plan, dtype: torch.dtype | None = None, memory_format: torch.memory_format = CONTIGUOUS
+) -> Any:
+    layout = Layout.of(plan, dtype, memory_format)
+    if name == "kernel":
+        return CudaEngine(layout, SimulatedDevice(blocks=3))
+    if name == "cpu" and compiler() is None:
+        pytest.skip("no C++ compiler")
+    device = device_of("cuda") if name == "cuda" else HostDevice()
+    return make_engine(name, layout, device, BufferPool(2).take)
+
+
+def rendered(engine: Any, pictures: list[Pixels], recipes: Recipes) -> Any:
+    """The images of pictures that are decoded already, put in any order."""
+    files = Files([b""] * len(pictures), upright=False, decoder=None)
+    files.sizes[:] = np.stack([recipes.height, recipes.width], axis=1)
+    fused = engine.fuse(recipes)
+    batch = engine.batch(fused, files)
+    batch.share(0, len(pictures))
+    assert len(files.undone(0, len(pictures))) == len(pictures)
+    for slot in reversed(range(len(pictures))):
+        image = Image.fromarray(pictures[slot])
+        if fused.by_pillow[slot]:
+            image = apply(image, recipes[slot])
+        top, left, height, width = fused.regions[slot].tolist()
+        batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
     batch.finish()
-    return [image.cpu() for image in batch.images()]
+    return batch.images()
 
 
-def check(engine: Any, plan: Plan, pictures: list[NDArray[np.uint8]], recipes: list[Recipe]) -> None:
-    images = rendered(engine, pictures, recipes)
+def check(engine: Any, plan: Plan, pictures: list[Pixels], recipes: list[Recipe]) -> None:
+    images = rendered(engine, pictures, batched(pictures, recipes))
     assert len(images) == len(pictures)
     for image, picture, recipe in zip(images, pictures, recipes, strict=True):
         wanted = plan.render(Image.fromarray(picture), recipe)
-        assert image.shape == wanted.shape
-        assert image.dtype == wanted.dtype
-        assert torch.equal(image, wanted), (picture.shape, recipe)
+        assert image.shape == wanted.shape and image.dtype == wanted.dtype
+        assert torch.equal(image.cpu(), wanted), (picture.shape, recipe)
+
+
+# ---- pixels that are decoded already ----
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -115,11 +97,9 @@ def test_ragged_batches_of_random_recipes(name: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(20):
         dtype = rng.choice(list(VALUES))
-        layout = rng.choice((torch.contiguous_format, torch.channels_last))
         plan = Plan(VALUES[dtype])
-        engine = make(name, plan, dtype, layout)
-        pictures = [random_picture(rng) for _ in range(16)]
-        check(engine, plan, pictures, [random_recipe(rng, *p.shape[:2]) for p in pictures])
+        engine = make(name, plan, dtype, rng.choice((CONTIGUOUS, torch.channels_last)))
+        check(engine, plan, *random_batch(rng, 16))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -127,8 +107,18 @@ def test_one_channel(name: str) -> None:
     rng = random.Random(1)
     plan = Plan([T.Grayscale(1), T.ToDtype(torch.float32, scale=True), T.Normalize([0.5], [0.25])])
     pictures = [random_picture(rng) for _ in range(8)]
-    recipes: list[Recipe] = [(Resize(31, 17, Filter.BICUBIC), Grey()) for _ in pictures]
-    check(make(name, plan, torch.float32, torch.contiguous_format), plan, pictures, recipes)
+    check(make(name, plan), plan, pictures, [(Resize(31, 17, Filter.BICUBIC), Grayscale()) for _ in pictures])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_dtype_instead_of_the_plans_own(name: str) -> None:
+    rng = random.Random(3)
+    plan = Plan(VALUES[torch.float32])
+    pictures, recipes = random_batch(rng, 4)
+    for dtype in (torch.float16, torch.bfloat16, torch.uint8):
+        images = rendered(make(name, plan, dtype), pictures, batched(pictures, recipes))
+        for image, picture, recipe in zip(images, pictures, recipes, strict=True):
+            assert torch.equal(image.cpu(), plan.render(Image.fromarray(picture), recipe).to(dtype))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -136,38 +126,47 @@ def test_one_channel(name: str) -> None:
 def test_extreme_sizes(name: str, kernel_filter: Filter) -> None:
     """Far shrinking takes several rounds of the kernel's shared memory; far growing has one source pixel."""
     rng = np.random.default_rng(0)
-    plan = Plan([])
     shapes = [(3000, 40), (40, 3000), (1, 1), (1, 700), (700, 1), (999, 998)]
     targets = [(2, 3), (3, 2), (65, 70), (1, 1), (33, 9), (1, 998)]
     pictures = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
-    recipes: list[Recipe] = [(Resize(*target, kernel_filter),) for target in targets]
-    check(make(name, plan, torch.uint8, torch.contiguous_format), plan, pictures, recipes)
+    check(make(name, Plan([])), Plan([]), pictures, [(Resize(*target, kernel_filter),) for target in targets])
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_padding_alone(name: str) -> None:
     """Crops that show nothing but padding."""
     picture = np.full((5, 5, 3), 200, np.uint8)
-    plan = Plan([])
     for mode in PadMode:
         pad = Pad(12, 12, 12, 12, (1, 2, 3), mode)
-        recipes: list[Recipe] = [(pad, Crop(0, 0, 4, 4)), (pad, Crop(20, 3, 6, 6)), (pad, Crop(0, 12, 4, 4), Grey())]
-        check(make(name, plan, torch.uint8, torch.contiguous_format), plan, [picture] * 3, recipes)
+        recipes = [(pad, Crop(0, 0, 4, 4)), (pad, Crop(20, 3, 6, 6)), (pad, Crop(0, 12, 4, 4), Grayscale())]
+        check(make(name, Plan([])), Plan([]), [picture] * 3, recipes)
 
 
 @pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_crop_without_pixels_is_black(name: str) -> None:
+    """As torchvision has it, beside samples that have some."""
+    picture = np.full((1, 5, 3), 200, np.uint8)
+    for kernel_filter in Filter:
+        resize = Resize(8, 8, kernel_filter)
+        recipes: list[Recipe] = [(Crop(0, 2, 1, 0), resize), (resize,), (Crop(1, 0, 0, 5), resize, Grayscale())]
+        check(make(name, Plan([])), Plan([]), [picture] * 3, recipes)
+        images = rendered(make(name, Plan([])), [picture] * 3, batched([picture] * 3, recipes))
+        assert not images[0].any() and bool((images[1] == 200).all()) and not images[2].any()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("layout", [CONTIGUOUS, torch.channels_last])
 def test_equal_sizes_make_one_tensor(name: str, layout: torch.memory_format) -> None:
     rng = random.Random(2)
-    engine = make(name, Plan([]), torch.uint8, layout)
-    batch: Batch = engine.batch(4)
-    for slot in range(4):
-        batch.fill(slot, Picture(random_picture(rng)), (Resize(10, 12, Filter.BOX),))
-    batch.finish()
-    images = batch.images()
+    pictures = [random_picture(rng) for _ in range(4)]
+    recipes = batched(pictures, [(Resize(10, 12, Filter.BOX),)] * 4)
+    images = rendered(make(name, Plan([]), None, layout), pictures, recipes)
     assert isinstance(images, torch.Tensor)
     assert images.shape == (4, 3, 10, 12)
     assert images.is_contiguous(memory_format=layout)
+    recipes = batched(pictures, [(Resize(10, 12 + i, Filter.BOX),) for i in range(4)])
+    images = rendered(make(name, Plan([]), None, layout), pictures, recipes)
+    assert isinstance(images, list) and [image.shape for image in images] == [(3, 10, 12 + i) for i in range(4)]
 
 
 @settings(max_examples=150, deadline=None)
@@ -183,18 +182,278 @@ def test_any_resize(
     name: str, height: int, width: int, target: tuple[int, int], kernel_filter: Filter, seed: int
 ) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    plan = Plan([])
-    engine = make(name, plan, torch.uint8, torch.contiguous_format)
-    check(engine, plan, [picture], [(Resize(*target, kernel_filter),)])
+    check(make(name, Plan([])), Plan([]), [picture], [(Resize(*target, kernel_filter),)])
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_every_colour_turns_grey_as_pillow_does(name: str) -> None:
-    """All 2^24 colours, 1024 x 512 at a time."""
-    plan = Plan([])
-    engine = make(name, plan, torch.uint8, torch.contiguous_format)
+def test_every_color_is_grayscale_as_pillow_has_it(name: str) -> None:
+    """All 2^24 colors, 1024 x 512 at a time."""
     values = np.arange(0, 256, 2 if name != "cpu" else 1, dtype=np.uint8)
     red, green, blue = np.meshgrid(values, values, values, indexing="ij")
-    colours = np.stack([red, green, blue], -1).reshape(-1, 1024, 3)
-    for part in np.array_split(colours, max(len(colours) // 512, 1)):
-        check(engine, plan, [np.ascontiguousarray(part)], [(Grey(),)])
+    colors = np.stack([red, green, blue], -1).reshape(-1, 1024, 3)
+    engine = make(name, Plan([]))
+    for part in np.array_split(colors, max(len(colors) // 512, 1)):
+        check(engine, Plan([]), [np.ascontiguousarray(part)], [(Grayscale(),)])
+
+
+@pytest.mark.parametrize("name", ["cpu", "kernel"])
+def test_pixels_that_do_not_lie_packed(name: str) -> None:
+    """A crop of a larger array, say: `put` packs it."""
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    part = whole[3:23, 7:37]
+    recipes = Recipes.of([()], [20], [30])
+    engine, files = make(name, Plan([])), Files([b""], False, None)
+    batch = engine.batch(engine.fuse(recipes), files)
+    batch.put(0, part)
+    batch.finish()
+    assert np.array_equal(batch.images()[0].permute(1, 2, 0).numpy(), part)
+
+
+@pytest.mark.parametrize("name", ["cpu", "kernel"])
+def test_a_record_that_leads_outside_is_refused(name: str) -> None:
+    recipes = Recipes.of([(Resize(4, 4, Filter.BOX),)], [20], [30])
+    engine, files = make(name, Plan([])), Files([b""], False, None)
+    fused = engine.fuse(recipes)
+    batch = engine.batch(fused, files)
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    fused.records["axes"]["decoded"][0, 0] = 1
+    with pytest.raises(RuntimeError, match="refused a sample's record: INVALID"):
+        batch.put(0, pixels)
+    fused.records["axes"]["decoded"][0, 0] = 0
+    batch.put(0, pixels)
+
+
+# ---- files ----
+
+TRAIN = [T.RandomResizedCrop(24), T.RandomHorizontalFlip()]
+FILES = {
+    "a.jpg": {},
+    "b.jpg": {"progressive": True, "subsampling": 0},
+    "c.jpg": {"form": "PNG"},  # whatever its name says
+    "d.jpg": {"restart_marker_rows": 1},
+    "e.jpg": {"cmyk": True},
+}
+
+
+@pytest.fixture(scope="module")
+def paths(
+    tmp_path_factory: pytest.TempPathFactory, make_photo: Callable[..., Image.Image], encode: Callable[..., bytes]
+) -> list[Path]:
+    folder = tmp_path_factory.mktemp("files")
+    for number, (name, options) in enumerate(FILES.items()):
+        photo = make_photo(60 + 7 * number, 90 - 5 * number, seed=number)
+        plain = {key: value for key, value in options.items() if key != "cmyk"}
+        (folder / name).write_bytes(encode(photo.convert("CMYK") if "cmyk" in options else photo, **plain))
+    return sorted(folder.iterdir())
+
+
+def from_files(engine: Any, plan: Plan, paths: list[Path], workers: int) -> tuple[Any, list[Any], list[int]]:
+    """As the loader does it: images, what each should be, and the samples that Pillow decoded."""
+    files = Files([bytes(path) for path in paths], False, jpeg_decoder())
+    n = len(paths)
+    files.measure(0, n)
+    for slot in files.undone(0, n):
+        with Image.open(paths[slot]) as image:
+            files.sizes[slot] = image.height, image.width
+    recipes = plan.recipes(*files.sizes.T, CounterDraws(3, 0, range(n)))
+    fused = engine.fuse(recipes)
+    files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
+    batch = engine.batch(fused, files)
+    by_pillow = []
+
+    def share(first: int) -> None:
+        batch.share(first, 4)
+        for slot in files.undone(first, min(4, n - first)):
+            image = decode(paths[slot].read_bytes())
+            image = apply(image, recipes[slot]) if fused.by_pillow[slot] else image
+            top, left, height, width = fused.regions[slot].tolist()
+            batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
+            by_pillow.append(slot)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(share, range(0, n, 4)))
+    batch.finish()
+    wanted = [plan.render(decode(path.read_bytes()), recipe) for path, recipe in zip(paths, recipes, strict=True)]
+    return batch.images(), wanted, sorted(by_pillow)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("memory_format", [CONTIGUOUS, torch.channels_last])
+def test_files(name: str, memory_format: torch.memory_format, paths: list[Path]) -> None:
+    """Many files on several threads, batch after batch in the same buffers."""
+    plan = Plan([*TRAIN, *VALUES[torch.float32]])
+    engine = make(name, plan, None, memory_format)
+    for length in (50, 3, 77):
+        many = (paths * 16)[:length]
+        images, wanted, by_pillow = from_files(engine, plan, many, workers=3)
+        assert torch.equal(images.cpu(), torch.stack(wanted))
+        odd = [slot for slot, path in enumerate(many) if path.name in ("c.jpg", "e.jpg")]
+        native = name != "pillow" and jpeg_decoder() is not None
+        assert by_pillow == (odd if native else list(range(length)))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("kernel_filter", ["nearest", "lanczos", "bicubic"])
+def test_files_of_all_sizes(name: str, kernel_filter: str, paths: list[Path]) -> None:
+    """Ragged, with rows of weights from the host, and some that do not fuse."""
+    shrunk = [T.Resize(30, kernel_filter), T.RandomVerticalFlip(), T.Pad(3)]
+    for transforms in (shrunk, [*shrunk, T.Resize(20, kernel_filter)]):
+        plan = Plan(transforms)
+        images, wanted, _ = from_files(make(name, plan), plan, paths * 4, workers=2)
+        for image, reference in zip(images, wanted, strict=True):
+            assert torch.equal(image.cpu(), reference)
+
+
+@pytest.mark.parametrize("name", ["cpu", "kernel"])
+def test_what_native_code_says_of_files(name: str, paths: list[Path], tmp_path: Path) -> None:
+    if jpeg_decoder() is None:
+        pytest.skip("nvImageCodec or a C++ compiler is missing")
+    ordinary, other = bytes(paths[0]), bytes(paths[2])
+    (tmp_path / "cut.jpg").write_bytes(paths[0].read_bytes()[:-2])
+    with Image.open(paths[0]) as image:
+        size = image.height, image.width
+    names = [ordinary, other, bytes(tmp_path / "none.jpg"), bytes(tmp_path), bytes(tmp_path / "cut.jpg"), ordinary]
+    measured = [Status.OK, Status.ODD, Status.UNREADABLE, Status.UNREADABLE, Status.ODD, Status.OK]
+    files = Files(names, False, jpeg_decoder())
+    files.measure(0, 3)
+    assert files.status.tolist() == [*measured[:3], *[Status.TODO] * 3]  # no more than it was asked for
+    files.measure(0, 99)
+    assert files.status.tolist() == measured and files.undone(0, 6) == [1, 2, 3, 4] and files.undone(4, 2) == [4]
+    assert files.sizes.tolist() == [list(size), [0, 0], [0, 0], [0, 0], [0, 0], list(size)]
+    files.sizes[:] = size
+    files.sizes[5] = size[0] + 1, size[1]
+    engine = make(name, Plan([]))
+    recipes = Recipes.of([()] * 6, files.sizes[:, 0].tolist(), files.sizes[:, 1].tolist())
+    batch = engine.batch(engine.fuse(recipes), files)
+    files.status[:] = Status.TODO
+    batch.share(0, 6)
+    assert files.status.tolist() == [*measured[:5], Status.CHANGED]
+    none = Files(names, False, None)
+    none.measure(0, 6)
+    assert none.status.tolist() == [Status.ODD] * 6
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_loader_on_a_device_that_launches(workers: int, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the CUDA path, batch after batch: the same images, and one launch for each batch."""
+    dataset = ImageFolder(photos, transform=T.Compose([*TRAIN, *VALUES[torch.float32]]))
+    wanted = list(DataLoader(dataset, 5, shuffle=True, seed=6, device="cpu"))
+    device = SimulatedDevice()
+    monkeypatch.setattr("gpuload.loader.resolve", lambda _: device)
+    loader = DataLoader(dataset, 5, shuffle=True, seed=6, num_workers=workers, memory_format=torch.channels_last)
+    assert loader.engine == "cuda"
+    for (images, labels), (expected, expected_labels) in zip(loader, wanted, strict=True):
+        assert torch.equal(images, expected) and torch.equal(labels, expected_labels)
+        assert images.is_contiguous(memory_format=torch.channels_last)
+    renders = [grid for name, grid, _ in device.launched if name == "render_4"]
+    assert renders == [(5, 3)] * 4 + [(4, 3)]
+
+
+# ---- what the host makes for the CUDA kernel ----
+
+
+def needs(size: int, kernel_filter: Filter, source: int = 1000) -> list[bool]:
+    fused = fuse(Recipes.of([(Resize(size, source, kernel_filter),)], [source], [source]))
+    return needs_host_weights(fused.records)[0].tolist()
+
+
+@pytest.mark.parametrize("kernel_filter", [Filter.BOX, Filter.BILINEAR, Filter.BICUBIC])
+def test_the_kernel_makes_short_rows_itself(kernel_filter: Filter) -> None:
+    assert needs(900, kernel_filter) == [False, False]
+    assert needs(10, kernel_filter) == [True, False]
+
+
+@pytest.mark.parametrize("kernel_filter", [Filter.NEAREST, Filter.HAMMING, Filter.LANCZOS])
+def test_sines_and_running_sums_stay_on_the_host(kernel_filter: Filter) -> None:
+    assert needs(900, kernel_filter) == [True, False]
+    assert needs(1000, kernel_filter) == [False, False]  # an axis that keeps its size needs no weights
+
+
+def test_without_a_compiler_pillow_makes_what_the_kernel_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make("kernel", Plan([]))
+    monkeypatch.setattr(cuda, "host_library", lambda: None)
+    rng = random.Random(5)
+    pictures = [random_picture(rng) for _ in range(6)]
+    recipes: list[Recipe] = [(Resize(30, 40, kernel_filter),) for kernel_filter in Filter]
+    fused = engine.fuse(batched(pictures, recipes))
+    by_host = [kernel_filter in (Filter.NEAREST, Filter.HAMMING, Filter.LANCZOS) for kernel_filter in Filter]
+    assert [bool(left) for left in fused.by_pillow] == by_host
+    check(engine, Plan([]), pictures, recipes)
+
+
+def constants(name: str) -> dict[str, int]:
+    source = (kernel_folder() / name).read_text()
+    return {key: int(value) for key, value in re.findall(r"constexpr int (\w+) = (\d+);", source)}
+
+
+def test_the_engine_and_the_kernel_agree() -> None:
+    kernel = constants("render.cu")
+    assert (kernel["TILE_H"], kernel["TILE_W"]) == cuda.TILE
+    assert constants("weights.cuh")["KERNEL_WEIGHTS"] == cuda.MAX_WEIGHTS
+
+
+def test_one_launch_covers_the_largest_image() -> None:
+    device = SimulatedDevice()
+    engine = CudaEngine(Layout.of(Plan([T.ToDtype(torch.float16)]), None, CONTIGUOUS), device)
+    pictures = [np.zeros((40, 100, 3), np.uint8), np.zeros((9, 33, 3), np.uint8), np.zeros((1, 300, 3), np.uint8)]
+    rendered(engine, pictures, batched(pictures, [(), (), ()]))
+    assert device.launched == [("render_2", (3, 20), cuda.THREADS)]  # 5 x 4 tiles
+
+
+def test_what_is_staged_does_not_overlap() -> None:
+    """Each sample's pixels and rows of weights begin at a sector of their own."""
+    pictures, recipes = random_batch(random.Random(8), 60)
+    engine, files = make("kernel", Plan([])), Files([b""] * 60, False, None)
+    fused = engine.fuse(batched(pictures, recipes))
+    engine.batch(fused, files)
+    axes, records = fused.records["axes"], fused.records
+    rows = axes["extent"].astype(np.int64) * (2 + axes["ksize"]) * 4
+    begins = np.concatenate([records["pixels"][:, None], records["weights"]], axis=1).ravel()
+    sizes = np.concatenate([fused.pixel_bytes[:, None], rows], axis=1).ravel()
+    used = begins != NO_WEIGHTS
+    assert 60 < used.sum() < 180
+    begins, sizes = begins[used], sizes[used]
+    ends = np.append(begins[1:], files.work.staging_bytes)
+    assert begins[0] == 0 and (begins + sizes <= ends).all() and not (begins % ALIGNMENT).any()
+
+
+def weights(axis: NDArray[np.void], kernel_filter: int) -> bytes:
+    library = host_library()
+    assert library is not None
+    rows = np.zeros((int(axis["extent"]), 2 + int(axis["ksize"])), np.int32)
+    library.gpuload_weights(axis.ctypes.data, kernel_filter, rows.ctypes.data)
+    return rows.tobytes()
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+def test_many_threads_make_weights_at_once() -> None:
+    """The compiled code runs without Python's lock, on memory that must stay."""
+    sizes = range(40, 80)
+    fused = fuse(Recipes.of([(Resize(size, size, Filter.LANCZOS),) for size in sizes], [300] * 40, [300] * 40))
+    axes = [np.array(axis) for axis in fused.records["axes"][:, 0]] * 25
+    wanted = [weights(axis, Filter.LANCZOS.value) for axis in axes[:40]] * 25
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda axis: weights(axis, Filter.LANCZOS.value), axes)) == wanted
+
+
+# ---- by name ----
+
+
+def test_engines_by_name() -> None:
+    layout, take = Layout.of(Plan([]), None, CONTIGUOUS), BufferPool(1).take
+    expected = "cpu" if compiler() is not None else "pillow"
+    assert make_engine(None, layout, HostDevice(), take).name == expected
+    assert make_engine(None, layout, SimulatedDevice(), take).name == "cuda"
+    assert make_engine("pillow", layout, SimulatedDevice(), take).name == "pillow"
+    with pytest.raises(ArgumentError, match="engine='cuda' renders on a GPU, got device='cpu'"):
+        make_engine("cuda", layout, HostDevice(), take)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engines_describe_themselves(name: str) -> None:
+    stages = list(make(name, Plan([])).stages("threads", "target", ["all fuse"], ["to uint8"]))
+    assert [stage.name for stage in stages] == (["stage", "render"] if name in ("kernel", "cuda") else ["render"])
+    shown = "cuda" if name == "kernel" else name
+    assert f"engine {shown}" in stages[-1].facts[0] and stages[-1].facts[-1] == "to uint8"
+    assert ("all fuse" in stages[-1].facts) is (name != "pillow")

@@ -127,3 +127,22 @@ def test_the_same_files_fail_whatever_the_workers(damaged_folder: Path, monkeypa
         got = outcomes(iter(loader), len(indices) + 5)
         texts.append([str(one) if isinstance(one, SampleError) else one[0].sum().item() for one in got])
     assert texts[0] == texts[1]
+
+
+def test_where_pillow_makes_a_picture_it_is_the_same_one(damaged_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Pillow refuses, another decoder may still have read all the pixels before the damage."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1 << 20)
+    dataset = ImageFolder(damaged_folder, transform=TRANSFORM)
+    indices = range(0, len(dataset), 2)
+    got = []
+    for engine in (None, "pillow"):
+        loader = DataLoader(dataset, 1, sampler=indices, num_workers=2, seed=3, device="cpu", engine=engine)
+        got.append(outcomes(iter(loader), len(indices) + 5))
+    both = 0
+    for ours, reference in zip(*got, strict=True):
+        if isinstance(ours, SampleError):
+            assert isinstance(reference, SampleError) and str(ours) == str(reference)
+        elif not isinstance(reference, SampleError):
+            assert torch.equal(ours[0], reference[0])
+            both += 1
+    assert both > 150

@@ -1,10 +1,12 @@
-"""The house: imports point down, optional packages are imported in one place, names are public on purpose."""
+"""The architecture: imports point down, optional packages are imported in one place, files and functions stay small."""
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,38 +14,38 @@ import pytest
 import gpuload
 
 PACKAGE = Path(gpuload.__file__).parent
-LAYERS = [
-    {"errors"},
-    {"arguments", "rng", "steps", "compilers"},
-    {"geometry", "oracle", "draws", "gather", "transfer"},
-    {"taps", "plan", "staging", "pipeline", "decode", "samplers"},
-    {"transforms"},
-    {"datasets"},
-    {"engines"},
-    {"engines.cpu", "engines.cuda"},
-    {"engines.pillow"},
-    {"engines.choose"},
-    {"routes"},
-    {"explain"},
+LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
+    {"errors", "native", "philox", "stage"},
+    {"arguments", "compilers"},
+    {"device"},
+    {"staging", "samplers", "recipes"},
+    {"transforms", "decoders"},
+    {"datasets", "engines"},
+    {"loading"},
     {"loader"},
     {""},  # the package's own names
-    {"doctor", "preview"},
-    {"demo.common"},
-    {"demo.photos"},
-    {"demo.learning", "demo.comparison"},
-    {"demo.report"},
-    {"demo"},
-    {"cli"},
+    {"tools"},
     {"__main__"},
 ]
-LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+KINDS = ("datasets", "decoders", "engines", "transforms")  # a new one of these is one file
+SHARED = {  # what the files of a kind stand on, within their package
+    "datasets": {"base"},
+    "decoders": {"base"},
+    "engines": {"base"},
+    "transforms": {"base", "plan"},
+}
+DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
 OPTIONAL = {
     "cupy": {"compilers"},
-    "nvidia": {"decode"},
-    "sklearn": {"demo.photos"},
-    "matplotlib": {"demo.report"},
-    "torchvision": {"demo.photos", "demo.comparison", "demo"},
+    "cuda": {"tools.doctor"},  # CuPy's way to CUDA's headers
+    "nvidia": set(),
+    "sklearn": DEMO,
+    "matplotlib": DEMO,
+    "torchvision": DEMO,
 }
+ASKS_CUDA = {"compilers", "device", "datasets.tensors"}  # of torch; the tools may, too
+MOST_LINES, MOST_LINES_OF_FUNCTION = 400, 60
 
 
 def name_of(path: Path) -> str:
@@ -52,59 +54,128 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
+every_module = pytest.mark.parametrize("module", sorted(MODULES))
 
 
-def statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node, but for the blocks that only type checkers read."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
-        yield child
-        yield from statements(child)
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in statements(ast.parse(path.read_text())):
+def imported(module: str) -> Iterator[str]:
+    """Full names of all that is imported: modules, or names in them."""
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "need"):
-            yield ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else "a name at run time"
+            yield from (argument.value for argument in node.args if isinstance(argument, ast.Constant))
+
+
+def own(module: str) -> set[str]:
+    """The modules of gpuload that are imported."""
+    found = set()
+    for name in imported(module):
+        parts = name.split(".")
+        if parts[0] == "gpuload":
+            tried = [".".join(parts[1:end]) for end in range(len(parts), 0, -1)]
+            found.add(next(candidate for candidate in tried if candidate in MODULES))
+    return found
+
+
+def top(module: str) -> str:
+    return module.split(".")[0]
+
+
+# ---- layers ----
 
 
 def test_every_module_has_a_layer() -> None:
-    assert set(MODULES) == set(LEVEL)
+    assert {top(module) for module in MODULES} == set(LEVEL)
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
+@every_module
 def test_imports_point_down(module: str) -> None:
-    for imported in imports(MODULES[module]):
-        other = imported.removeprefix("gpuload.") if imported.startswith("gpuload.") else None
-        if other in LEVEL:
-            assert LEVEL[other] < LEVEL[module], f"{module} imports {imported}"
+    for other in own(module):
+        assert top(other) == top(module) or LEVEL[top(other)] < LEVEL[top(module)], f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter({module: own(module) for module in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_of_a_kind_do_not_know_each_other(kind: str) -> None:
+    members = {module for module in MODULES if module.startswith(f"{kind}.")}
+    allowed = {f"{kind}.{name}" for name in SHARED[kind]}
+    for module in members - allowed:
+        assert own(module) & members <= allowed, module
+
+
+# ---- one place ----
+
+
+@every_module
 def test_optional_packages_are_imported_in_one_place(module: str) -> None:
-    for imported in imports(MODULES[module]):
-        package = imported.split(".")[0]
-        if package in OPTIONAL:
-            assert module in OPTIONAL[package], f"{module} imports {imported}"
-
-
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"", "__main__"}))
-def test_public_names_exist_and_are_documented(module: str) -> None:
-    loaded = importlib.import_module(f"gpuload.{module}")
-    assert loaded.__doc__
-    for name in loaded.__all__:
-        thing = getattr(loaded, name)
-        if callable(thing) and hasattr(thing, "__module__"):
-            assert thing.__doc__, f"{module}.{name} has no docstring"
+    for name in imported(module):
+        package = top(name)
+        assert package not in OPTIONAL or module in OPTIONAL[package], f"{module} imports {name}"
 
 
 def test_importing_gpuload_imports_nothing_optional() -> None:
-    code = f"import sys, gpuload; print([p for p in {sorted(OPTIONAL)} if p in sys.modules and p != 'nvidia'])"
+    imports = "import sys, torch; before = {*sys.modules}; import gpuload"
+    code = f"{imports}; print([name for name in {sorted(OPTIONAL)} if name in {{*sys.modules}} - before])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@every_module
+def test_cuda_is_asked_for_in_one_place(module: str) -> None:
+    asks = any(
+        isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.cuda" for node in ast.walk(TREES[module])
+    )
+    assert not asks or module in ASKS_CUDA or top(module) == "tools"
+
+
+# ---- sizes and words ----
+
+
+@every_module
+def test_modules_are_short(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= MOST_LINES
+
+
+@every_module
+def test_functions_are_short(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert lines <= MOST_LINES_OF_FUNCTION, f"{module}.{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"__main__"}))
+def test_public_names_exist_and_are_documented(module: str) -> None:
+    loaded = importlib.import_module(f"gpuload.{module}".rstrip("."))
+    assert loaded.__doc__
+    names = getattr(loaded, "__all__", [])
+    assert list(names) == list(dict.fromkeys(names))
+    assert "__all__" in vars(loaded) or not any(is_public(node) for node in TREES[module].body), "it has no __all__"
+    for name in names:
+        thing = getattr(loaded, name)
+        if callable(thing) and hasattr(thing, "__module__") and isinstance(thing, type) | hasattr(thing, "__code__"):
+            assert thing.__doc__, f"{module}.{name} has no docstring"
+
+
+def is_public(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_files_that_the_pages_name_exist(page: str) -> None:
+    root = PACKAGE.parent
+    if not (root / page).exists():
+        pytest.skip("only in a checkout")
+    for name in re.findall(r"(?:tests|examples|recipes|engines|decoders|loading)/\w+\.py", (root / page).read_text()):
+        assert (root / name).exists() or (PACKAGE / name).exists(), name

@@ -1,4 +1,4 @@
-"""DataLoader: one signature, three routes, the same batches however they are made."""
+"""DataLoader: one signature, three paths, the same batches however they are made."""
 
 import inspect
 import random
@@ -16,7 +16,7 @@ from torch.utils.data import (
     TensorDataset as TorchTensorDataset,
 )
 
-import gpuload.rng
+import gpuload
 from gpuload import (
     ArgumentError,
     ArgumentTypeError,
@@ -28,6 +28,7 @@ from gpuload import (
     transforms as T,
 )
 from gpuload.compilers import host_library
+from gpuload.samplers.permutation import permute
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TRAIN = T.Compose(
@@ -187,7 +188,7 @@ def test_batch_size_none_moves_on_one_epoch_a_time() -> None:
     loader = DataLoader(TorchTensorDataset(torch.arange(10)), batch_size=None, shuffle=True, seed=0, device="cpu")
     for epoch in range(2):
         assert loader.epoch == epoch
-        assert [int(row) for (row,) in loader] == gpuload.rng.permute(range(10), 10, 0, epoch).tolist()
+        assert [int(row) for (row,) in loader] == permute(range(10), 10, 0, epoch).tolist()
 
 
 def test_images_of_different_size(photos: Path) -> None:
@@ -297,7 +298,7 @@ def test_tensors_with_own_sampler_and_collate(rows: Any) -> None:
     assert [len(y) for _, y in DataLoader(rows, batch_sampler=[[1, 2], [3]])] == [2, 1]
 
 
-def test_torchs_tensor_dataset_takes_the_same_route() -> None:
+def test_torchs_tensor_dataset_takes_the_same_path() -> None:
     dataset = TorchTensorDataset(torch.arange(6).view(3, 2), torch.arange(3))
     ours, theirs = DataLoader(dataset, 2), TorchDataLoader(dataset, 2)
     assert same(batches(ours), batches(theirs))
@@ -395,9 +396,9 @@ def bad(photos: Path) -> list[tuple[Any, type[Exception], str]]:
         (
             lambda: make(images, device="gpu"),
             ArgumentError,
-            "device must be such as 'cuda', 'cuda:1' or 'cpu', got 'gpu'",
+            "device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'",
         ),
-        (lambda: make(images, device="meta"), ArgumentError, "device must be CUDA or the CPU, got 'meta'"),
+        (lambda: make(images, device="meta"), ArgumentError, "device must be 'cpu', 'cuda' or 'cuda:N', got 'meta'"),
         (
             lambda: make(images, device="cpu", engine="cuda"),
             ArgumentError,
@@ -420,7 +421,7 @@ def test_no_gpu(folder: ImageFolder) -> None:
 
 
 def test_recipes_need_a_plan() -> None:
-    with pytest.raises(ArgumentError, match="only a loader over an ImageFolder with a gpuload transform has recipes"):
+    with pytest.raises(ArgumentError, match="only a loader over images with a gpuload transform has recipes"):
         next(DataLoader(Squares()).recipes(0))
 
 

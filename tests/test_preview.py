@@ -1,4 +1,4 @@
-"""Contact sheets show the colours that the images had, in a grid, with the names of their classes."""
+"""Contact sheets show the colors that the images had, in a grid, with the names of their classes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,21 +9,22 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 
-from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, TensorDataset, preview, transforms as T
-from gpuload.plan import Plan
-from gpuload.preview import CAPTION, FONT_SIZE, GAP, MARGIN, contact_sheet, pictures, sheet
+from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, TensorDataset, transforms as T
+from gpuload.tools import preview
+from gpuload.tools.preview import CAPTION, FONT_SIZE, GAP, MARGIN, contact_sheet, pictures, sheet
+from gpuload.transforms.plan import Plan
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-COLOURS = {"blue": (0, 10, 255), "red": (250, 3, 0)}
+COLORS = {"blue": (0, 10, 255), "red": (250, 3, 0)}
 
 
 @pytest.fixture
-def colours(tmp_path: Path) -> Path:
-    """Class folders with one PNG each, all of the colour of their name."""
-    root = tmp_path / "colours"
-    for name, colour in COLOURS.items():
+def colors(tmp_path: Path) -> Path:
+    """Class folders with one PNG each, all of the color of their name."""
+    root = tmp_path / "colors"
+    for name, color in COLORS.items():
         (root / name).mkdir(parents=True)
-        Image.new("RGB", (140, 130), colour).save(root / name / "0.png")
+        Image.new("RGB", (140, 130), color).save(root / name / "0.png")
     return root
 
 
@@ -37,22 +38,22 @@ def pixels(picture: Image.Image) -> np.ndarray[Any, Any]:
     return np.asarray(picture)
 
 
-# ---- colours ----
+# ---- colors ----
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("size", [100, 120])
-def test_red_is_red_again_after_normalisation(colours: Path, tmp_path: Path, dtype: torch.dtype, size: int) -> None:
+def test_red_is_red_again_after_normalization(colors: Path, tmp_path: Path, dtype: torch.dtype, size: int) -> None:
     transform = T.Compose([T.CenterCrop(size), T.ToDtype(dtype, scale=True), T.Normalize(MEAN, STD)])
-    loader = DataLoader(ImageFolder(colours, transform=transform), 2, device="cpu")
+    loader = DataLoader(ImageFolder(colors, transform=transform), 2, device="cpu")
     batch = next(iter(loader))
     assert batch[0].min() < 0  # it is normalised
     with Image.open(contact_sheet(loader, batch, tmp_path / "sheet.png")) as made:
         assert made.format == "PNG"
-        for column, colour in enumerate(COLOURS.values()):
+        for column, color in enumerate(COLORS.values()):
             left = MARGIN + column * (size + GAP)
             shown = pixels(made)[MARGIN : MARGIN + size, left : left + size].astype(int)
-            assert np.abs(shown - colour).max() <= (2 if dtype == torch.bfloat16 else 0)
+            assert np.abs(shown - color).max() <= (2 if dtype == torch.bfloat16 else 0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -178,16 +179,16 @@ def test_other_datasets_have_sheets_too(tmp_path: Path) -> None:
     assert path == tmp_path / "new" / "folder" / "sheet.png"
 
 
-def test_a_batch_on_the_device_is_fetched(colours: Path, tmp_path: Path, device: torch.device) -> None:
-    loader = DataLoader(ImageFolder(colours, transform=T.CenterCrop(100)), 2, device=device)
+def test_a_batch_on_the_device_is_fetched(colors: Path, tmp_path: Path, device: torch.device) -> None:
+    loader = DataLoader(ImageFolder(colors, transform=T.CenterCrop(100)), 2, device=device)
     batch = next(iter(loader))
     assert batch[0].device.type == device.type
     with Image.open(contact_sheet(loader, batch, tmp_path / "sheet.png")) as made:
-        assert made.getpixel((MARGIN + 50, MARGIN + 50)) == COLOURS["blue"]
+        assert made.getpixel((MARGIN + 50, MARGIN + 50)) == COLORS["blue"]
 
 
-def test_the_file_is_a_png(colours: Path, tmp_path: Path) -> None:
-    loader = DataLoader(ImageFolder(colours, transform=T.CenterCrop(100)), 2, device="cpu")
+def test_the_file_is_a_png(colors: Path, tmp_path: Path) -> None:
+    loader = DataLoader(ImageFolder(colors, transform=T.CenterCrop(100)), 2, device="cpu")
     with pytest.raises(ArgumentError, match=r"^path must end in \.png, got '.*sheet\.jpg'$"):
         contact_sheet(loader, next(iter(loader)), tmp_path / "sheet.jpg")
 
@@ -201,8 +202,8 @@ def test_the_file_is_a_png(colours: Path, tmp_path: Path) -> None:
         ([[torch.zeros(3, 4, 4)], [0]], r"images must be .*, got list"),
     ],
 )
-def test_batches_that_have_no_sheet(colours: Path, tmp_path: Path, batch: Any, message: str) -> None:
-    loader = DataLoader(ImageFolder(colours, transform=T.CenterCrop(4)), 2, device="cpu")
+def test_batches_that_have_no_sheet(colors: Path, tmp_path: Path, batch: Any, message: str) -> None:
+    loader = DataLoader(ImageFolder(colors, transform=T.CenterCrop(4)), 2, device="cpu")
     with pytest.raises(ArgumentTypeError, match=message):
         contact_sheet(loader, batch, tmp_path / "sheet.png")
 

@@ -1,9 +1,10 @@
-"""Buffers and slabs: nothing is handed out twice, nothing is lost, nothing is allocated once warm."""
+"""Buffers: nothing is handed out twice, nothing is lost or allocated once warm, and streams wait where they must."""
 
 import gc
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from gpuload.staging import ALIGNMENT, BufferPool, DeviceSlab, Slab, SlabPool, take_pinned
+from gpuload.device import Event, HostDevice, device_of
+from gpuload.staging import BufferPool, StagingBuffer, StagingPool
 
 
 @pytest.fixture
@@ -141,154 +143,229 @@ def test_no_two_threads_hold_one_buffer() -> None:
 @pytest.mark.cuda
 def test_a_pinned_buffer_waits_for_copies_that_still_read_it() -> None:
     """Dropped while a copy to the device is queued behind a busy stream, and taken again at once."""
-    size = 32 << 20
+    size, device = 32 << 20, device_of("cuda")
     for _ in range(4):
-        buffer = take_pinned(size).fill_(1)
+        buffer = device.pinned(size).fill_(1)
         assert buffer.is_pinned()
         torch.cuda._sleep(200_000_000)
         copy = buffer.to("cuda", non_blocking=True)
         del buffer
-        take_pinned(size).fill_(2)
+        device.pinned(size).fill_(2)
         assert bool((copy == 1).all())
 
 
-# ---- slabs ----
+# ---- staging buffers: what is on the device is what was written ----
 
 
-def fill(slab: Slab, sizes: list[int], seed: int) -> list[tuple[int, bytes]]:
-    """Reserve and write; where, and what."""
-    rng = random.Random(seed)
-    written = []
-    for size in sizes:
-        offset, place = slab.reserve(size)
-        assert place.shape == (size,) and place.dtype == np.uint8
-        content = rng.randbytes(size)
-        place[:] = np.frombuffer(content, np.uint8)
-        written.append((offset, content))
-    return written
+def contents(size: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(random.Random(seed).randbytes(size), np.uint8)
 
 
-def check(sealed: torch.Tensor, written: list[tuple[int, bytes]]) -> None:
-    whole = sealed.numpy().tobytes()
-    for offset, content in written:
-        assert offset % ALIGNMENT == 0
-        assert whole[offset : offset + len(content)] == content
+def staged(buffer: StagingBuffer, size: int) -> torch.Tensor:
+    """What a kernel would read, once it is staged."""
+    buffer.stage()
+    with buffer.staged() as copy:
+        return copy[:size].clone()
 
 
-batches = st.lists(st.lists(st.integers(0, 2000), max_size=12), min_size=1, max_size=6)
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
+def test_what_is_staged_is_what_was_written(sizes: list[int]) -> None:
+    buffer = StagingBuffer(HostDevice(), None)
+    for number, size in enumerate(sizes):
+        room = buffer.room(size)
+        assert room.shape == (size,) and room.dtype == np.uint8
+        room[:] = contents(size, number)
+        assert staged(buffer, size).numpy().tobytes() == contents(size, number).tobytes()
 
 
-@given(batches)
-def test_a_slab_keeps_what_is_written_as_it_grows(batches: list[list[int]]) -> None:
-    slab = Slab()
-    for number, sizes in enumerate(batches):
-        slab.clear()
-        written = fill(slab, sizes, number)
-        check(slab.seal(), written)
+@pytest.fixture
+def host_memory(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is allocated, of host and device memory, while the test runs."""
+    made: list[tuple[str, int]] = []
+    pinned, empty = HostDevice.pinned, HostDevice.empty
+
+    def counted_pinned(self: HostDevice, size: int) -> torch.Tensor:
+        made.append(("host", size))
+        return pinned(self, size)
+
+    def counted_empty(self: HostDevice, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        made.append(("device", *shape))
+        return empty(self, shape, dtype)
+
+    monkeypatch.setattr(HostDevice, "pinned", counted_pinned)
+    monkeypatch.setattr(HostDevice, "empty", counted_empty)
+    return made
 
 
-@given(st.lists(st.integers(0, 2000), max_size=20))
-def test_reservations_do_not_overlap(sizes: list[int]) -> None:
-    slab = Slab()
-    offsets = [slab.reserve(size)[0] for size in sizes]
-    ends = [offset + size for offset, size in zip(offsets, sizes, strict=True)]
-    assert all(end <= start for end, start in zip(ends, offsets[1:], strict=False))
-    assert slab.seal().numel() >= max(ends, default=0)
+def test_a_warm_buffer_does_not_grow(host_memory: list[tuple[str, int]]) -> None:
+    buffer = StagingBuffer(HostDevice(), None)
+    staged(buffer, len(buffer.room(1000)))
+    assert [size for _, size in host_memory if size] == [1250, 1250]  # a quarter more than was asked for
+    host_memory.clear()
+    address = buffer.room(1).ctypes.data
+    for size in (1000, 10, 0, 1250, 600):
+        assert buffer.room(size).ctypes.data == address
+        staged(buffer, size)
+    assert host_memory == []
+    staged(buffer, len(buffer.room(1251)))
+    assert [size for _, size in host_memory] == [1251 + 312] * 2
 
 
-def test_a_slab_that_was_not_cleared_goes_on() -> None:
-    slab = Slab()
-    written = fill(slab, [100, 700], 0)
-    slab.seal()
-    written += fill(slab, [5000, 3], 1)
-    check(slab.seal(), written)
-    check(slab.seal(), written)  # again, with nothing new
-
-
-def test_an_empty_slab() -> None:
-    assert Slab().seal().numel() == 0
-
-
-def test_a_warm_slab_neither_grows_nor_spills(allocations: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    slab = Slab()
-    fill(slab, [1000] * 8, 0)
-    address = slab.seal().data_ptr()
-    allocations.clear()
-    monkeypatch.setattr(np, "empty", None)
-    for sizes in ([1000] * 8, [10], [4000, 4000], [1000] * 8):
-        slab.clear()
-        written = fill(slab, sizes, 1)
-        sealed = slab.seal()
-        check(sealed, written)
-        assert sealed.data_ptr() == address
-    assert allocations == []
-
-
-@pytest.mark.parametrize("warm", [0, 3000, 100_000])
-def test_many_threads_fill_a_slab_at_once(warm: int) -> None:
-    slab = Slab()
-    slab.reserve(warm)
-    slab.seal()
+def test_many_threads_fill_a_buffer_at_once() -> None:
+    buffer = StagingBuffer(HostDevice(), None)
+    parts = [(number * 700, 600 + number) for number in range(8)]
     for turn in range(5):
-        slab.clear()
-        written: list[list[tuple[int, bytes]]] = [[] for _ in range(8)]
+        room = buffer.room(8 * 700)
         barrier = threading.Barrier(8)
 
-        def work(number: int, written: Any = written, barrier: threading.Barrier = barrier, turn: int = turn) -> None:
+        def work(number: int, room: Any = room, barrier: threading.Barrier = barrier, turn: int = turn) -> None:
             barrier.wait()
-            rng = random.Random(8 * turn + number)
-            written[number] = fill(slab, [rng.randint(0, 600) for _ in range(30)], number)
+            begin, size = parts[number]
+            room[begin : begin + size] = contents(size, 8 * turn + number)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        all_written = sorted(piece for pieces in written for piece in pieces)
-        assert len(all_written) == 240
-        check(slab.seal(), all_written)
+        whole = staged(buffer, 8 * 700).numpy().tobytes()
+        for number, (begin, size) in enumerate(parts):
+            assert whole[begin : begin + size] == contents(size, 8 * turn + number).tobytes()
+
+
+# ---- staging buffers: who waits for whom ----
+
+
+class Recorder(HostDevice):
+    """Writes down what it is asked for, in order."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.current, self._events = "consumer", 0
+
+    def current_stream(self) -> str:
+        return self.current
+
+    @contextmanager
+    def _on(self, stream: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def on(self, stream: str) -> AbstractContextManager[Any]:
+        return self._on(stream)
+
+    def event(self, blocking: bool = False) -> Event:
+        self._events += 1
+        return RecordedEvent(self, "copied" if blocking else "rendered")
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        self.log.append(f"allocate on {self.current}")
+        return super().empty(shape, dtype)
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        self.log.append(f"copy {source.numel()} on {self.current}")
+
+    def keep(self, tensor: torch.Tensor, stream: str) -> None:
+        self.log.append(f"keep for {stream}")
+
+
+class RecordedEvent:
+    def __init__(self, device: Recorder, name: str) -> None:
+        self._log, self._name = device.log, name
+
+    def record(self, stream: str) -> None:
+        self._log.append(f"{self._name} recorded on {stream}")
+
+    def wait(self, stream: str) -> None:
+        self._log.append(f"{stream} waits for {self._name}")
+
+    def synchronize(self) -> None:
+        self._log.append(f"host waits for {self._name}")
+
+
+def test_streams_and_host_wait_for_each_other() -> None:
+    device = Recorder()
+    buffer = StagingBuffer(device, "side")
+    assert device._events == 2
+    for turn in range(3):
+        device.log.clear()
+        buffer.room(800)
+        assert device.log == ["host waits for copied"]  # or it would write what is still being read
+        buffer.stage()
+        with buffer.staged():
+            device.log.append("kernel")
+        growth = ["allocate on side"] if turn == 0 else []
+        copy = ["side waits for rendered", *growth, "copy 800 on side", "copied recorded on side"]
+        kernel = ["consumer waits for copied", "keep for consumer", "kernel", "rendered recorded on consumer"]
+        assert device.log[1:] == [*copy, *kernel]
+    assert device._events == 2  # used again, not made for each batch
+
+
+def test_any_stream_may_be_the_consumers() -> None:
+    device = Recorder()
+    buffer = StagingBuffer(device, "side")
+    buffer.room(8)
+    buffer.stage()
+    with device.on("another"):
+        device.log.clear()
+        with buffer.staged():
+            pass
+        assert device.log == ["another waits for copied", "keep for another", "rendered recorded on another"]
+
+
+# ---- staging buffers: whose they are ----
 
 
 class Batch:
     pass
 
 
-def test_a_slab_is_a_batchs_own_until_the_batch_is_gone() -> None:
-    pool = SlabPool(Slab)
+def test_a_buffer_is_a_batchs_own_until_the_batch_is_gone() -> None:
+    pool = StagingPool(HostDevice(), None)
     first, second = Batch(), Batch()
-    slabs = [pool.take(first), pool.take(second)]
-    assert slabs[0] is not slabs[1]
+    buffers = [pool.take(first), pool.take(second)]
+    assert buffers[0] is not buffers[1]
     del first
     third = Batch()
-    assert pool.take(third) is slabs[0]
-    assert pool.take(Batch()) not in slabs
+    assert pool.take(third) is buffers[0]
+    assert pool.take(Batch()) not in buffers
 
 
-def test_a_slab_comes_cleared() -> None:
-    pool = SlabPool(Slab)
-    batch = Batch()
-    pool.take(batch).reserve(1000)
-    del batch
-    assert pool.take(Batch()).reserve(10)[0] == 0
+def test_the_buffer_that_came_back_first_is_used_first() -> None:
+    pool = StagingPool(HostDevice(), None)
+    batches = [Batch() for _ in range(4)]
+    buffers = [pool.take(batch) for batch in batches]
+    assert len(set(map(id, buffers))) == 4
+    for number in (2, 0, 3, 1):
+        batches[number] = Batch()  # the one before is gone
+    again = [pool.take(batch) for batch in batches]
+    assert again == [buffers[number] for number in (2, 0, 3, 1)]
+
+
+def test_two_batches_take_turns_from_the_start() -> None:
+    """A batch that follows at once does not wait for the kernel of the one before."""
+    pool = StagingPool(HostDevice(), None)
+    used = [pool.take(Batch()) for _ in range(6)]
+    assert used[0] is used[2] is used[4] and used[1] is used[3] is used[5] and used[0] is not used[1]
 
 
 @pytest.mark.cuda
 def test_what_is_staged_is_what_was_written_however_late_the_device_is() -> None:
     """The host runs far ahead of both streams; sizes rise and fall, so that host and device side grow."""
-    device = torch.device("cuda", torch.cuda.current_device())
-    stream = torch.cuda.Stream(device)
-    pool = SlabPool(lambda: DeviceSlab(device, stream))
+    device = device_of("cuda")
+    pool = StagingPool(device, device.stream())
     rng = random.Random(0)
     copies, expected = [], []
     for turn in range(40):
         batch = Batch()
-        slab = pool.take(batch)
-        written = fill(slab, [rng.randint(0, 60_000) for _ in range(rng.randint(1, 16))], turn)
-        slab.stage()
-        with slab.staged() as staged:
+        buffer, size = pool.take(batch), rng.randint(1, 500_000)
+        buffer.room(size)[:] = contents(size, turn)
+        buffer.stage()
+        with buffer.staged() as copy:
             torch.cuda._sleep(5_000_000)  # a kernel that reads late
-            copies.append(staged.clone())
-        expected.append(written)
+            copies.append(copy[:size].clone())
+        expected.append(contents(size, turn))
     torch.cuda.synchronize()
-    for copy, written in zip(copies, expected, strict=True):
-        check(copy.cpu(), written)
+    for copied, written in zip(copies, expected, strict=True):
+        assert np.array_equal(copied.cpu().numpy(), written)

@@ -1,6 +1,9 @@
 """Transforms against torchvision v2 on PIL images: same names, same arguments, same draws, same bits."""
 
 import random
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,8 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 
-from gpuload import ArgumentError, ArgumentTypeError, transforms as T
+from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, SampleError, transforms as T
+from gpuload.compilers import compiler
 from tests.recipes import random_picture
 
 FINISH: tuple[Any, ...] = (v2.PILToTensor(),)
@@ -22,10 +26,13 @@ def picture(height: int, width: int, seed: int = 0) -> Image.Image:
 
 
 def assert_same(ours: Any, theirs: Any, image: Image.Image, seed: int) -> None:
+    """The same image, and torch's generator left in the same state."""
     torch.manual_seed(seed)
     got = ours(image)
+    state = torch.get_rng_state()
     torch.manual_seed(seed)
     wanted = theirs(image)
+    assert torch.equal(state, torch.get_rng_state())
     assert got.dtype == wanted.dtype
     assert got.shape == wanted.shape, (got.shape, wanted.shape, ours)
     assert torch.equal(got, wanted), ours
@@ -58,6 +65,7 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("RandomResizedCrop", (24,), {"interpolation": InterpolationMode.BICUBIC}),
     ("RandomResizedCrop", (24,), {"ratio": (8.0, 9.0)}),  # hardly ever fits: the central crop
     ("RandomResizedCrop", (24,), {"ratio": (0.1, 0.11)}),
+    ("RandomResizedCrop", (24,), {"scale": (0.9, 1.8)}),  # some tries fit
     ("RandomHorizontalFlip", (), {}),
     ("RandomVerticalFlip", (), {"p": 0.7}),
     ("Grayscale", (), {}),
@@ -117,12 +125,22 @@ def test_random_compositions_equal_torchvision(seed: int) -> None:
         assert_same(ours, theirs, Image.fromarray(random_picture(rng, 120)), case)
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (1, 1), (2, 90)], ids=str)
+def test_crops_of_next_to_nothing(size: tuple[int, int], seed: int) -> None:
+    """Where no try fits and the central crop has no pixels, torchvision makes a black image of it."""
+    for ratio in ((0.2, 0.4), (3.0, 7.0), (0.75, 4 / 3)):
+        for mode in (InterpolationMode.NEAREST, InterpolationMode.BILINEAR):
+            ours, theirs = both("RandomResizedCrop", 8, ratio=ratio, interpolation=mode)
+            assert_same(ours, theirs, picture(*size, seed), seed)
+
+
 def test_tensors_are_images_too() -> None:
     image = picture(30, 40)
     tensor = v2.functional.pil_to_tensor(image)
     assert torch.equal(T.Resize(20)(tensor), T.Resize(20)(image))
-    grey = tensor[:1]
-    assert torch.equal(T.CenterCrop(10)(grey)[1], T.CenterCrop(10)(grey)[0])
+    gray = tensor[:1]
+    assert torch.equal(T.CenterCrop(10)(gray)[1], T.CenterCrop(10)(gray)[0])
 
 
 @pytest.mark.parametrize("mode", InterpolationMode)
@@ -170,7 +188,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: T.RandomResizedCrop(9, ratio=(0, 1)), ArgumentError, "ratio must be"),
     (lambda: T.Pad(-1), ArgumentError, "padding must not be negative, got -1: to cut pixels off, use a crop"),
     (lambda: T.Pad((1, 2, 3)), ArgumentError, "padding must be an int, or 1, 2 or 4 of them"),
-    (lambda: T.Pad(1, fill=300), ArgumentError, "fill must be whole numbers from 0 to 255, got 300"),
+    (lambda: T.Pad(1, fill=300), ArgumentError, "fill must be integers from 0 to 255, got 300"),
     (lambda: T.Pad(1, fill=(1, 2)), ArgumentTypeError, "fill must be a number or three"),
     (lambda: T.Pad(1, padding_mode="wrap"), ArgumentError, "padding_mode must be one of constant, edge, .*got 'wrap'"),
     (lambda: T.Grayscale(2), ArgumentError, "num_output_channels must be 1 or 3, got 2"),
@@ -216,3 +234,90 @@ BAD: list[tuple[Any, type[Exception], str]] = [
 def test_bad_arguments_say_what_is_allowed(call: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         call()
+
+
+# ---- in a loader: a batch at a time ----
+
+ENGINES = ["pillow", pytest.param("cpu", marks=pytest.mark.skipif(compiler() is None, reason="no C++ compiler"))]
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path) -> Callable[..., ImageFolder]:
+    """Makes a dataset of pictures of these (height, width)."""
+
+    def make(sizes: list[tuple[int, int]], transform: Any) -> ImageFolder:
+        (tmp_path / "class").mkdir()
+        for number, size in enumerate(sizes):
+            picture(*size, number).save(tmp_path / "class" / f"{number:03}.png")
+        return ImageFolder(tmp_path, transform=transform)
+
+    return make
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_crop_without_pixels_is_torchvisions_black(engine: str, folder_of: Callable[..., ImageFolder]) -> None:
+    transform = T.RandomResizedCrop(8, ratio=(0.2, 0.4), interpolation="nearest")
+    dataset = folder_of([(1, 5), (40, 30), (1, 5)], transform)
+    torch.manual_seed(0)
+    wanted = v2.RandomResizedCrop(8, ratio=(0.2, 0.4), interpolation=InterpolationMode.NEAREST)(dataset.image(0))
+    assert not np.asarray(wanted).any()
+    loader: Any = DataLoader(dataset, 3, device="cpu", engine=engine, seed=1)
+    ((images, _),) = list(loader)
+    assert images.shape == (3, 3, 8, 8)
+    assert not images[0].any() and images[1].any() and not images[2].any()
+
+
+class Picky(T.Transform):
+    """A user's own, which some images make fail."""
+
+    def steps(self, height: Any, width: Any, draws: Any) -> Any:
+        draws.uniform(0, 1, np.arange(len(height)))
+        if (height == 13).any():
+            raise ZeroDivisionError("13 is bad luck")
+        return []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_transform_that_fails_for_a_sample_names_it(
+    engine: str, workers: int, folder_of: Callable[..., ImageFolder]
+) -> None:
+    """A batch of recipes is made at once, but an error is one sample's: the first that it happens to."""
+    sizes = [(20, 20)] * 5 + [(13, 20), (20, 20), (13, 20)]
+    dataset = folder_of(sizes, T.Compose([Picky(), T.RandomCrop(10)]))
+    loader = DataLoader(dataset, 4, num_workers=workers, device="cpu", engine=engine)
+    batches = iter(loader)
+    assert next(batches)[0].shape == (4, 3, 10, 10)
+    expected = re.escape(f"sample 5 ({dataset.path(5)}): 13 is bad luck")
+    with pytest.raises(SampleError, match=expected) as caught:
+        next(batches)
+    assert caught.value.index == 5 and isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_an_image_that_is_too_small_is_named(folder_of: Callable[..., ImageFolder]) -> None:
+    dataset = folder_of([(20, 20), (20, 30), (7, 20), (20, 20)], T.RandomCrop(10))
+    expected = (
+        f"sample 2 ({dataset.path(2)}): a crop of 10 x 10 pixels is larger than the image (7 x 20): "
+        "resize it first, or pass pad_if_needed=True"
+    )
+    with pytest.raises(SampleError) as caught:
+        next(iter(DataLoader(dataset, 4, device="cpu")))
+    assert str(caught.value) == expected
+    with pytest.raises(SampleError) as caught:
+        dataset[2]
+    assert str(caught.value) == expected
+
+
+class OnlyTogether(T.Transform):
+    """Fails for many, but for no one."""
+
+    def steps(self, height: Any, width: Any, draws: Any) -> Any:
+        if len(height) > 1:
+            raise RuntimeError("too many")
+        return []
+
+
+def test_an_error_that_is_no_samples_own_is_raised_as_it_is(folder_of: Callable[..., ImageFolder]) -> None:
+    dataset = folder_of([(20, 20)] * 2, OnlyTogether())
+    with pytest.raises(RuntimeError, match="^too many$"):
+        next(iter(DataLoader(dataset, 2, device="cpu")))

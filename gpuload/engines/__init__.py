@@ -1,60 +1,48 @@
-"""Engines: from an encoded image and its recipe to its place in the batch.
-
-An engine makes one `Batch` for each batch of the epoch. Workers `fill` its slots, in any order; the last of
-them calls `finish`; the consumer asks for `images`.
-"""
+"""Ways to render a batch, by name. All give the same bits."""
 
 from collections.abc import Callable
-from typing import Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from gpuload.compilers import compiler
+from gpuload.device import Device
+from gpuload.engines.base import Engine, Layout, Take
+from gpuload.engines.cpu import CpuEngine
+from gpuload.engines.cuda import CudaEngine
+from gpuload.engines.pillow import PillowEngine
+from gpuload.errors import ArgumentError
 
-from gpuload import oracle
-from gpuload.decode import Encoded
-from gpuload.geometry import Geometry, fold, identity
-from gpuload.steps import Recipe
-
-__all__ = ["Batch", "Engine", "Images", "decode_for"]
-
-Images = torch.Tensor | list[torch.Tensor]
+__all__ = ["ENGINES", "make_engine"]
 
 
-class Batch(Protocol):
-    """One batch on its way."""
-
-    def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
-        """Decode a sample for its slot; on a worker thread."""
-
-    def finish(self) -> None:
-        """Every slot is filled; on a worker thread."""
-
-    def images(self) -> Images:
-        """(B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ."""
+def _cuda(layout: Layout, device: Device, take: Take) -> Engine:
+    if not device.launches:
+        raise ArgumentError(f"engine='cuda' renders on a GPU, got device={str(device.torch_device)!r}")
+    return CudaEngine(layout, device)
 
 
-class Engine(Protocol):
-    """A way to fill batches."""
-
-    name: str
-
-    def batch(self, size: int) -> Batch:
-        """A batch of ``size`` empty slots."""
+def _cpu(layout: Layout, device: Device, take: Take) -> Engine:
+    return CpuEngine(layout, take)
 
 
-def decode_for(
-    image: Encoded, recipe: Recipe, room: Callable[[int], NDArray[np.uint8]]
-) -> tuple[Geometry, NDArray[np.uint8]]:
-    """Decode what the recipe needs into ``room(bytes)``; a recipe that does not fold is run with Pillow first."""
-    geometry, finished = fold(recipe, image.height, image.width), None
-    if geometry is None:
-        finished = oracle.apply(image.image(), recipe)
-        geometry = identity(finished.height, finished.width)
-    region = geometry.region
-    pixels = room(region.height * region.width * 3).reshape(region.height, region.width, 3)
-    if finished is not None:
-        pixels[:] = np.asarray(finished)
-    else:
-        image.read(region.top, region.left, pixels)
-    return geometry, pixels
+def _pillow(layout: Layout, device: Device, take: Take) -> Engine:
+    return PillowEngine(layout, take)
+
+
+ENGINES: dict[str, Callable[[Layout, Device, Take], Engine]] = {"cuda": _cuda, "cpu": _cpu, "pillow": _pillow}
+
+
+def make_engine(name: str | None, layout: Layout, device: Device, take: Take) -> Engine:
+    """The engine of that name.
+
+    Args:
+        name: one of `ENGINES`; None: the fastest that the device allows.
+        layout: what leaves.
+        device: where the batches are wanted.
+        take: gives host buffers, to engines that render on the host.
+
+    Raises:
+        ArgumentError: the engine cannot serve this device.
+        MissingError: what it needs is not installed.
+    """
+    if name is None:
+        name = "cuda" if device.launches else "cpu" if compiler() is not None else "pillow"
+    return ENGINES[name](layout, device, take)

@@ -1,116 +1,71 @@
-"""The CPU engine: each sample is rendered by the kernels' C++ build, on the worker that decoded it."""
+"""The CPU engine: a share of samples is read, decoded and rendered in one native call."""
 
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from gpuload.compilers import host_library
-from gpuload.decode import Encoded
-from gpuload.engines import Images, decode_for
+from gpuload.decoders.files import Files
+from gpuload.engines.base import Images, Layout, Take, check
 from gpuload.errors import MissingError
-from gpuload.geometry import SAMPLE
-from gpuload.plan import Plan
-from gpuload.steps import Recipe
+from gpuload.recipes.fuse import Fused, fuse
+from gpuload.recipes.recipes import Recipes
+from gpuload.stage import Stage
 
-__all__ = ["CpuEngine", "HostBatch"]
-
-Take = Callable[[int], torch.Tensor]
-
-
-class HostBatch:
-    """Slots in host memory: one buffer while all samples have one size, else one for each."""
-
-    def __init__(self, size: int, take: Take, dtype: torch.dtype, channels_last: bool) -> None:
-        self._take, self._dtype, self._channels_last = take, dtype, channels_last
-        self._lock = threading.Lock()
-        self._whole: torch.Tensor | None = None
-        self._slots: list[torch.Tensor | None] = [None] * size
-        self._ragged = False
-
-    def place(self, slot: int, channels: int, height: int, width: int) -> torch.Tensor:
-        """The slot's own (channels, height, width) tensor, to be written."""
-        with self._lock:
-            if self._whole is None:
-                self._whole = self._tensor(len(self._slots), channels, height, width)
-            tensor = self._whole[slot]
-            if tensor.shape != (channels, height, width):
-                self._ragged = True
-                tensor = self._tensor(1, channels, height, width)[0]
-            self._slots[slot] = tensor
-            return tensor
-
-    def _tensor(self, size: int, channels: int, height: int, width: int) -> torch.Tensor:
-        shape = (size, height, width, channels) if self._channels_last else (size, channels, height, width)
-        count = size * channels * height * width
-        tensor = self._take(count * self._dtype.itemsize).view(self._dtype).view(shape)
-        return tensor.permute(0, 3, 1, 2) if self._channels_last else tensor
-
-    def finish(self) -> None:
-        pass
-
-    def images(self) -> Images:
-        if self._whole is None or self._ragged:
-            return [tensor for tensor in self._slots if tensor is not None]
-        return self._whole
-
-
-class _NativeBatch(HostBatch):
-    def __init__(self, size: int, engine: "CpuEngine") -> None:
-        super().__init__(size, engine.take, engine.dtype, engine.channels_last)
-        self._engine = engine
-
-    def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
-        engine, scratch = self._engine, self._engine.scratch
-        geometry, _ = decode_for(image, recipe, scratch.room)
-        geometry.pack(scratch.record)
-        out = self.place(slot, engine.channels, geometry.y.extent, geometry.x.extent)
-        values = engine.table.data_ptr(), engine.dtype.itemsize, engine.channels, engine.channels_last
-        engine.library.gpuload_render(scratch.record_address, scratch.address, *values, out.data_ptr())
-
-
-class _Scratch(threading.local):
-    """One thread's own memory for a sample: its record, and its decoded pixels."""
-
-    def __init__(self) -> None:
-        self.record = np.zeros(SAMPLE.itemsize, np.uint8)
-        self.record_address = self.record.ctypes.data
-        self._pixels = np.empty(0, np.uint8)
-        self.address = 0
-
-    def room(self, size: int) -> NDArray[np.uint8]:
-        if len(self._pixels) < size:
-            self._pixels = np.empty(size + size // 2, np.uint8)
-            self.address = self._pixels.ctypes.data
-        return self._pixels[:size]
+__all__ = ["CpuEngine"]
 
 
 class CpuEngine:
     """Renders with the kernels' C++ build.
 
     Args:
-        plan: what to do.
-        dtype: of the images.
-        memory_format: torch.contiguous_format or torch.channels_last.
-        take: gives output buffers: a uint8 tensor of so many bytes.
+        layout: what leaves.
+        take: gives output buffers.
 
     Raises:
         MissingError: no C++ compiler, or it failed.
     """
 
     name = "cpu"
+    on_host = True
 
-    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, take: Take) -> None:
+    def __init__(self, layout: Layout, take: Take) -> None:
         library = host_library()
         if library is None:
             raise MissingError("the cpu engine needs a C++ compiler: apt-get install g++, or set CXX")
-        self.library = library
-        self.take, self.dtype, self.channels = take, dtype, plan.channels
-        self.channels_last = memory_format == torch.channels_last
-        self.table = plan.table(dtype)
-        self.scratch = _Scratch()
+        self.library, self.layout, self.take = library, layout, take
 
-    def batch(self, size: int) -> _NativeBatch:
-        return _NativeBatch(size, self)
+    def fuse(self, recipes: Recipes) -> Fused:
+        return fuse(recipes)
+
+    def batch(self, fused: Fused, files: Files) -> "_CpuBatch":
+        return _CpuBatch(self, fused, files)
+
+    def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
+        yield Stage("render", threads, ("engine cpu: the kernel, built for this CPU, once a sample", *fusing, *facts))
+
+
+class _CpuBatch:
+    def __init__(self, engine: CpuEngine, fused: Fused, files: Files) -> None:
+        layout, work = engine.layout, files.work
+        self._engine, self._fused, self._files = engine, fused, files
+        self._output = layout.place(fused)
+        self._out = engine.take(self._output.nbytes).view(layout.dtype)
+        work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
+        work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
+        work.channels, work.channels_last = layout.channels, layout.channels_last
+        work.out, work.out_elements = self._out.data_ptr(), self._output.elements
+
+    def share(self, first: int, count: int) -> None:
+        self._engine.library.gpuload_share(self._files.address, first, count)
+
+    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+        packed = np.ascontiguousarray(pixels)
+        check(self._engine.library.gpuload_put(self._files.address, slot, packed.ctypes.data))
+
+    def finish(self) -> None:
+        pass
+
+    def images(self) -> Images:
+        return self._output.images(self._out)

@@ -1,153 +1,139 @@
-"""The CUDA engine: workers decode into a pinned slab, one copy a batch, one kernel launch a batch.
+"""The CUDA engine: workers decode into pinned memory, one copy and one kernel launch per batch.
 
-The slab holds pixels and host-made taps, as workers reserve them, and at last the samples' descriptors. The
-copy runs on the engine's own stream as soon as the last worker is done; the kernel runs on the consumer's
-current stream, where its output is allocated.
+The staging buffer holds the batch's pixels, the rows of weights that the host makes, and the records. The copy
+runs on the engine's own stream as soon as the last worker is done; the kernel runs on the consumer's current
+stream, where its output is allocated.
 """
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from gpuload import taps
-from gpuload.compilers import cupy, launch
-from gpuload.decode import Encoded
-from gpuload.engines import Images, decode_for
-from gpuload.geometry import SAMPLE, Axis, Geometry
-from gpuload.plan import Plan
-from gpuload.staging import DeviceSlab, Slab, SlabPool
-from gpuload.steps import Recipe
+from gpuload.compilers import host_library
+from gpuload.decoders.files import Files
+from gpuload.device import Device
+from gpuload.engines.base import Images, Layout, check
+from gpuload.recipes.fuse import Fused, fuse, left_to_pillow
+from gpuload.recipes.ops import Filter
+from gpuload.recipes.recipes import Recipes
+from gpuload.recipes.record import NO_WEIGHTS
+from gpuload.stage import Stage
+from gpuload.staging import ALIGNMENT, StagingPool
 
-__all__ = ["CudaEngine", "Layout", "SlabBatch"]
+__all__ = ["CudaEngine", "needs_host_weights"]
 
 THREADS = 256
 TILE = (8, 32)  # output pixels of one block, as in kernels/render.cu
-MAX_TAPS = 32  # likewise
+MAX_WEIGHTS = 32  # likewise
+MAX_BLOCKS = 65_535  # of a grid, along y
+HOST_FILTERS = np.zeros(len(Filter), bool)  # by value: running sums and sines
+HOST_FILTERS[[Filter.NEAREST.value, Filter.HAMMING.value, Filter.LANCZOS.value]] = True
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What the kernel writes: dtype, channels and their order."""
-
-    dtype: torch.dtype
-    channels: int
-    channels_last: bool
-
-
-Kind = TypeVar("Kind", bound=Slab)
-
-
-class SlabBatch(Generic[Kind]):
-    """The slots of one batch in a slab; everything but the launch, so that it is tested without a GPU."""
-
-    def __init__(self, size: int, slabs: SlabPool[Kind], layout: Layout) -> None:
-        self.slab = slabs.take(self)
-        self.layout = layout
-        self.sizes: list[tuple[int, int]] = [(0, 0)] * size
-        self.records = np.zeros(size, SAMPLE)
-
-    def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
-        offset = 0
-
-        def room(size: int) -> NDArray[np.uint8]:
-            nonlocal offset
-            offset, pixels = self.slab.reserve(size)
-            return pixels
-
-        geometry, _ = decode_for(image, recipe, room)
-        made = self._taps(geometry.x, geometry), self._taps(geometry.y, geometry)
-        geometry.pack(self.records[slot : slot + 1].view(np.uint8), pixels=offset, taps=made)
-        self.sizes[slot] = geometry.y.extent, geometry.x.extent
-
-    def _taps(self, axis: Axis, geometry: Geometry) -> int:
-        """Offset of the axis's taps in the slab; -1: the kernel makes them itself."""
-        if not taps.needs_host(axis, geometry.filter, MAX_TAPS):
-            return -1
-        rows = taps.rows(axis, geometry.filter)
-        offset, place = self.slab.reserve(rows.nbytes)
-        place[:] = rows.view(np.uint8).ravel()
-        return offset
-
-    def place(self) -> tuple[int, int]:
-        """Give every sample its place in the output, and the descriptors theirs in the slab.
-
-        Returns:
-            Elements of the whole output, byte offset of the descriptors.
-        """
-        sizes = [self.layout.channels * h * w for h, w in self.sizes]
-        self.records["output"] = np.cumsum([0, *sizes[:-1]])
-        offset, place = self.slab.reserve(self.records.nbytes)
-        place[:] = self.records.view(np.uint8)
-        return sum(sizes), offset
-
-    def tiles(self) -> int:
-        """Tiles of the largest output."""
-        return max(-(-h // TILE[0]) * -(-w // TILE[1]) for h, w in self.sizes)
-
-    def split(self, out: torch.Tensor) -> Images:
-        """The flat output as images."""
-        if len(set(self.sizes)) == 1:
-            return self._shape(out, len(self.sizes), *self.sizes[0])
-        counts = [self.layout.channels * h * w for h, w in self.sizes]
-        parts = zip(out.split(counts), self.sizes, strict=True)
-        return [self._shape(part, 1, *size)[0] for part, size in parts]
-
-    def _shape(self, flat: torch.Tensor, size: int, height: int, width: int) -> torch.Tensor:
-        if self.layout.channels_last:
-            return flat.view(size, height, width, self.layout.channels).permute(0, 3, 1, 2)
-        return flat.view(size, self.layout.channels, height, width)
-
-
-class _CudaBatch(SlabBatch[DeviceSlab]):
-    def __init__(self, size: int, engine: "CudaEngine") -> None:
-        super().__init__(size, engine.slabs, engine.layout)
-        self._engine = engine
-        self._elements = self._descriptors = 0
-
-    def finish(self) -> None:
-        self._elements, self._descriptors = self.place()
-        self.slab.stage()
-
-    def images(self) -> Images:
-        engine, layout = self._engine, self.layout
-        out = torch.empty(self._elements, dtype=layout.dtype, device=engine.device)
-        grid = (len(self.sizes), min(self.tiles(), 65535))
-        table, target = np.uintp(engine.table.data_ptr()), np.uintp(out.data_ptr())
-        with self.slab.staged() as staged:
-            base = staged.data_ptr()
-            samples, slab = np.uintp(base + self._descriptors), np.uintp(base)
-            arguments = (samples, slab, table, np.int32(layout.channels), np.int32(layout.channels_last), target)
-            launch(f"render_{layout.dtype.itemsize}", engine.device, grid, THREADS, arguments)
-        return self.split(out)
+def needs_host_weights(records: NDArray[np.void]) -> NDArray[np.bool_]:
+    """(n, 2): must the host make the rows of weights of the y and x axis of these records?"""
+    axes = records["axes"]
+    many: NDArray[np.bool_] = HOST_FILTERS[records["filter"]][:, None] | (axes["ksize"] > MAX_WEIGHTS)
+    needed: NDArray[np.bool_] = many & (axes["length"] != axes["resized"])
+    return needed
 
 
 class CudaEngine:
-    """Renders on a GPU.
+    """Renders on a device that launches kernels.
 
     Args:
-        plan: what to do.
-        dtype: of the images.
-        memory_format: torch.contiguous_format or torch.channels_last.
-        device: a CUDA device.
+        layout: what leaves.
+        device: the GPU.
 
     Raises:
-        MissingError: CuPy is not installed.
+        MissingError: CuPy or CUDA's headers are not installed.
     """
 
     name = "cuda"
+    on_host = False
 
-    def __init__(
-        self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
-    ) -> None:
-        cupy()  # fail here, not in the first batch
-        self.device = device
-        self.layout = Layout(dtype, plan.channels, memory_format == torch.channels_last)
-        self.table = plan.table(dtype).to(device)
-        stream = torch.cuda.Stream(device)
-        self.slabs = SlabPool(lambda: DeviceSlab(device, stream))
+    def __init__(self, layout: Layout, device: Device) -> None:
+        self.layout, self.device = layout, device
+        self.kernel = f"render_{layout.dtype.itemsize}"
+        device.prepare(self.kernel)  # what is missing fails here, not in the first batch
+        self.table = layout.table.to(device.torch_device)
+        self.staging = StagingPool(device, device.stream())
 
-    def batch(self, size: int) -> _CudaBatch:
-        return _CudaBatch(size, self)
+    def fuse(self, recipes: Recipes) -> Fused:
+        fused = fuse(recipes)
+        if host_library() is not None:
+            return fused
+        return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))
+
+    def batch(self, fused: Fused, files: Files) -> "_CudaBatch":
+        return _CudaBatch(self, fused, files)
+
+    def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
+        yield Stage("stage", f"CPU -> {target}", ("one copy per batch from pinned memory, on a side stream",))
+        yield Stage("render", target, ("engine cuda: one kernel launch per batch", *fusing, *facts))
+
+
+class _CudaBatch:
+    def __init__(self, engine: CudaEngine, fused: Fused, files: Files) -> None:
+        self._engine, self._fused, self._files = engine, fused, files
+        self._output = engine.layout.place(fused)
+        self._grid = len(files), min(_tiles(fused), MAX_BLOCKS)
+        self._descriptors = self._place(fused)
+        self._buffer = engine.staging.take(self)
+        self._host = self._buffer.room(self._descriptors + fused.records.nbytes)
+        work = files.work
+        work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
+        work.staging, work.staging_bytes = self._host.ctypes.data, self._descriptors
+
+    @staticmethod
+    def _place(fused: Fused) -> int:
+        """Give pixels and host-made weights their places in the buffer; the bytes of all of them."""
+        records = fused.records
+        axes, needed = records["axes"], needs_host_weights(records)
+        sizes = np.zeros((len(records), 3), np.int64)  # bytes of each sample's pixels, rows of y, rows of x
+        sizes[:, 0] = fused.pixel_bytes
+        if np.count_nonzero(needed):
+            sizes[:, 1:] = np.where(needed, fused.extents * (2 + axes["ksize"]) * 4, 0)
+        sizes = (sizes + (ALIGNMENT - 1)) & -ALIGNMENT
+        ends = sizes.cumsum()
+        begins = ends.reshape(sizes.shape) - sizes
+        records["pixels"] = begins[:, 0]
+        records["weights"] = np.where(needed, begins[:, 1:], NO_WEIGHTS)
+        return int(ends[-1])
+
+    def share(self, first: int, count: int) -> None:
+        library = host_library()
+        if library is not None:
+            library.gpuload_share(self._files.address, first, count)
+
+    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+        library, packed = host_library(), np.ascontiguousarray(pixels)
+        if library is not None:
+            check(library.gpuload_put(self._files.address, slot, packed.ctypes.data))
+        else:
+            begin = int(self._fused.records["pixels"][slot])
+            self._host[begin : begin + packed.size] = packed.ravel()
+
+    def finish(self) -> None:
+        self._host[self._descriptors :] = self._fused.records.view(np.uint8)
+        self._buffer.stage()
+
+    def images(self) -> Images:
+        engine, device, layout = self._engine, self._engine.device, self._engine.layout
+        out = device.empty((self._output.elements,), layout.dtype)
+        device.keep(engine.table, device.current_stream())
+        with self._buffer.staged() as staged:
+            base = staged.data_ptr()
+            addresses = [np.uintp(a) for a in (base + self._descriptors, base, engine.table.data_ptr())]
+            options = np.int32(layout.channels), np.int32(layout.channels_last)
+            arguments: tuple[Any, ...] = (*addresses, *options, np.uintp(out.data_ptr()))
+            device.launch(engine.kernel, self._grid, THREADS, arguments)
+        return self._output.images(out)
+
+
+def _tiles(fused: Fused) -> int:
+    """Tiles of the largest output."""
+    height, width = fused.extents.T
+    return int((((height + TILE[0] - 1) // TILE[0]) * ((width + TILE[1] - 1) // TILE[1])).max())

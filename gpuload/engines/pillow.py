@@ -1,34 +1,61 @@
-"""The Pillow engine: the oracle, sample by sample; for machines without a C++ compiler, and for comparison."""
+"""The Pillow engine: the reference, sample by sample; for machines without a C++ compiler, and for comparison."""
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from gpuload.decode import Encoded
-from gpuload.engines.cpu import HostBatch, Take
-from gpuload.plan import Plan
-from gpuload.steps import Recipe
+from gpuload.decoders.files import Files
+from gpuload.decoders.pillow import describe
+from gpuload.engines.base import Images, Layout, Take
+from gpuload.recipes.fuse import Fused, unfused
+from gpuload.recipes.recipes import Recipes
+from gpuload.stage import Stage
 
 __all__ = ["PillowEngine"]
 
-
-class _PillowBatch(HostBatch):
-    def __init__(self, size: int, plan: Plan, take: Take, dtype: torch.dtype, channels_last: bool) -> None:
-        super().__init__(size, take, dtype, channels_last)
-        self._plan = plan
-
-    def fill(self, slot: int, image: Encoded, recipe: Recipe) -> None:
-        rendered = self._plan.render(image.image(), recipe)
-        channels, height, width = rendered.shape
-        self.place(slot, channels, height, width).copy_(rendered)
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}  # by bytes
 
 
 class PillowEngine:
-    """Renders with Pillow and torch, one step after the other; arguments as `CpuEngine`."""
+    """Renders with Pillow and torch, one operation after the other; arguments as `CpuEngine`."""
 
     name = "pillow"
+    on_host = True
 
-    def __init__(self, plan: Plan, dtype: torch.dtype, memory_format: torch.memory_format, take: Take) -> None:
-        self._plan, self._dtype, self._take = plan, dtype, take
-        self._channels_last = memory_format == torch.channels_last
+    def __init__(self, layout: Layout, take: Take) -> None:
+        self.layout, self.take = layout, take
 
-    def batch(self, size: int) -> _PillowBatch:
-        return _PillowBatch(size, self._plan, self._take, self._dtype, self._channels_last)
+    def fuse(self, recipes: Recipes) -> Fused:
+        return unfused(recipes)
+
+    def batch(self, fused: Fused, files: Files) -> "_PillowBatch":
+        return _PillowBatch(self, fused)
+
+    def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
+        yield Stage("render", threads, (f"engine pillow: {describe()} and torch, operation by operation", *facts))
+
+
+class _PillowBatch:
+    def __init__(self, engine: PillowEngine, fused: Fused) -> None:
+        layout = engine.layout
+        self._output = layout.place(fused)
+        self._out = engine.take(self._output.nbytes).view(layout.dtype)
+        # values are looked up as the integers of their width: numpy has no bfloat16, and needs no threads of its own
+        bits = INTEGERS[layout.dtype.itemsize]
+        self._table = layout.table.view(bits).numpy()
+        self._places = [image.numpy() for image in self._output.images(self._out.view(bits))]
+
+    def share(self, first: int, count: int) -> None:
+        pass  # everything is left to Pillow
+
+    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+        for channel, values in enumerate(self._table):
+            self._places[slot][channel] = values[pixels[:, :, channel]]
+
+    def finish(self) -> None:
+        pass
+
+    def images(self) -> Images:
+        return self._output.images(self._out)

@@ -1,0 +1,44 @@
+// Decoders that decode nothing, and gpuload's native calls with a clock: what a loader costs beside decoding.
+#include <atomic>
+#include <ctime>
+
+#include "share.h"
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+static std::atomic<int64_t> nanoseconds{0};
+
+static int64_t now() {
+    timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
+}
+
+typedef void (*Call)(const Work*, int64_t first, int64_t count);
+static Call real_measure, real_share;
+
+static void timed(Call call, const Work* work, int64_t first, int64_t count) {
+    const int64_t start = now();
+    call(work, first, count);
+    nanoseconds += now() - start;
+}
+
+EXPORTED bool sleeps(const uint8_t*, int64_t, const int32_t*, const int32_t*, uint8_t*) {
+    const timespec pause{0, 400'000};
+    nanosleep(&pause, nullptr);
+    return true;
+}
+
+EXPORTED bool returns(const uint8_t*, int64_t, const int32_t*, const int32_t*, uint8_t*) { return true; }
+
+EXPORTED void wrap(Call measure, Call share) {
+    real_measure = measure;
+    real_share = share;
+}
+
+EXPORTED void measure(const Work* work, int64_t first, int64_t count) { timed(real_measure, work, first, count); }
+
+EXPORTED void share(const Work* work, int64_t first, int64_t count) { timed(real_share, work, first, count); }
+
+// CPU time inside those two on all threads, in nanoseconds.
+EXPORTED int64_t inside() { return nanoseconds; }

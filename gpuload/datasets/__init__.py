@@ -1,0 +1,7 @@
+"""Datasets: how many samples, where the file of sample i is, its label. All are torch map-style datasets."""
+
+from gpuload.datasets.base import ImageDataset
+from gpuload.datasets.folder import ImageFolder
+from gpuload.datasets.tensors import TensorDataset
+
+__all__ = ["ImageDataset", "ImageFolder", "TensorDataset"]

@@ -1,0 +1,183 @@
+"""What gpuload's loader wants of a dataset of images: a length, the file of each sample, its target."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from gpuload.decoders.pillow import decode, image_size
+from gpuload.errors import ArgumentError, ArgumentTypeError, SampleError
+from gpuload.recipes.draws import Draws, TorchDraws
+from gpuload.recipes.ops import Recipe
+from gpuload.transforms.compose import plan_of
+from gpuload.transforms.plan import Plan
+
+__all__ = ["ImageDataset"]
+
+Decoded = TypeVar("Decoded")
+
+
+class ImageDataset(Dataset[Any]):
+    """Base of datasets whose samples are image files: give it `__len__`, `path` and `target`.
+
+    ``dataset[i]`` is (image, target). With a gpuload transform the image is a (C, H, W) tensor, made operation by
+    operation with Pillow, random numbers drawn as torchvision draws them; with any other callable it is what that
+    makes of the RGB PIL image; without a transform it is that PIL image.
+
+    Args:
+        transform: a gpuload transform, which the loader compiles, or any callable.
+        target_transform: callable on the target.
+        exif_transpose: turn images as their EXIF orientation says. False, as torchvision, leaves them.
+    """
+
+    def __init__(
+        self,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        *,
+        exif_transpose: bool = False,
+    ) -> None:
+        if transform is not None and not callable(transform):
+            raise ArgumentTypeError(f"transform must be a transform, a callable or None, got {transform!r}")
+        self.transform, self.target_transform = transform, target_transform
+        self.exif_transpose = exif_transpose
+        self._sizes = np.zeros((0, 2), np.int32)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def path(self, index: int) -> str:
+        """The file of sample ``index``, from 0 on."""
+
+    @abstractmethod
+    def target(self, index: int) -> Any:
+        """The target of sample ``index``, before ``target_transform``."""
+
+    # ---- many samples at a time; override where there is a faster way ----
+
+    def paths(self, indices: NDArray[np.int64]) -> list[bytes]:
+        """The files of n samples, as the file system has them."""
+        return [os.fsencode(self.path(index)) for index in indices.tolist()]
+
+    def targets_of(self, indices: NDArray[np.int64]) -> Sequence[Any] | NDArray[np.int64]:
+        """The targets of n samples, before ``target_transform``."""
+        return [self.target(index) for index in indices.tolist()]
+
+    def describe(self) -> str:
+        """What it holds, for explain."""
+        return f"{len(self)} files of {type(self).__name__}"
+
+    # ---- what follows from these ----
+
+    @property
+    def sizes(self) -> NDArray[np.int32]:
+        """Height and width of every image that was read, in pixels: (N, 2) int32; 0: not read yet.
+
+        The loader remembers them here, so that later epochs plan before they read.
+        """
+        if len(self._sizes) != len(self):
+            self._sizes = np.zeros((len(self), 2), np.int32)
+        return self._sizes
+
+    @property
+    def plan(self) -> Plan | None:
+        """What the transform compiles to; None: it is not one of gpuload's."""
+        return plan_of(self.transform)
+
+    def labels(self, indices: NDArray[np.int64]) -> Sequence[Any] | NDArray[np.int64]:
+        """The targets of n samples, after ``target_transform``.
+
+        Raises:
+            SampleError: ``target_transform`` failed.
+        """
+        targets = self.targets_of(indices)
+        if self.target_transform is None:
+            return targets
+        listed = targets.tolist() if isinstance(targets, np.ndarray) else targets
+        return [self._label(index, target) for index, target in zip(indices.tolist(), listed, strict=True)]
+
+    def _label(self, index: int, target: Any) -> Any:
+        try:
+            return target if self.target_transform is None else self.target_transform(target)
+        except Exception as error:
+            raise SampleError(index, self.path(index), error) from error
+
+    def read(self, index: int) -> bytes:
+        """The encoded image of sample ``index``.
+
+        Raises:
+            SampleError: the file cannot be read.
+        """
+        path = self.path(index)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.readall()
+        except Exception as error:
+            raise SampleError(index, path, error) from error
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of sample ``index`` in pixels, read from its file.
+
+        Raises:
+            SampleError: the file cannot be read or is no image.
+        """
+        return self._decoded(index, image_size)
+
+    def image(self, index: int) -> Image.Image:
+        """Sample ``index`` as an RGB PIL image.
+
+        Raises:
+            SampleError: the file cannot be read or is no image.
+        """
+        return self._decoded(index, decode)
+
+    def _decoded(self, index: int, how: Callable[[bytes, bool], Decoded]) -> Decoded:
+        data = self.read(index)
+        try:
+            return how(data, self.exif_transpose)
+        except Exception as error:
+            raise SampleError(index, self.path(index), error) from error
+
+    def position(self, index: int) -> int:
+        """The index counted from the start; negative ones count from the end."""
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return position
+
+    def recipe(self, index: int, draws: Draws | None = None) -> Recipe:
+        """What is drawn for sample ``index``: the operations that its transform becomes.
+
+        Args:
+            index: of the sample.
+            draws: one sample's random numbers; None: torch's default generator.
+        """
+        plan, (height, width) = self._need_plan(), self.size(self.position(index))
+        recipe: Recipe = plan.recipes([height], [width], draws or TorchDraws())[0]
+        return recipe
+
+    def apply(self, index: int, recipe: Recipe) -> Any:
+        """Sample ``index`` with these operations, on the CPU with Pillow: (C, H, W) tensor."""
+        return self._need_plan().apply(self.image(self.position(index)), recipe)
+
+    def _need_plan(self) -> Plan:
+        plan = self.plan
+        if plan is None:
+            raise ArgumentError(f"the transform {self.transform!r} is not one of gpuload.transforms: it has no recipe")
+        return plan
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        index = self.position(index)
+        image = self.image(index)
+        try:
+            transformed = image if self.transform is None else self.transform(image)
+        except Exception as error:
+            raise SampleError(index, self.path(index), error) from error
+        return transformed, self._label(index, self.target(index))

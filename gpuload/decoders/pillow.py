@@ -1,0 +1,60 @@
+"""Any image that Pillow reads, as RGB: the definition of what a file's pixels are."""
+
+import io
+
+import PIL
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gpuload.errors import DecodeError
+
+__all__ = ["decode", "describe", "image_size", "pixel_limit"]
+
+
+def pixel_limit() -> int | None:
+    """Most pixels of one image: twice ``PIL.Image.MAX_IMAGE_PIXELS``, where Pillow raises; None: no limit."""
+    return None if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+
+
+def describe() -> str:
+    """What it is, for explain."""
+    return f"Pillow {PIL.__version__}"
+
+
+def image_size(data: bytes, upright: bool = False) -> tuple[int, int]:
+    """(height, width) of an encoded image, in pixels; arguments and errors as `decode`."""
+    with _open(data) as image:
+        width, height = image.size
+    if upright:  # the turned size is known from the turned image alone
+        turned = decode(data, upright)
+        return turned.height, turned.width
+    return height, width
+
+
+def decode(data: bytes, upright: bool = False) -> Image.Image:
+    """All of an encoded image, as an RGB PIL image.
+
+    Args:
+        data: the file's bytes.
+        upright: turn and flip it as its EXIF orientation says, as ``ImageOps.exif_transpose`` does.
+
+    Raises:
+        DecodeError: no image, an unknown format, a damaged file, or more pixels than `pixel_limit`.
+    """
+    with _open(data) as image:
+        try:
+            return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+        except Exception as error:
+            raise DecodeError(f"Pillow cannot decode it: {error}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise DecodeError("the file is empty (0 bytes)")
+    try:
+        return Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise DecodeError(f"{error}: set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file") from error
+    except UnidentifiedImageError as error:
+        raise DecodeError("not an image that Pillow can read: it is in none of its formats") from error
+    except Exception as error:  # Pillow's plugins raise many kinds on bytes that are no image
+        raise DecodeError(f"not an image that Pillow can read: {error}") from error

@@ -1,0 +1,144 @@
+"""Engines: from the files of a batch and what was drawn for them to the batch.
+
+An engine says how recipes fuse, and makes one `Batch` for each batch of an epoch. Workers render shares of it, in
+any order; what native code leaves undone they decode with Pillow and `put`; the last calls `finish`; the consumer
+asks for `images`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuload.decoders.files import Files
+from gpuload.native import Status
+from gpuload.recipes.fuse import Fused
+from gpuload.recipes.recipes import Recipes
+from gpuload.stage import Stage
+from gpuload.transforms.plan import Plan
+
+__all__ = ["Batch", "Engine", "Images", "Layout", "Output", "Take", "check"]
+
+Images = torch.Tensor | list[torch.Tensor]
+Take = Callable[[int], torch.Tensor]  # gives output buffers: a uint8 tensor of so many bytes
+
+
+def check(status: int) -> None:
+    """What native code says of a sample whose pixels it was given."""
+    if status != Status.OK:
+        raise RuntimeError(f"native code refused a sample's record: {Status(status).name}")
+
+
+class Batch(Protocol):
+    """One batch in flight."""
+
+    def share(self, first: int, count: int) -> None:
+        """Read, decode and, on the host, render these samples; what is left undone has a status that says why."""
+
+    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+        """A sample's pixels, as Pillow decoded them: uint8 (h, w, 3), the size of its region."""
+
+    def finish(self) -> None:
+        """Every sample is rendered or put; on a worker thread."""
+
+    def images(self) -> Images:
+        """(B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ."""
+
+
+class Engine(Protocol):
+    """A way to render batches."""
+
+    name: str
+    layout: "Layout"
+    on_host: bool  # its images lie in host memory, and go on to the device
+
+    def fuse(self, recipes: Recipes) -> Fused:
+        """What this engine renders itself of the recipes, and what it leaves to Pillow."""
+
+    def batch(self, fused: Fused, files: Files) -> Batch:
+        """A batch of which nothing is rendered yet."""
+
+    def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
+        """How it renders, for explain.
+
+        Args:
+            threads: who decodes.
+            target: where batches arrive.
+            fusing: how much of what is drawn fuses into the kernel.
+            facts: whatever else there is to say.
+        """
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What leaves: dtype, channels, their order, and the output value of each byte.
+
+    Attributes:
+        table: (channels, 256) of ``dtype``, on the host.
+    """
+
+    dtype: torch.dtype
+    channels: int
+    channels_last: bool
+    table: torch.Tensor
+
+    @staticmethod
+    def of(plan: Plan, dtype: torch.dtype | None, memory_format: torch.memory_format) -> "Layout":
+        """The layout of what a plan makes; dtype None: the plan's own."""
+        table = plan.table(dtype)
+        return Layout(table.dtype, plan.channels, memory_format == torch.channels_last, table)
+
+    def place(self, fused: Fused) -> "Output":
+        """Give every sample its place in the output: sets the records."""
+        height, width = fused.extents.T
+        counts = height * width * self.channels
+        ends = counts.cumsum()
+        fused.records["output"] = ends - counts
+        sizes = (
+            fused.extents[:1] if np.count_nonzero(fused.extents == fused.extents[0]) == 2 * len(ends) else fused.extents
+        )
+        return Output(self, len(ends), int(ends[-1]), sizes.tolist())
+
+    def describe(self) -> str:
+        """In words."""
+        order = "channels_last" if self.channels_last else "contiguous"
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"to {str(self.dtype).removeprefix('torch.')}, {order}, {channels}"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the samples of a batch are in one flat output.
+
+    Attributes:
+        layout: of each.
+        count: samples.
+        elements: of the whole.
+        sizes: (height, width) of each sample, in pixels; a single one where all have that.
+    """
+
+    layout: Layout
+    count: int
+    elements: int
+    sizes: list[tuple[int, int]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole."""
+        return self.elements * self.layout.dtype.itemsize
+
+    def images(self, flat: torch.Tensor) -> Images:
+        """The flat output as images: one tensor where all have one size."""
+        if len(self.sizes) == 1:
+            return self._shaped(flat, self.count, *self.sizes[0])
+        parts = flat.split([self.layout.channels * height * width for height, width in self.sizes])
+        return [self._shaped(part, 1, *size)[0] for part, size in zip(parts, self.sizes, strict=True)]
+
+    def _shaped(self, flat: torch.Tensor, count: int, height: int, width: int) -> torch.Tensor:
+        channels = self.layout.channels
+        if self.layout.channels_last:
+            return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
+        return flat.view(count, channels, height, width)

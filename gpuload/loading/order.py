@@ -1,0 +1,152 @@
+"""Which samples are in a batch: from positions in the epoch to sample indices."""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import BatchSampler
+
+from gpuload.device import Device
+from gpuload.errors import ArgumentTypeError
+from gpuload.samplers.base import CHUNK, CounterSampler
+from gpuload.stage import CALLER, Stage, name_of
+
+__all__ = ["Order", "integers"]
+
+
+class Order:
+    """The batches of an epoch, as sample indices.
+
+    Args:
+        sampler, batch_sampler, batch_size, drop_last: as torch's DataLoader has them.
+        device: where counter-based samplers make their indices.
+    """
+
+    def __init__(
+        self, sampler: Any, batch_sampler: Any, batch_size: int | None, drop_last: bool, device: Device
+    ) -> None:
+        self._sampler, self._batch_sampler, self._drop_last = sampler, batch_sampler, drop_last
+        self._batch_size, self._device = batch_size, device
+        self._side = device.stream()  # the host waits for the order there, not for the consumer's work
+
+    @property
+    def single(self) -> bool:
+        """Samples are delivered as they are, not in batches."""
+        return self._batch_size is None and self._batch_sampler is None
+
+    @property
+    def usual_size(self) -> int:
+        """Samples of a batch, as far as it is known before."""
+        return self._batch_size or getattr(self._batch_sampler, "batch_size", None) or 1
+
+    @property
+    def sampler(self) -> CounterSampler | None:
+        """The sampler, where it is counter-based, plainly iterated, and torch's plain batches are wanted of it."""
+        if not isinstance(self._sampler, CounterSampler) or type(self._sampler).__iter__ is not CounterSampler.__iter__:
+            return None
+        return self._sampler if type(self._batch_sampler) in (BatchSampler, type(None)) else None
+
+    def host_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """The indices of each batch, on the host: (B,) int64."""
+        if self.sampler is None:
+            return map(integers, self.own_batches(epoch))
+        return (batch.numpy() for batch in self._fetched(self.sampler, epoch))
+
+    def device_batches(self, epoch: int) -> Iterator[torch.Tensor]:
+        """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64."""
+        assert self.sampler is not None
+        made = self._device.event()
+        for chunk in self._chunks(self.sampler, epoch):
+            stream = self._device.current_stream()
+            made.record(stream)
+            for batch in self._split(chunk):
+                current = self._device.current_stream()
+                if current != stream:  # the consumer has gone over to another one
+                    made.wait(current)
+                    self._device.keep(chunk, current)
+                yield batch
+
+    def own_batches(self, epoch: int) -> Iterator[Any]:
+        """Whatever a sampler or batch sampler of the user's gives: lists, tuples or tensors of indices."""
+        self.begin(epoch)
+        return iter(self._batch_sampler) if self._batch_sampler is not None else ([i] for i in self._sampler)
+
+    def begin(self, epoch: int) -> None:
+        """Choose the epoch of a counter-based sampler that is iterated next, and then moves on by itself."""
+        if isinstance(self._sampler, CounterSampler):
+            self._sampler.set_epoch(epoch)
+
+    def _fetched(self, sampler: CounterSampler, epoch: int) -> Iterator[torch.Tensor]:
+        """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
+        ahead: list[tuple[torch.Tensor, Any]] = []
+        for chunk in self._chunks(sampler, epoch, self._side):
+            ahead.append(self._start_fetch(chunk))
+            if len(ahead) == 2:
+                yield from self._split(_arrived(*ahead.pop(0)))
+        for fetched in ahead:
+            yield from self._split(_arrived(*fetched))
+
+    def _start_fetch(self, chunk: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        host, copied = self._device.pinned(chunk.nbytes).view(torch.int64), self._device.event(blocking=True)
+        with self._device.on(self._side):
+            self._device.copy(host, chunk)
+            copied.record(self._side)
+        return host, copied
+
+    def _chunks(self, sampler: CounterSampler, epoch: int, stream: Any = None) -> Iterator[torch.Tensor]:
+        size, count = self._batch_size or 1, len(sampler)
+        chunk = max(CHUNK // size, 1) * size
+        for start in range(0, count, chunk):
+            with self._device.on(stream):  # None: the current one
+                indices = sampler.indices(start, min(start + chunk, count), epoch, self._device.torch_device)
+            yield indices
+
+    def _split(self, chunk: torch.Tensor) -> Iterator[torch.Tensor]:
+        size = self._batch_size or 1
+        return (batch for batch in chunk.split(size) if len(batch) == size or not self._drop_last)
+
+    def describe(self, anywhere: bool = True) -> Stage:
+        """Who makes it, for explain.
+
+        Args:
+            anywhere: counter-based samplers make it on the device, not on the caller's thread.
+        """
+        if self._batch_sampler is not None and self._batch_size is None:  # one of the user's
+            return Stage("order", CALLER, (f"the batches of {name_of(self._batch_sampler)}",))
+        full = ", only full ones" if self._drop_last else ""
+        batches = "one by one" if self._batch_size is None else f"batches of {self._batch_size}{full}"
+        if not isinstance(self._sampler, CounterSampler):
+            return Stage("order", CALLER, (f"{name_of(self._sampler)}, iterated", batches))
+        where = self._device.describe() if anywhere and self._device.launches else CALLER
+        return Stage("order", where, (self._sampler.describe(), batches))
+
+
+def integers(batch: Any) -> NDArray[np.int64]:
+    """A user's own batch of indices, checked: (B,) int64.
+
+    Args:
+        batch: any iterable of integers of any kind, or a tensor on any device.
+
+    Raises:
+        ArgumentTypeError: something in it is no integer.
+    """
+    listed = batch.numpy(force=True) if isinstance(batch, torch.Tensor) else batch
+    if isinstance(listed, np.ndarray) and listed.ndim == 1 and listed.dtype.kind == "i":
+        return listed.astype(np.int64)
+    return np.array([_integer(index) for index in listed], np.int64)
+
+
+def _arrived(host: torch.Tensor, copied: Any) -> torch.Tensor:
+    copied.synchronize()
+    return host
+
+
+def _integer(index: Any) -> int:
+    """An index that a user's sampler gave: any kind of integer."""
+    try:
+        return operator.index(index)
+    except TypeError as error:
+        raise ArgumentTypeError(f"sampler must give integers, got {index!r} ({type(index).__name__})") from error

@@ -1,0 +1,191 @@
+"""Stretches of an epoch: consecutive samples that are measured and planned together, often several batches.
+
+numpy's price is by the call, not by the sample: a thousand samples cost little more than sixty.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuload.datasets.base import ImageDataset
+from gpuload.decoders import pillow
+from gpuload.decoders.base import Decoder
+from gpuload.decoders.files import Files
+from gpuload.engines.base import Engine
+from gpuload.errors import SampleError
+from gpuload.loading.prefetch import Gate, Task
+from gpuload.native import Status
+from gpuload.recipes.draws import CounterDraws
+from gpuload.recipes.fuse import Fused
+from gpuload.recipes.ops import Recipe
+from gpuload.recipes.recipes import Recipes
+from gpuload.transforms.plan import Plan
+
+__all__ = ["Errors", "Planner", "Stretch", "in_shares"]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What a stretch's plan depends on, beside its samples.
+
+    Attributes:
+        dataset: of images, with a gpuload transform.
+        plan: what that compiled to.
+        engine: renders.
+        decoder: of ordinary JPEGs; None: Pillow decodes everything.
+        seed: of what is drawn.
+        share: most samples of a worker's task.
+    """
+
+    dataset: ImageDataset
+    plan: Plan
+    engine: Engine
+    decoder: Decoder | None
+    seed: int
+    share: int
+
+    def drawn(self, epoch: int, start: int, sizes: NDArray[Any]) -> Recipes:
+        """What is drawn for images of these (height, width) at the positions of an epoch from ``start`` on."""
+        positions = np.arange(start, start + len(sizes))
+        return self.plan.recipes(sizes[:, 0], sizes[:, 1], CounterDraws(self.seed, epoch, positions))
+
+
+class Errors:
+    """What went wrong with which sample; the first one's is raised, whatever the timing.
+
+    Args:
+        dataset: names the file of a sample.
+        indices: of the samples in the dataset.
+    """
+
+    def __init__(self, dataset: ImageDataset, indices: NDArray[np.int64]) -> None:
+        self._dataset, self._indices = dataset, indices
+        self._errors: dict[int, SampleError] = {}
+
+    @contextmanager
+    def of(self, slot: int) -> Iterator[None]:
+        """An error inside the block is the sample's; others go on."""
+        try:
+            yield
+        except SampleError as error:
+            self._errors[slot] = error
+        except Exception as error:
+            index = int(self._indices[slot])
+            self._errors[slot] = SampleError(index, self._dataset.path(index), error)
+
+    def raise_first(self) -> None:
+        """Raise the error of the first sample that has one."""
+        if not self._errors:
+            return
+        # nothing that the error's traceback holds may hold the error: it would outlive its handler
+        error = self._errors[min(self._errors)]
+        self._errors.clear()
+        try:
+            raise error
+        finally:
+            del error
+
+
+def in_shares(work: Callable[[int, int], None], first: int, count: int, share: int) -> list[Task]:
+    """``work(first, count)`` for samples of a stretch, in tasks of at most ``share`` samples."""
+    return [partial(work, at, min(share, first + count - at)) for at in range(first, first + count, share)]
+
+
+class Stretch:
+    """The samples at consecutive positions of an epoch.
+
+    Args:
+        planner: what else the plan depends on.
+        epoch: whose positions they are.
+        start: the first position.
+        indices: of the samples in the dataset: (n,) int64.
+
+    Attributes:
+        planned: `stages` has ended well; what follows is there.
+        gate: opened when `stages` has ended, well or not.
+        files: the encoded files.
+        fused: what to decode of each, and the kernels' records.
+        labels: after ``target_transform``.
+    """
+
+    def __init__(self, planner: Planner, epoch: int, start: int, indices: NDArray[np.int64]) -> None:
+        self._planner, self._epoch, self._start, self.indices = planner, epoch, start, indices
+        self.planned, self.gate = False, Gate()
+        self.files: Files
+        self.fused: Fused
+        self.labels: Sequence[Any] | NDArray[np.int64]
+
+    def alone(self, first: int, count: int) -> "Stretch":
+        """Some of its samples as a stretch of their own, not planned."""
+        return Stretch(self._planner, self._epoch, self._start + first, self.indices[first : first + count])
+
+    def recipe(self, slot: int) -> Recipe:
+        """What was drawn for a sample."""
+        recipe: Recipe = self._recipes[slot]
+        return recipe
+
+    def stages(self) -> Iterator[list[Task]]:
+        """Measure those images whose size is not known, then plan: a job's stages.
+
+        Raises:
+            SampleError: the first sample that failed.
+        """
+        try:
+            dataset = self._planner.dataset
+            self._errors = Errors(dataset, self.indices)
+            self.files = Files(dataset.paths(self.indices), dataset.exif_transpose, self._planner.decoder)
+            self.files.sizes[:] = dataset.sizes[self.indices]
+            if np.count_nonzero(self.files.sizes) < self.files.sizes.size:
+                yield self._measuring()
+                self._errors.raise_first()
+                dataset.sizes[self.indices] = self.files.sizes
+            self._plan()
+            self.planned = True
+        finally:
+            self.gate.open()
+
+    # ---- sizes ----
+
+    def _measuring(self) -> list[Task]:
+        self.files.status[:] = np.where(self.files.sizes.all(axis=1), Status.OK, Status.TODO)
+        return in_shares(self._measure, 0, len(self.indices), self._planner.share)
+
+    def _measure(self, first: int, count: int) -> None:
+        mine = slice(first, first + count)
+        self.files.measure(first, count)
+        self.files.status[mine][_too_large(self.files.sizes[mine])] = Status.ODD
+        for slot in self.files.undone(first, count):
+            with self._errors.of(slot):
+                self.files.sizes[slot] = self._planner.dataset.size(int(self.indices[slot]))
+
+    # ---- the plan ----
+
+    def _plan(self) -> None:
+        planner, sizes = self._planner, self.files.sizes
+        try:
+            self._recipes = planner.drawn(self._epoch, self._start, sizes)
+        except Exception:
+            self._plan_one_by_one()
+            raise
+        self.labels = planner.dataset.labels(self.indices)
+        self.fused = planner.engine.fuse(self._recipes)
+        self.files.status[:] = np.where(self.fused.by_pillow | _too_large(sizes), Status.ODD, Status.TODO)
+
+    def _plan_one_by_one(self) -> None:
+        """Find the first sample that the plan fails at, and raise its error."""
+        for slot in range(len(self.indices)):
+            with self._errors.of(slot):
+                self._planner.drawn(self._epoch, self._start + slot, self.files.sizes[slot : slot + 1])
+        self._errors.raise_first()
+
+
+def _too_large(sizes: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Images with more pixels than Pillow opens: it raises its own error."""
+    limit, (height, width) = pillow.pixel_limit(), sizes.T.astype(np.int64)
+    return np.asarray(height * width > (math.inf if limit is None else limit))

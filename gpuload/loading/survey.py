@@ -1,0 +1,80 @@
+"""A look at the first images of a dataset: what is drawn for them, and which of it fuses into the kernel."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gpuload.datasets.base import ImageDataset
+from gpuload.engines.base import Engine
+from gpuload.errors import GpuloadError
+from gpuload.recipes.draws import CounterDraws
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.ops import Recipe
+from gpuload.recipes.recipes import Recipes
+from gpuload.transforms.plan import Plan
+
+__all__ = ["Survey", "survey"]
+
+IMAGES, DRAWS = 8, 8  # recipes are drawn for the first images, so many times each
+USUAL_SIZE = 375, 500  # height and width of a photo, where there is none to look at
+
+
+@dataclass
+class Survey:
+    """What was found.
+
+    Attributes:
+        count: recipes that were drawn.
+        breaks: the operations at which recipes do not fuse, by name, one for each such recipe.
+        sizes: (height, width) that leave, in pixels.
+        failures: what went wrong instead.
+    """
+
+    count: int = 0
+    breaks: list[str] = field(default_factory=list)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    failures: list[str] = field(default_factory=list)
+
+    def fusing(self) -> Iterator[str]:
+        """How much of it fuses, in words."""
+        if self.breaks:
+            names = ", ".join(sorted(set(self.breaks)))
+            yield f"{len(self.breaks)} of {self.count} recipes of the first images do not fuse into it, at {names}:"
+            yield "Pillow runs the operations of such a sample while decoding, the kernel only its values"
+        elif self.count:
+            yield f"all {self.count} recipes of the first images fuse into it"
+
+    def span(self) -> Iterator[str]:
+        """The sizes, in words."""
+        if self.sizes:
+            least, most = min(self.sizes), max(self.sizes)
+            shown = dict.fromkeys(f"{height} x {width}" for height, width in (least, most))
+            yield f"{' to '.join(shown)} pixels"
+
+
+def survey(dataset: ImageDataset, plan: Plan, engine: Engine, seed: int, epoch: int) -> Survey:
+    """Draw recipes for the first images of the dataset, whose files are opened for it. No random state changes."""
+    found = Survey()
+    for index in range(min(len(dataset), IMAGES) or 1):
+        positions = np.arange(index * DRAWS, (index + 1) * DRAWS)
+        try:
+            height, width = dataset.size(index) if len(dataset) else USUAL_SIZE
+            draws = CounterDraws(seed, epoch, positions)
+            recipes = plan.recipes(np.full(DRAWS, height), np.full(DRAWS, width), draws)
+            left = engine.fuse(recipes).by_pillow
+        except GpuloadError as error:
+            found.failures.append(f"an image fails: {error}")
+            continue
+        found.count += DRAWS
+        found.sizes |= set(zip(recipes.final_height.tolist(), recipes.final_width.tolist(), strict=True))
+        found.breaks += [_break(recipes[i], height, width) for i in np.flatnonzero(left).tolist()]
+    return found
+
+
+def _break(recipe: Recipe, height: int, width: int) -> str:
+    """The first operation at which a recipe does not fuse."""
+    for end, op in enumerate(recipe, start=1):
+        if fuse(Recipes.of([recipe[:end]], [height], [width])).by_pillow[0]:
+            return type(op).__name__
+    return "no operation of its own"  # the engine leaves it to Pillow

@@ -1,0 +1,106 @@
+"""Where random transforms get their numbers: counter-based in the loader, from torch's generator in ``dataset[i]``.
+
+Every call is for some samples of a batch, ``rows``, and gives one number for each of them: each sample has a
+sequence of its own, and is asked for the next number only where its transforms need one.
+"""
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuload.compilers import host_library
+from gpuload.philox import philox
+
+__all__ = ["CounterDraws", "Draws", "Rows", "TorchDraws"]
+
+Rows = NDArray[np.intp]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Draws(Protocol):
+    """The random numbers of n samples, each sample's in the order in which its transforms ask for them."""
+
+    def uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        """A number in [low, high) for each of ``rows``."""
+
+    def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        """exp of a number in [low, high) for each of ``rows``."""
+
+    def integer(self, bound: Any, rows: Rows) -> Integers:
+        """An integer in [0, bound) for each of ``rows``; bound: an int, or int64 of one for each."""
+
+
+class TorchDraws:
+    """One sample's numbers from torch's default generator, call for call as torchvision's v2 transforms draw.
+
+    With the same ``torch.manual_seed``, ``dataset[i]`` therefore draws what torchvision's dataset would.
+    """
+
+    def uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        return np.array([torch.empty(1).uniform_(low, high).item() for _ in rows])
+
+    def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        return np.array([torch.exp(torch.empty(1).uniform_(low, high)).item() for _ in rows])
+
+    def integer(self, bound: Any, rows: Rows) -> Integers:
+        bounds = np.broadcast_to(bound, len(rows)).tolist()
+        return np.array([int(torch.randint(0, b, size=())) for b in bounds], np.int64)
+
+
+BLOCKS_AHEAD = 4  # blocks of four words made at once for all samples; few samples need more
+
+
+def _words(seed: int, epoch: int, positions: NDArray[np.uint64], first: int) -> NDArray[np.uint32]:
+    """Blocks first to first + BLOCKS_AHEAD of each position's words: (n, 4 * BLOCKS_AHEAD)."""
+    library = host_library()
+    if library is None:
+        blocks = np.arange(first, first + BLOCKS_AHEAD)
+        words = np.stack(philox(seed, blocks[None, :], positions[:, None], epoch), axis=-1)
+        return words.reshape(len(positions), 4 * BLOCKS_AHEAD).astype(np.uint32)
+    made = np.empty((len(positions), 4 * BLOCKS_AHEAD), np.uint32)
+    addresses = positions.ctypes.data, made.ctypes.data
+    library.gpuload_philox(seed, epoch, addresses[0], len(positions), first, BLOCKS_AHEAD, addresses[1])
+    return made
+
+
+class CounterDraws:
+    """A pure function of (seed, epoch, position): a sample's k-th number is Philox word k of its counter.
+
+    Args:
+        seed: 64 bits.
+        epoch: 32 bits.
+        positions: in the epoch, one for each of n samples: (n,) integers.
+    """
+
+    def __init__(self, seed: int, epoch: int, positions: Any) -> None:
+        self._seed, self._epoch = seed, epoch
+        self._positions = np.ascontiguousarray(positions, np.uint64)
+        self._used = np.zeros(len(self._positions), np.int64)
+        self._words = np.empty((len(self._positions), 0), np.uint32)
+
+    def _next(self, rows: Rows) -> NDArray[np.uint32]:
+        at = self._used[rows]
+        if len(at) and int(at.max()) >= self._words.shape[1]:
+            first = self._words.shape[1] // 4
+            more = _words(self._seed, self._epoch, self._positions, first)
+            self._words = np.concatenate([self._words, more], axis=1)
+        self._used[rows] = at + 1
+        return self._words[rows, at]
+
+    def uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        values = low + (high - low) * ((self._next(rows) >> 8).astype(np.float64) * 2.0**-24)
+        if low + (high - low) * (1 - 2.0**-24) < high:
+            return values
+        return np.where(values < high, values, low)  # rounding may reach the end
+
+    def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        # the C library's exp: numpy's differs between processors, in the last bit
+        return np.array(list(map(math.exp, self.uniform(low, high, rows).tolist())))
+
+    def integer(self, bound: Any, rows: Rows) -> Integers:
+        bounds = np.asarray(bound).astype(np.uint64)
+        return ((self._next(rows).astype(np.uint64) * bounds) >> np.uint64(32)).astype(np.int64)

@@ -1,0 +1,89 @@
+"""What was drawn for each sample of a batch: its operations, in order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gpuload.recipes.ops import Mask, Op, Recipe
+
+__all__ = ["Recipes", "RecipesBuilder", "apply"]
+
+
+@dataclass(frozen=True)
+class Recipes(Sequence[Recipe]):
+    """The recipes of n samples, as arrays.
+
+    Attributes:
+        steps: operations in order, each with the samples that it is for: (n,) bool.
+        height, width: pixels of the images that enter: (n,) int64.
+        final_height, final_width: pixels of the images that leave.
+    """
+
+    steps: list[tuple[Op, Mask]]
+    height: NDArray[np.int64]
+    width: NDArray[np.int64]
+    final_height: NDArray[np.int64]
+    final_width: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.height)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"recipe {index} of {len(self)}")
+        return tuple(_of_sample(op, index) for op, where in self.steps if where[index])
+
+    def __iter__(self) -> Iterator[Recipe]:
+        return (self[i] for i in range(len(self)))
+
+    @staticmethod
+    def of(recipes: Sequence[Recipe], height: Sequence[int], width: Sequence[int]) -> "Recipes":
+        """Single recipes, and the sizes of their images, as one batch."""
+        builder = RecipesBuilder(np.asarray(height, np.int64), np.asarray(width, np.int64))
+        for i, recipe in enumerate(recipes):
+            for op in recipe:
+                builder.add(op, np.arange(len(recipes)) == i)
+        return builder.done()
+
+
+class RecipesBuilder:
+    """Recipes while operations are added.
+
+    Attributes:
+        height, width: pixels of the images by now: (n,) int64.
+    """
+
+    def __init__(self, height: NDArray[np.int64], width: NDArray[np.int64]) -> None:
+        self._entering = height, width
+        self._steps: list[tuple[Op, Mask]] = []
+        self.height, self.width = height, width
+
+    def add(self, op: Op, where: Mask) -> None:
+        """Add an operation for the samples ``where``."""
+        if not np.count_nonzero(where):
+            return
+        self._steps.append((op, where))
+        height, width = op.size_after(self.height, self.width)
+        if height is not self.height or width is not self.width:
+            self.height, self.width = np.where(where, height, self.height), np.where(where, width, self.width)
+
+    def done(self) -> Recipes:
+        return Recipes(self._steps, *self._entering, self.height, self.width)
+
+
+def _of_sample(op: Any, index: int) -> Any:
+    """The operation of one sample: each array's entry as an int."""
+    return type(op)(*(int(value[index]) if isinstance(value, np.ndarray) else value for value in op))
+
+
+def apply(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """One sample's recipe on an RGB image, with Pillow, operation by operation: the definition of exact."""
+    for op in recipe:
+        image = op.apply(image)
+    return image

@@ -1,0 +1,368 @@
+"""What gpuload finds on this machine, what is missing, what follows from that, and the command that installs it."""
+
+import ctypes
+import importlib
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+import gpuload
+from gpuload import compilers
+from gpuload.decoders import pillow
+from gpuload.decoders.base import Decoder
+from gpuload.decoders.jpeg import jpeg_decoder
+from gpuload.device import device_of, resolve
+from gpuload.engines import ENGINES, make_engine
+from gpuload.engines.base import Layout
+from gpuload.errors import GpuloadError, MissingError
+from gpuload.transforms.plan import Plan
+
+__all__ = ["Finding", "Status", "examine", "text"]
+
+WIDTH = 110  # characters of a line
+INSTALL_COMPILER = "apt-get install g++"
+INSTALL_DEMO = 'pip install "gpuload[demo]"'
+INSTALL_DRIVER = "apt-get install nvidia-driver-580"  # the first that runs CUDA 13
+INSTALL_HEADERS = 'pip install "cupy-cuda13x[ctk]"'
+INSTALL_TORCH = 'pip install --force-reinstall "torch>=2.11" --index-url https://download.pytorch.org/whl/cu130'
+OLD = "it is not tested on older ones"
+DEMO = ("torchvision", "scikit-learn", "matplotlib")
+
+
+class Status(StrEnum):
+    """How a finding is; only `MISSING` keeps gpuload from working as it should."""
+
+    OK = "ok"
+    MISSING = "missing"
+    OPTIONAL = "optional-missing"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked for.
+
+    Attributes:
+        name: of the thing.
+        status: whether it is there.
+        detail: its version and what else there is to know; or what is wrong, and what follows from it.
+        fix: the command that installs it; None where nothing is missing, or no command would help.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    fix: str | None
+
+
+def examine() -> list[Finding]:
+    """Look at everything that gpuload stands on. Raises nothing."""
+    return [_found(part) for part in PARTS]
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """The findings as an aligned text, and a last line that sums them up."""
+    statuses = max(len(finding.status) for finding in findings) + 2
+    names = max(len(finding.name) for finding in findings) + 2
+    margin = " " * (statuses + names)
+    lines: list[str] = []
+    for name, status, detail, fix in findings:
+        head = f"{status:{statuses}}{name:{names}}"
+        lines += textwrap.wrap(detail, WIDTH, initial_indent=head, subsequent_indent=margin, break_on_hyphens=False)
+        lines += [f"{margin}-> {fix}"] if fix is not None else []
+    missing = ", ".join(finding.name for finding in findings if finding.status is Status.MISSING)
+    return "\n".join([*lines, "", f"Missing: {missing}" if missing else "All that gpuload needs is here."])
+
+
+# ---- parts ----
+
+
+class _LackingError(Exception):
+    """A part that is not there.
+
+    Args:
+        problem: what was found instead.
+        fix: the command that helps, where it is not the part's own.
+    """
+
+    def __init__(self, problem: str, fix: str | None = None) -> None:
+        super().__init__(problem)
+        self.fix = fix
+
+
+def _always() -> bool:
+    return True
+
+
+def _never() -> bool:
+    return False
+
+
+def _on_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+class _Part(NamedTuple):
+    """Something to look for.
+
+    Attributes:
+        name: of it.
+        look: says what is there; raises `_LackingError` where nothing is, and anything else where it is broken.
+        needed: whether gpuload does not work as it should without it.
+        without: what follows where it is not there.
+        fix: the command that installs it.
+    """
+
+    name: str
+    look: Callable[[], str]
+    needed: Callable[[], bool] = _always
+    without: str = ""
+    fix: str | None = None
+
+
+def _found(part: _Part) -> Finding:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a finding says what a warning would
+        try:
+            return Finding(part.name, Status.OK, part.look(), None)
+        except _LackingError as lacking:
+            status = Status.MISSING if part.needed() else Status.OPTIONAL
+            detail = ": ".join(filter(None, (str(lacking), part.without)))
+            return Finding(part.name, status, detail, lacking.fix or part.fix)
+        except MissingError as error:
+            return Finding(part.name, Status.MISSING, str(error), part.fix)
+        except Exception as error:  # whatever a broken installation raises is what the user must see
+            return Finding(part.name, Status.MISSING, f"{type(error).__name__}: {error}", None)
+
+
+def _at_least(least: str, found: str) -> str:
+    """The version that was found, if it is recent enough."""
+    if _numbers(found) < _numbers(least):
+        raise _LackingError(f"{found}, but gpuload needs at least {least}")
+    return found
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
+
+
+# ---- what everything stands on ----
+
+
+def _gpuload() -> str:
+    return f"{gpuload.__version__} in {Path(gpuload.__file__).parent}"
+
+
+def _python() -> str:
+    return f"{_at_least('3.11', platform.python_version())} in {sys.executable}"
+
+
+def _torch() -> str:
+    return f"{_at_least('2.11', torch.__version__)}, CUDA {torch.version.cuda or 'not in this build'}"
+
+
+def _numpy() -> str:
+    return _at_least("2.0", np.__version__)
+
+
+def _pillow() -> str:
+    return _at_least("13", PIL.__version__)
+
+
+# ---- the GPU ----
+
+
+def _gpu() -> str:
+    if not torch.cuda.is_available():
+        raise _LackingError(*_why_no_gpu())
+    shown = [_described(index) for index in range(torch.cuda.device_count())]
+    return "; ".join([*shown, f"driver {_driver()}"])
+
+
+def _described(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
+    return f"cuda:{index} {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+
+
+def _driver() -> str:
+    try:
+        found = re.search(r"\d+\.\d+(\.\d+)?", Path("/proc/driver/nvidia/version").read_text())
+    except OSError:
+        found = None
+    return found.group() if found else "of unknown version"
+
+
+def _why_no_gpu() -> tuple[str, str | None]:
+    """The reason in torch's words, and what to do about it."""
+    if torch.version.cuda is None:
+        return f"none, torch {torch.__version__} is built without CUDA", INSTALL_TORCH
+    try:
+        torch.cuda.init()
+        why = "torch finds none"
+    except Exception as error:  # torch raises several kinds
+        why = str(error).split(". ")[0]
+    if "driver" in why:
+        return f"none, {why}", INSTALL_DRIVER
+    return f"none, {why}", "unset CUDA_VISIBLE_DEVICES" if "CUDA_VISIBLE_DEVICES" in os.environ else None
+
+
+def _cupy() -> str:
+    try:
+        version = compilers.cupy().__version__
+    except MissingError as error:
+        raise _LackingError(f"does not import ({error.__cause__})") from error
+    if not torch.cuda.is_available():
+        return f"{version}, waits for a GPU"
+    device_of("cuda").prepare("render_4")
+    return f"{version}, compiles the kernels"
+
+
+def _cuda_headers() -> str:
+    try:  # where CuPy looks
+        found = importlib.import_module("cuda.pathfinder").find_nvidia_header_directory("cudart")
+    except ImportError:
+        found = None
+    if found is None:
+        raise _LackingError("not found")
+    return f"in {found}"
+
+
+# ---- the CPU ----
+
+
+def _compiler() -> str:
+    found = compilers.compiler()
+    if found is None:
+        wanted = os.environ.get("CXX")
+        if wanted:
+            raise _LackingError(f"CXX={wanted!r} is not there", "unset CXX")
+        raise _LackingError("no g++, c++ or clang++")
+    compilers.host_library()
+    said = subprocess.run([*found, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    return f"{said.splitlines()[0]}, compiles the kernels"
+
+
+def _jpeg_decoder() -> str:
+    try:
+        version = metadata.version("nvidia-nvimgcodec-cu13")
+    except metadata.PackageNotFoundError:
+        raise _LackingError("not installed") from None
+    if compilers.compiler() is None:
+        raise _LackingError(f"{version} is here, but no C++ compiler to build the way to it", INSTALL_COMPILER)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        decoder = jpeg_decoder()
+    if decoder is None:
+        raise _LackingError("; ".join([f"{version} cannot be used", *(str(warning.message) for warning in said)]))
+    return _examined(decoder)
+
+
+def _examined(decoder: Decoder) -> str:
+    """What the decoder says of itself, once it has decoded a JPEG as Pillow does."""
+    encoded, pixels = _example()
+    size = np.array(pixels.shape[:2], np.int32)
+    region, decoded = np.array([0, 0, *size], np.int32), np.empty_like(pixels)
+    pointer = ctypes.c_void_p
+    call = ctypes.CFUNCTYPE(ctypes.c_bool, pointer, ctypes.c_int64, pointer, pointer, pointer)(decoder.address)
+    file = np.frombuffer(encoded, np.uint8)
+    if not call(file.ctypes.data, len(file), size.ctypes.data, region.ctypes.data, decoded.ctypes.data):
+        raise _LackingError(f"{decoder.describe()} cannot decode")
+    if not np.array_equal(decoded, pixels):
+        raise MissingError(f"{decoder.describe()} does not decode a JPEG as {pillow.describe()} does")
+    return f"{decoder.describe()}, decodes a JPEG as {pillow.describe()} does"
+
+
+def _example() -> tuple[bytes, Any]:
+    """A small JPEG, and its pixels as Pillow decodes them."""
+    ramp = np.arange(32 * 48 * 3, dtype=np.uint32).reshape(32, 48, 3)
+    file = io.BytesIO()
+    Image.fromarray((ramp * 2654435761 >> 24).astype(np.uint8)).resize((96, 64)).save(file, "JPEG")
+    return file.getvalue(), np.asarray(pillow.decode(file.getvalue()))
+
+
+# ---- what stands on them ----
+
+
+def _engines() -> str:
+    """The engine that a loader gets, and what the others say to this machine."""
+    device, layout = resolve(None), Layout.of(Plan([]), None, torch.contiguous_format)
+    chosen = make_engine(None, layout, device, device.pinned)
+    works, fails = [], []
+    for name in ENGINES:
+        try:
+            works.append(make_engine(name, layout, device, device.pinned).name)
+        except GpuloadError as error:
+            fails.append(f"{name} cannot: {error}")
+    return "; ".join(
+        [f"loaders on {device.describe()} use {chosen.name}", f"can be chosen: {', '.join(works)}", *fails]
+    )
+
+
+def _demo() -> str:
+    versions, missing = [], []
+    for name in DEMO:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise _LackingError(f"not installed: {', '.join(missing)}")
+    return ", ".join(versions)
+
+
+PARTS = (
+    _Part("gpuload", _gpuload),
+    _Part("Python", _python, without=OLD, fix="apt-get install python3.11"),
+    _Part("torch", _torch, without=OLD, fix=INSTALL_TORCH),
+    _Part("numpy", _numpy, without=OLD, fix='pip install --upgrade "numpy>=2.0"'),
+    _Part(
+        "Pillow",
+        _pillow,
+        without="the pixels of this Pillow follow another rule, and the loader's would differ from dataset[i]'s",
+        fix='pip install --upgrade "Pillow>=13"',
+    ),
+    _Part("GPU", _gpu, _never, without="batches stay on the CPU"),
+    _Part(
+        "CUDA headers",
+        _cuda_headers,
+        _on_gpu,
+        without="CuPy cannot compile the kernels for a GPU",
+        fix=INSTALL_HEADERS,
+    ),
+    _Part(
+        "CuPy",
+        _cupy,
+        _on_gpu,
+        without="nothing renders on a GPU",
+        fix=compilers.INSTALL_CUDA,
+    ),
+    _Part(
+        "C++ compiler",
+        _compiler,
+        _never,
+        without="Pillow decodes and, on the CPU, renders, both slower",
+        fix=INSTALL_COMPILER,
+    ),
+    _Part(
+        "nvImageCodec",
+        _jpeg_decoder,
+        _never,
+        without="Pillow decodes JPEGs instead, slower",
+        fix=compilers.INSTALL_CUDA,
+    ),
+    _Part("engines", _engines),
+    _Part("for the demo", _demo, _never, without="the demo does not run", fix=INSTALL_DEMO),
+)

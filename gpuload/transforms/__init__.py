@@ -1,0 +1,43 @@
+"""Transforms under torchvision v2's names and arguments.
+
+They are descriptions: a `Compose` compiles once into a plan, and whoever holds the pixels runs it: Pillow in
+``dataset[i]``, one kernel per batch in the loader. All of them are defined as torchvision defines them for
+PIL images, so resizing is Pillow's and always antialiased. Called on a PIL image, a transform returns a
+(C, H, W) tensor, with the random numbers that torchvision would draw from torch's generator.
+
+Sizes are (height, width) in pixels.
+"""
+
+from gpuload.transforms.base import InterpolationMode, Transform
+from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
+from gpuload.transforms.compose import Compose
+from gpuload.transforms.geometry import (
+    CenterCrop,
+    Pad,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Resize,
+)
+from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
+
+__all__ = [
+    "RGB",
+    "CenterCrop",
+    "Compose",
+    "Grayscale",
+    "InterpolationMode",
+    "Normalize",
+    "PILToTensor",
+    "Pad",
+    "RandomCrop",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomVerticalFlip",
+    "Resize",
+    "ToDtype",
+    "ToImage",
+    "Transform",
+]

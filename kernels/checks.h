@@ -1,0 +1,116 @@
+// What is checked of a sample before any of its memory is touched: a record that passes reads and writes nothing
+// outside the pixels of its region, its place in staging and its place in the output.
+#pragma once
+#include "share.h"
+#include "weights.cuh"
+
+namespace checks {
+
+constexpr int64_t MOST = 1 << 30;  // pixels of anything along one axis: sums of two fit in 32 bits
+
+inline bool in(int64_t value, int64_t low, int64_t high) { return value >= low && value <= high; }
+
+inline bool resampled(const Axis& axis) { return axis.length != axis.resized; }
+
+// The most weights of one output, as the record must state it: rows are laid out by this number.
+inline int64_t ksize(const Axis& axis, int filter) {
+    if (!resampled(axis) || filter == NEAREST) return 1;
+    const double scale = double(axis.length) / double(axis.resized);
+    const double support = filter_support(filter) * (scale > 1.0 ? scale : 1.0);
+    return 2 * int64_t(std::ceil(support)) + 1;
+}
+
+// Must the host make the axis's rows of weights for a CUDA kernel?
+inline bool host_makes(const Axis& axis, int filter) {
+    const bool kernel_can = filter == BOX || filter == BILINEAR || filter == BICUBIC;
+    return resampled(axis) && (!kernel_can || axis.ksize > KERNEL_WEIGHTS);
+}
+
+// The pixel that nearest shows at position v: Pillow adds the scale up pixel by pixel, and the sum's rounding shows.
+inline int64_t nearest_source(const Axis& axis, int64_t v) {
+    const double scale = double(axis.length) / double(axis.resized);
+    double at = scale * 0.5;
+    for (int64_t k = 0; k < v; ++k) at += scale;
+    return int64_t(at);
+}
+
+// The first and last position of the window that the output shows; the first is greater: it shows none.
+inline void shown(const Axis& axis, int64_t* low, int64_t* high) {
+    const int64_t last = axis.begin + int64_t(axis.step) * (axis.extent - 1), most = int64_t(axis.kept) - 1;
+    *low = std::min<int64_t>(axis.begin, last);
+    *high = std::max<int64_t>(axis.begin, last);
+    const bool outside = *low < 0 || *high > most;
+    if (outside && (axis.padding == REFLECT || axis.padding == SYMMETRIC)) *low = 0, *high = most;
+    if (axis.padding == EDGE) *low = std::min(*low, most), *high = std::max<int64_t>(*high, 0);
+    *low = std::max<int64_t>(*low, 0);
+    *high = std::min(*high, most);
+}
+
+// Do all rows of weights stay inside the decoded span, and within ksize? Sources never decrease along the axis: its
+// ends decide.
+inline bool rows_inside(const Axis& axis, int filter) {
+    int64_t low, high;
+    shown(axis, &low, &high);
+    if (low > high) return axis.ksize == 1;  // all is padding
+    if (axis.ksize != ksize(axis, filter)) return false;
+    low += axis.window;
+    high += axis.window;
+    int64_t first = low, end = high + 1;
+    if (resampled(axis) && filter == NEAREST) {
+        first = nearest_source(axis, low);
+        end = nearest_source(axis, high) + 1;
+    } else if (resampled(axis)) {
+        first = resample_sources(axis, filter, int(low)).first;
+        end = resample_sources(axis, filter, int(high)).end;
+    }
+    const int64_t begin = axis.mirrored ? axis.length - end : first, stop = axis.mirrored ? axis.length - first : end;
+    return begin >= axis.decoded && stop <= int64_t(axis.decoded) + axis.span;
+}
+
+inline bool axis_fits(const Axis& axis, int filter) {
+    return in(axis.length, 1, MOST) && in(axis.resized, 1, MOST) && in(axis.mirrored, 0, 1) &&
+           in(axis.kept, 0, axis.resized) && in(axis.window, 0, axis.resized - axis.kept) && in(axis.extent, 1, MOST) &&
+           (axis.step == 1 || axis.step == -1) && in(axis.begin, -MOST, MOST) &&
+           in(axis.padding, CONSTANT, SYMMETRIC) && in(axis.decoded, 0, axis.length - 1) &&
+           in(axis.span, 1, axis.length - axis.decoded) && rows_inside(axis, filter);
+}
+
+// Does `count` times `size` from `at` on fit into `room`? None is negative; nothing here overflows 64 bits.
+inline bool fits(int64_t at, int64_t count, int64_t size, int64_t room) {
+    return at >= 0 && at <= room && count <= (room - at) / size;
+}
+
+inline bool rows_fit(const Work& work, const Axis& axis, int filter, int64_t at) {
+    if (at == -1) return !host_makes(axis, filter);
+    const int64_t row = (ROW_HEAD + int64_t(axis.ksize)) * int64_t(sizeof(int32_t));
+    return at % int64_t(sizeof(int32_t)) == 0 && fits(at, axis.extent, row, work.staging_bytes);
+}
+
+inline bool output_fits(const Work& work, const Record& record) {
+    const int64_t row = int64_t(record.x.extent) * work.channels;
+    return fits(record.output, record.y.extent, row, work.out_elements);
+}
+
+// Is sample i as it must be for its pixels to be put where they belong?
+inline bool record_fits(const Work& work, int64_t i) {
+    const Record& record = work.records[i];
+    const int32_t* region = work.regions + 4 * i;
+    if (!in(record.filter, NEAREST, LANCZOS) || !in(record.grayscale, 0, 3) || !axis_fits(record.y, record.filter) ||
+        !axis_fits(record.x, record.filter) || region[2] != record.y.span || region[3] != record.x.span)
+        return false;
+    const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
+    if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
+    return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, work.staging_bytes) &&
+           rows_fit(work, record.y, record.filter, record.weights_y) &&
+           rows_fit(work, record.x, record.filter, record.weights_x);
+}
+
+// Does the region lie in the image?
+inline bool region_fits(const Work& work, int64_t i) {
+    const int32_t *region = work.regions + 4 * i, *size = work.sizes + 2 * i;
+    for (int k = 0; k < 2; ++k)
+        if (region[k] < 0 || region[2 + k] < 1 || int64_t(region[k]) + region[2 + k] > size[k]) return false;
+    return true;
+}
+
+}  // namespace checks

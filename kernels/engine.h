@@ -1,0 +1,146 @@
+// The CPU engine: one sample, on the thread that decoded it. Same weights and same rounding as render.cu, in an order
+// that suits a CPU.
+#pragma once
+#include "passes.h"
+#include "share.h"
+
+namespace engine {
+
+using passes::Image;
+using rows::Rows;
+using simd::SLACK;
+using simd::STRIP;
+
+// What one thread keeps from sample to sample.
+struct Scratch {
+    Rows y, x;
+    Buffer grayscale, middle, columns, lines, strip;
+};
+
+// One sample while it is rendered, four lines of the output at a time.
+class Rendering {
+  public:
+    Rendering(const Work& work, const Record& record, Scratch& scratch)
+        : work_(work), record_(record), scratch_(scratch), y_(scratch.y), x_(scratch.x) {
+        y_.make(record.y, record.filter);
+        x_.make(record.x, record.filter);
+        blank_ = y_.end == 0 || x_.end == 0;
+        // where nothing is rounded between them, the passes may change places, and gray may wait for the end
+        across_first_ = !x_.plain && (!record.vertical_first || y_.plain);
+        gray_first_ = record.grayscale & GRAYSCALE_BEFORE_RESIZE && !(x_.plain && y_.plain);
+        gray_last_ = record.grayscale && !(gray_first_ && !(record.grayscale & GRAYSCALE_AFTER_RESIZE));
+        line_pitch_ = passes::pitch_of(x_.count);
+        lines_ = scratch.lines.room(STRIP * line_pitch_ + SLACK);
+    }
+
+    template <class Out>
+    void run(Image source, const Out* table, Out* out) {
+        if (!blank_ && gray_first_) source = in_grayscale(source);
+        if (!blank_ && across_first_) source = all_across(source);
+        const int64_t width = x_.count, plane = width * y_.count, channels = work_.channels;
+        out += record_.output;
+        for (int y = 0; y < y_.count; y += STRIP) {
+            const uint8_t* lines[STRIP] = {};
+            const int used = std::min(STRIP, y_.count - y);
+            if (!blank_) make_lines(source, y, used, lines);
+            for (int r = 0; r < used; ++r) {
+                const uint8_t* line = finish(lines[r], lines_ + r * line_pitch_);
+                Out* to = out + (y + r) * width * (work_.channels_last ? channels : 1);
+                passes::emit(line, width, table, work_.channels, plane, work_.channels_last, to);
+            }
+        }
+    }
+
+  private:
+    Image in_grayscale(const Image& source) {
+        const int64_t pixels = int64_t(record_.y.span) * record_.x.span;
+        uint8_t* out = scratch_.grayscale.room(pixels * 3 + SLACK);
+        passes::to_grayscale(source.pixels, pixels, source.limit, out);
+        return {out, source.pitch, out + pixels * 3 + SLACK};
+    }
+
+    // The horizontal pass over every row that the vertical one reads.
+    Image all_across(const Image& source) {
+        const int64_t height = (y_.end - y_.begin + STRIP - 1) / STRIP * STRIP;
+        uint8_t* out = scratch_.middle.room(height * line_pitch_ + SLACK);
+        for (int y = y_.begin; y < y_.end; y += STRIP) {
+            const uint8_t* from[STRIP];
+            uint8_t* to[STRIP];
+            for (int r = 0; r < STRIP; ++r) {
+                from[r] = source.row(std::min(y + r, y_.end - 1));
+                to[r] = out + (y - y_.begin + r) * line_pitch_;
+            }
+            passes::across(from, source.limit, x_, scratch_.strip, to);
+        }
+        return {out - y_.begin * line_pitch_, line_pitch_, out + height * line_pitch_ + SLACK};
+    }
+
+    // Lines y ... y + used - 1 of the output; null: padding.
+    void make_lines(const Image& source, int y, int used, const uint8_t** lines) {
+        const int64_t bytes = int64_t(across_first_ ? x_.count : record_.x.span) * 3, pitch = bytes + SLACK;
+        uint8_t* columns = scratch_.columns.room(STRIP * pitch);
+        for (int r = 0; r < used; ++r) lines[r] = down(source, y + r, bytes, columns + r * pitch);
+        if (across_first_) return;
+        if (!x_.plain) {
+            const uint8_t* from[STRIP];
+            uint8_t* to[STRIP];
+            for (int r = 0; r < STRIP; ++r) {
+                from[r] = columns + r * pitch;
+                to[r] = lines_ + r * line_pitch_;
+                if (lines[r]) lines[r] = to[r];
+            }
+            return passes::across(from, columns + STRIP * pitch, x_, scratch_.strip, to);
+        }
+        for (int r = 0; r < used; ++r)
+            if (lines[r]) lines[r] = pick(lines[r], lines_ + r * line_pitch_);
+    }
+
+    const uint8_t* down(const Image& source, int y, int64_t bytes, uint8_t* out) const {
+        const int first = y_.first(y);
+        if (first < 0) return nullptr;
+        if (y_.plain) return source.row(first);
+        passes::down(source, first, y_.weights(y), y_.most, bytes, out);
+        return out;
+    }
+
+    const uint8_t* pick(const uint8_t* source, uint8_t* out) const {
+        if (x_.straight) return source + int64_t(x_.begin) * 3;
+        passes::pick(source, x_, out);
+        return out;
+    }
+
+    // What follows the resize in one line: grayscale, then padding over it.
+    const uint8_t* finish(const uint8_t* line, uint8_t* out) const {
+        if (line && !gray_last_ && !x_.padded) return line;
+        const int64_t bytes = int64_t(x_.count) * 3;
+        if (line && gray_last_)
+            passes::to_grayscale(line, x_.count, line + bytes, out);
+        else if (line && line != out)
+            std::memcpy(out, line, size_t(bytes));
+        for (int x = 0; x < x_.count; ++x)
+            if (!line || x_.first(x) < 0) std::memcpy(out + x * 3, record_.fill, 3);
+        return out;
+    }
+
+    const Work& work_;
+    const Record& record_;
+    Scratch& scratch_;
+    Rows &y_, &x_;
+    bool blank_, across_first_, gray_first_, gray_last_;
+    int64_t line_pitch_;
+    uint8_t* lines_;
+};
+
+// A sample's pixels (packed RGB rows of its region, `slack` bytes behind them may be read) into its place in the output.
+inline void render(const Work& work, const Record& record, const uint8_t* pixels, int64_t slack, Scratch& scratch) {
+    const int64_t pitch = int64_t(record.x.span) * 3;
+    const Image source = {pixels, pitch, pixels + record.y.span * pitch + slack};
+    Rendering rendering(work, record, scratch);
+    switch (work.element_bytes) {
+        case 1: return rendering.run(source, (const uint8_t*)work.table, (uint8_t*)work.out);
+        case 2: return rendering.run(source, (const uint16_t*)work.table, (uint16_t*)work.out);
+        default: return rendering.run(source, (const uint32_t*)work.table, (uint32_t*)work.out);
+    }
+}
+
+}  // namespace engine

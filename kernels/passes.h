@@ -1,0 +1,148 @@
+// Whole passes over whole rows of packed RGB pixels.
+#pragma once
+#include <type_traits>
+
+#include "files.h"
+#include "rows.h"
+#include "simd.h"
+
+namespace passes {
+
+using rows::Rows;
+using simd::GROUP;
+using simd::LANES;
+using simd::STRIP;
+
+// Rows of pixels in memory; bytes before `limit` may be read.
+struct Image {
+    const uint8_t* pixels;
+    int64_t pitch;
+    const uint8_t* limit;
+
+    const uint8_t* row(int64_t y) const { return pixels + y * pitch; }
+};
+
+// Bytes from row to row of an image of the engine's own.
+inline int64_t pitch_of(int64_t width) { return (width * 3 + 2 * simd::SLACK - 1) / simd::SLACK * simd::SLACK; }
+
+// How many groups of pixels can be loaded from `from` on without reading behind `limit`.
+inline int64_t loadable(const uint8_t* from, const uint8_t* limit) {
+    constexpr int64_t STEP = 3 * simd::TOGETHER;
+    return std::max<int64_t>((limit - from - simd::BYTES_LOADED + STEP) / STEP, 0);
+}
+
+// `columns` pixels of four rows side by side.
+inline void interleave(const uint8_t* const* source, int64_t columns, const uint8_t* limit, uint8_t* strip) {
+    const int64_t wanted = (columns + simd::TOGETHER - 1) / simd::TOGETHER;
+    const int64_t groups = std::min(wanted, loadable(*std::max_element(source, source + STRIP), limit));
+    int64_t x = 0;
+    for (; x < groups * simd::TOGETHER; x += simd::TOGETHER) simd::interleave(source, x * 3, strip + x * LANES);
+    for (; x < columns; ++x)
+        for (int r = 0; r < STRIP; ++r) std::memcpy(strip + x * LANES + r * 4, source[r] + x * 3, 3);
+}
+
+// Pixels become their luma, in place or elsewhere.
+inline void to_grayscale(const uint8_t* source, int64_t pixels, const uint8_t* limit, uint8_t* out) {
+    const int64_t groups = std::min(pixels / simd::TOGETHER, loadable(source, limit));
+    int64_t x = 0;
+    for (; x < groups * simd::TOGETHER; x += simd::TOGETHER) simd::grayscale(source + x * 3, out + x * 3);
+    for (; x < pixels; ++x) std::memset(out + x * 3, luma(source[x * 3], source[x * 3 + 1], source[x * 3 + 2]), 3);
+}
+
+// Call `pass` with the number of weights as a constant where it is small, so that its loops are unrolled; else with 0.
+template <class Pass>
+void with_constant(int weights, Pass pass) {
+    switch (weights) {
+        case 1: return pass(std::integral_constant<int, 1>());
+        case 2: return pass(std::integral_constant<int, 2>());
+        case 3: return pass(std::integral_constant<int, 3>());
+        case 4: return pass(std::integral_constant<int, 4>());
+        case 5: return pass(std::integral_constant<int, 5>());
+        case 6: return pass(std::integral_constant<int, 6>());
+        case 7: return pass(std::integral_constant<int, 7>());
+        case 8: return pass(std::integral_constant<int, 8>());
+        default: return pass(std::integral_constant<int, 0>());
+    }
+}
+
+// One output of a strip: the weighted sum of `most` columns, or of rows.most where that is 0.
+template <int most>
+simd::Lanes weigh(const uint8_t* strip, const Rows& rows, int i) {
+    const uint8_t* p = strip + int64_t(rows.column(i)) * LANES;
+    const int* weights = rows.weights(i);
+    simd::Lanes sum;
+    for (int j = 0; j < (most ? most : rows.most); ++j) sum.add(p + j * LANES, weights[j]);
+    return sum;
+}
+
+// Horizontal pass over four rows; up to SLACK bytes behind an output row are written, too.
+inline void across(const uint8_t* const* source, const uint8_t* limit, const Rows& rows, Buffer& memory,
+                   uint8_t* const* out) {
+    const int64_t columns = rows.end - rows.begin;
+    uint8_t* strip = memory.room((columns + rows.most + simd::TOGETHER) * LANES);
+    const uint8_t* from[STRIP];
+    for (int r = 0; r < STRIP; ++r) from[r] = source[r] + rows.begin * 3;
+    interleave(from, columns, limit, strip);
+    with_constant(rows.most, [&](auto most) {
+        for (int i = 0; i < rows.count; i += GROUP) {
+            const int last = rows.count - 1;
+            const simd::Lanes sums[GROUP] = {
+                weigh<most>(strip, rows, i), weigh<most>(strip, rows, std::min(i + 1, last)),
+                weigh<most>(strip, rows, std::min(i + 2, last)), weigh<most>(strip, rows, std::min(i + 3, last))};
+            simd::narrow_group(sums, out, int64_t(i) * 3);
+        }
+    });
+}
+
+// Vertical pass: one row of `bytes` bytes, the weighted sum of n rows.
+inline void down(const Image& source, int first, const int* weights, int n, int64_t bytes, uint8_t* out) {
+    const uint8_t* from = source.row(first);
+    with_constant(bytes < LANES ? 0 : n, [&](auto most) {
+        for (int64_t x = 0; bytes >= LANES && x < bytes; x += LANES) {
+            const int64_t at = std::min(x, bytes - LANES);  // the last ones overlap
+            const uint8_t* p = from + at;
+            simd::Lanes sums;
+            for (int j = 0; j < (most ? most : n); ++j) sums.add(p + j * source.pitch, weights[j]);
+            simd::narrow(sums, out + at);
+        }
+    });
+    for (int64_t x = 0; bytes < LANES && x < bytes; ++x) {
+        int sum = HALF;
+        for (int j = 0; j < n; ++j) sum += from[j * source.pitch + x] * weights[j];
+        out[x] = to_byte(sum);
+    }
+}
+
+// The pixels that a plain axis shows, of one row; those of padding are left alone.
+inline void pick(const uint8_t* source, const Rows& rows, uint8_t* out) {
+    for (int i = 0; i < rows.count; ++i)
+        if (rows.first(i) >= 0) std::memcpy(out + i * 3, source + int64_t(rows.first(i)) * 3, 3);
+}
+
+// One channel of finished pixels through its table of output values; 8 bytes are stored at once.
+template <class Out>
+void look_up(const uint8_t* bytes, int64_t count, const Out* table, Out* out) {
+    constexpr int TOGETHER = 8 / sizeof(Out);
+    const Out* end = out + count;
+    for (; out + TOGETHER <= end; out += TOGETHER, bytes += 3 * TOGETHER) {
+        uint64_t word = 0;
+#pragma GCC unroll 8
+        for (int k = 0; k < TOGETHER; ++k) word |= uint64_t(table[bytes[3 * k]]) << (8 * sizeof(Out) * k);
+        std::memcpy(out, &word, sizeof word);
+    }
+    for (; out < end; ++out, bytes += 3) *out = table[*bytes];
+}
+
+// One row of finished bytes through the table of output values.
+template <class Out>
+void emit(const uint8_t* line, int64_t width, const Out* table, int channels, int64_t plane, bool channels_last,
+          Out* out) {
+    if (channels_last) {
+        for (int64_t x = 0; x < width; ++x)
+            for (int c = 0; c < channels; ++c) out[x * channels + c] = table[c * 256 + line[x * 3 + c]];
+        return;
+    }
+    for (int c = 0; c < channels; ++c) look_up(line + c, width, table + c * 256, out + c * plane);
+}
+
+}  // namespace passes

@@ -1,0 +1,148 @@
+// The host's rows of weights: for the CPU engine, and for a CUDA kernel that does not make them itself.
+#pragma once
+#include <algorithm>
+#include <climits>
+#include <vector>
+
+#include "weights.cuh"
+
+namespace rows {
+
+// Is every output one source, unweighted?
+inline bool plain(const Axis& axis, int filter) { return axis.length == axis.resized || filter == NEAREST; }
+
+// resample_weights for the host, which keeps what lies between its two passes: sines are dear.
+inline void resample(const Axis& axis, int filter, int v, std::vector<double>& kept, int* row) {
+    const Sources sources = resample_sources(axis, filter, v);
+    const int n = sources.end - sources.first;
+    if (kept.size() < size_t(n)) kept.resize(size_t(n));
+    double sum = 0.0;
+    for (int j = 0; j < n; ++j) sum += kept[j] = sources.weight(filter, sources.first + j);
+    row[0] = sources.first;
+    row[1] = n;
+    for (int j = 0; j < n; ++j) row[ROW_HEAD + j] = quantize(sum != 0.0 ? kept[j] / sum : kept[j]);
+}
+
+// The pixel that nearest shows at each position. Pillow adds the scale up pixel by pixel; the sum's rounding shows.
+inline void nearest(const Axis& axis, std::vector<int>& sources) {
+    const double scale = double(axis.length) / double(axis.resized);
+    sources.resize(size_t(axis.window) + axis.kept);
+    double at = scale * 0.5;
+    for (int& source : sources) {
+        source = int(at);
+        at += scale;
+    }
+}
+
+// The source of each output of a plain axis, counted from the first decoded pixel: `take(i, source)`, -1 for padding.
+template <class Take>
+void each_source(const Axis& axis, Take take) {
+    static thread_local std::vector<int> sources;
+    const bool scaled = axis.length != axis.resized;
+    if (scaled) nearest(axis, sources);
+    for (int i = 0; i < axis.extent; ++i) {
+        const int at = window_position(axis, i), v = axis.window + at;
+        const int source = at < 0 || !scaled ? v : sources[v];
+        take(i, at < 0 ? -1 : (axis.mirrored ? axis.length - 1 - source : source) - axis.decoded);
+    }
+}
+
+// The row of each output of an axis that is resampled: `take(i, row)`. The filter is known at compile time.
+template <int filter, class Take>
+void each_row(Axis axis, Take take) {
+    static thread_local std::vector<double> kept;
+    static thread_local std::vector<int> row;
+    row.resize(size_t(ROW_HEAD) + axis.ksize);
+    for (int i = 0; i < axis.extent; ++i) {
+        make_row(axis, i, row.data(), [&](int v, int* to) { resample(axis, filter, v, kept, to); });
+        take(i, row.data());
+    }
+}
+
+template <class Take>
+void each_row(const Axis& axis, int filter, Take take) {
+    switch (filter) {
+        case BOX: return each_row<BOX>(axis, take);
+        case BILINEAR: return each_row<BILINEAR>(axis, take);
+        case HAMMING: return each_row<HAMMING>(axis, take);
+        case BICUBIC: return each_row<BICUBIC>(axis, take);
+        default: return each_row<LANCZOS>(axis, take);
+    }
+}
+
+// All rows as a CUDA kernel reads them: int32, extent x (2 + ksize).
+inline void fill(const Axis& axis, int filter, int* out) {
+    const int64_t stride = ROW_HEAD + int64_t(axis.ksize);
+    if (plain(axis, filter))
+        return each_source(axis, [&](int i, int source) {
+            int* row = out + i * stride;
+            copy_row(source, row);
+            if (source < 0) row[0] = row[1] = 0;
+        });
+    each_row(axis, filter, [&](int i, const int* row) { std::copy_n(row, ROW_HEAD + row[1], out + i * stride); });
+}
+
+// What the CPU engine knows of one axis. Made again only where the axis is another one than last time.
+class Rows {
+  public:
+    bool plain = true;       // every output is one source, unweighted
+    bool padded = false;     // some outputs are padding
+    bool straight = false;   // each output's source follows the last one's
+    int count = 0;           // outputs
+    int begin = 0, end = 0;  // the sources that any output reads; none: both 0
+    int most = 1;            // most weights of one output
+
+    int first(int i) const { return first_[size_t(i)]; }  // -1: padding
+    int column(int i) const { return column_[size_t(i)]; }  // its first source, counted from `begin`; padding: 0
+    const int* weights(int i) const { return weights_.data() + size_t(i) * stride_; }  // `most` of them, or zeros
+
+    void make(const Axis& axis, int filter) {
+        if (made_ && filter == filter_ && !std::memcmp(&axis, &axis_, sizeof axis)) return;
+        made_ = false;  // should memory run out on the way
+        plain = rows::plain(axis, filter);
+        count = axis.extent;
+        begin = INT_MAX;
+        end = 0;
+        most = 1;
+        first_.resize(size_t(count));
+        if (plain)
+            each_source(axis, [&](int i, int source) { add(i, source, 1); });
+        else
+            make_weights(axis, filter);
+        padded = std::find(first_.begin(), first_.end(), -1) != first_.end();
+        begin = std::min(begin, end);
+        column_.resize(size_t(count));
+        for (int i = 0; !plain && i < count; ++i) column_[size_t(i)] = std::max(first(i) - begin, 0);
+        straight = plain && !padded;
+        for (int i = 1; straight && i < count; ++i) straight = first(i) == first(0) + i;
+        axis_ = axis;
+        filter_ = filter;
+        made_ = true;
+    }
+
+  private:
+    void add(int i, int source, int n) {
+        first_[size_t(i)] = source;
+        if (source < 0) return;
+        begin = std::min(begin, source);
+        end = std::max(end, source + n);
+        most = std::max(most, n);
+    }
+
+    void make_weights(const Axis& axis, int filter) {
+        stride_ = size_t(axis.ksize);
+        weights_.assign(size_t(count) * stride_, 0);
+        each_row(axis, filter, [&](int i, const int* row) {
+            add(i, row[1] ? row[0] : -1, row[1]);
+            std::copy_n(row + ROW_HEAD, row[1], weights_.data() + size_t(i) * stride_);
+        });
+    }
+
+    std::vector<int> first_, column_, weights_;
+    size_t stride_ = 0;
+    Axis axis_ = {};
+    int filter_ = 0;
+    bool made_ = false;
+};
+
+}  // namespace rows

@@ -1,0 +1,36 @@
+// The interface of the CPU's native code: one batch of files, as arrays. Its Python twin is gpuload/native.py.
+#pragma once
+#include "record.cuh"
+
+enum Status : uint8_t {
+    OK = 0,
+    TODO = 1,        // nothing has been done about this sample yet
+    UNREADABLE = 2,  // no regular file, or reading it failed
+    ODD = 3,         // not an ordinary JPEG, or no decoder
+    CHANGED = 4,     // the file's size in pixels is not the one that the record was made for
+    FAILED = 5,      // the decoder did not decode it, or memory ran out
+    INVALID = 6      // a record, region or offset that would lead outside its memory
+};
+
+// A region of a JPEG into packed RGB rows. size: height, width; region: top, left, height, width.
+typedef bool (*Decode)(const uint8_t* data, int64_t bytes, const int32_t* size, const int32_t* region, uint8_t* out);
+
+// One batch; the arrays have `count` entries. With `staging`, pixels and host-made rows of weights go to their
+// offsets there; without it, pixels go to memory of the thread's own and are rendered into `out`.
+struct Work {
+    int64_t count;
+    const char* paths;       // file names, each ended by a NUL
+    const int64_t* path_at;  // where each begins
+    int32_t* sizes;          // (height, width) of each image
+    const int32_t* regions;  // (top, left, height, width) of the pixels that each record reads
+    const Record* records;
+    uint8_t* status;
+    Decode decode;  // null: every file is ODD
+    uint8_t* staging;
+    int64_t staging_bytes;
+    const void* table;  // channels x 256 output values of `element_bytes` each
+    void* out;
+    int64_t out_elements;
+    int32_t element_bytes, channels, channels_last;
+    int32_t upright;  // 1: a file whose EXIF orientation is not surely 1 is ODD
+};

@@ -1,0 +1,125 @@
+"""Batches for the native functions: what they write lies between guard bytes."""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gpuload.compilers import host_library, jpeg_library
+from gpuload.native import Status, Work
+from gpuload.recipes.fuse import Fused, fuse
+from gpuload.recipes.ops import Recipe
+from gpuload.recipes.recipes import Recipes
+from tests.recipes import batched
+
+needs_decoder = pytest.mark.skipif(jpeg_library() is None, reason="nvImageCodec is not installed")
+
+IDENTITY = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
+GUARD = 64  # bytes around every output, which must stay as they are
+UNTOUCHED = 0xAB
+
+
+def native() -> ctypes.CDLL:
+    library = host_library()
+    assert library is not None
+    return library
+
+
+def decoder() -> int | None:
+    library = jpeg_library()
+    return None if library is None else ctypes.cast(library.gpuload_jpeg_decode, ctypes.c_void_p).value
+
+
+class Batch:
+    """A `Work` and the arrays that it points to; what native code writes lies between guard bytes."""
+
+    def __init__(self, fused: Fused, paths: Sequence[Any] = (), table: NDArray[Any] = IDENTITY, **more: int) -> None:
+        n = len(fused.records)
+        self.fused, self.table = fused, table
+        self.names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        ends = np.cumsum([len(os.fsencode(path)) + 1 for path in paths], dtype=np.int64)
+        self.starts = np.concatenate([[0], ends]).astype(np.int64)
+        self.sizes, self.status = np.zeros((n, 2), np.int32), np.full(n, Status.TODO, np.uint8)
+        elements = len(table) * fused.extents.prod(1)
+        fused.records["output"] = np.cumsum(elements) - elements
+        guards = GUARD // table.itemsize
+        self.memory = np.full(int(elements.sum()) + 2 * guards, UNTOUCHED, table.dtype)
+        self.out = self.memory[guards:-guards]
+        self.staging = np.zeros(0, np.uint8)
+        self.work = Work(
+            count=n,
+            paths=self.names,
+            path_at=self.starts.ctypes.data,
+            sizes=self.sizes.ctypes.data,
+            regions=fused.regions.ctypes.data,
+            records=fused.records.ctypes.data,
+            status=self.status.ctypes.data,
+            decode=decoder(),
+            table=table.ctypes.data,
+            out=self.out.ctypes.data,
+            out_elements=len(self.out),
+            element_bytes=table.itemsize,
+            channels=len(table),
+        )
+        for name, value in more.items():
+            setattr(self.work, name, value)
+
+    def stage(self, size: int) -> None:
+        """Give it a staging buffer."""
+        self.memory = np.full(size + 2 * GUARD, UNTOUCHED, np.uint8)
+        self.staging = self.memory[GUARD:-GUARD]
+        self.work.staging, self.work.staging_bytes = self.staging.ctypes.data, size
+
+    def image(self, i: int) -> NDArray[Any]:
+        """Sample i of the output: (H, W, C)."""
+        height, width = self.fused.extents[i]
+        channels, at = len(self.table), int(self.fused.records["output"][i])
+        flat = self.out[at : at + channels * height * width]
+        if self.work.channels_last:
+            return flat.reshape(height, width, channels)
+        return flat.reshape(channels, height, width).transpose(1, 2, 0)
+
+    def guards_hold(self) -> bool:
+        guards = GUARD // self.memory.itemsize
+        return bool((self.memory[:guards] == UNTOUCHED).all() and (self.memory[-guards:] == UNTOUCHED).all())
+
+    def untouched(self) -> bool:
+        return bool((self.memory == UNTOUCHED).all())
+
+    def measure(self) -> None:
+        native().gpuload_measure(ctypes.byref(self.work), 0, self.work.count)
+
+    def share(self, first: int = 0, count: int = 1 << 40) -> None:
+        native().gpuload_share(ctypes.byref(self.work), first, count)
+
+    def put(self, i: int, picture: NDArray[np.uint8], library: ctypes.CDLL | None = None) -> int:
+        """Put the region of a picture that sample i reads, from memory that ends where it does."""
+        top, left, height, width = self.fused.regions[i]
+        pixels = np.ascontiguousarray(picture[top : top + height, left : left + width])
+        return int((library or native()).gpuload_put(ctypes.byref(self.work), i, pixels.ctypes.data))
+
+
+def of_files(paths: Sequence[Any], size: tuple[int, int] = (8, 8), recipe: Recipe = (), **more: int) -> Batch:
+    n = len(paths)
+    batch = Batch(fuse(Recipes.of([recipe] * n, [size[0]] * n, [size[1]] * n)), paths, **more)
+    batch.sizes[:] = size
+    return batch
+
+
+def staged(picture: NDArray[np.uint8], recipe: Recipe) -> Batch:
+    """A sample put into staging memory, with the rows of weights that the kernel does not make itself."""
+    batch = Batch(fuse(batched([picture], [recipe])))
+    record = batch.fused.records[0]
+    used = int(batch.fused.pixel_bytes[0])
+    for k, axis in enumerate(record["axes"]):
+        on_host = record["filter"] in (0, 3, 5) or axis["ksize"] > 32
+        if on_host and axis["length"] != axis["resized"]:
+            used += -used % 4
+            record["weights"][k] = used
+            used += int(axis["extent"]) * (2 + int(axis["ksize"])) * 4
+    batch.stage(used)
+    return batch

@@ -1,0 +1,219 @@
+"""The native share: statuses and pixels of files, against Pillow."""
+
+import ctypes
+import os
+import platform
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpuload.compilers import build, compiler, kernel_folder
+from gpuload.native import Status, Work, declare
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.ops import Filter, Recipe, Resize
+from gpuload.recipes.recipes import apply
+from gpuload.recipes.record import RECORD
+from tests.conftest import encode, make_photo
+from tests.cuda_on_cpu import cuda_on_cpu
+from tests.native_batch import IDENTITY, Batch, native, needs_decoder, of_files, staged
+from tests.recipes import batched, random_batch
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+
+
+def test_both_sides_lay_out_the_structs_alike() -> None:
+    assert native().gpuload_record_bytes() == RECORD.itemsize
+    assert native().gpuload_work_bytes() == ctypes.sizeof(Work)
+
+
+# ---- statuses ----
+
+
+@needs_decoder
+def test_each_kind_of_file_gets_its_status(tmp_path: Path) -> None:
+    photo, good = make_photo(40, 50), tmp_path / "good.jpg"
+    good.write_bytes(encode(photo))
+    for name, data in {
+        "image.png": encode(photo, "PNG"),
+        "cut.jpg": encode(photo)[:-20],
+        "empty.jpg": b"",
+        "other.jpg": encode(make_photo(40, 51)),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    wanted = {
+        "good.jpg": Status.OK,
+        "missing.jpg": Status.UNREADABLE,
+        "fifo": Status.UNREADABLE,
+        "folder": Status.UNREADABLE,
+        "image.png": Status.ODD,
+        "cut.jpg": Status.ODD,
+        "empty.jpg": Status.ODD,
+        "other.jpg": Status.CHANGED,
+    }
+    batch = of_files([tmp_path / name for name in wanted], (40, 50))
+    batch.share()
+    assert [Status(status) for status in batch.status] == list(wanted.values())
+    batch.status[:] = Status.TODO
+    batch.measure()
+    del wanted["other.jpg"]  # the header pass expects no size
+    assert [Status(status) for status in batch.status] == [*wanted.values(), Status.OK]
+
+
+@needs_decoder
+def test_only_what_is_to_be_done_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(make_photo(40, 50)))
+    batch = of_files([path] * 6, (40, 50))
+    batch.status[3] = Status.ODD
+    batch.share(1, 3)
+    assert batch.status.tolist() == [Status.TODO, Status.OK, Status.OK, Status.ODD, Status.TODO, Status.TODO]
+    batch.share(-5, 3)
+    batch.share(9, 3)
+    assert batch.status[0] == Status.TODO
+    batch.share(4, 1 << 62)
+    assert batch.status[4:].tolist() == [Status.OK, Status.OK]
+
+
+def test_without_a_decoder_every_file_is_odd(tmp_path: Path) -> None:
+    batch = of_files([tmp_path / "missing.jpg"])
+    batch.work.decode = None
+    batch.share()
+    assert batch.status.tolist() == [Status.ODD]
+
+
+@needs_decoder
+def test_a_corrupt_scan_decodes_somehow_or_fails(tmp_path: Path) -> None:
+    rng, data = random.Random(0), encode(make_photo(64, 80))
+    scan = data.index(b"\xff\xda") + 12
+    paths = [tmp_path / str(i) for i in range(60)]
+    for path in paths:
+        broken = bytearray(data)
+        for _ in range(rng.randint(1, 30)):
+            broken[rng.randrange(scan, len(data) - 2)] = rng.randrange(256)
+        path.write_bytes(broken)
+    batch = of_files(paths, (64, 80), (Resize(20, 20, Filter.BILINEAR),))
+    batch.share()
+    assert set(batch.status.tolist()) <= {Status.OK, Status.FAILED, Status.ODD}
+    assert batch.guards_hold()
+
+
+# ---- pixels ----
+
+
+@needs_decoder
+def test_random_files_and_recipes_equal_pillow(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    pictures, recipes = random_batch(rng, 150, 120)
+    paths = [tmp_path / f"{i}.jpg" for i in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        image = Image.fromarray(picture).convert(rng.choice(("RGB", "RGB", "L")))
+        path.write_bytes(encode(image, quality=rng.choice((60, 90))))
+    batch = Batch(fuse(batched(pictures, recipes)), paths)
+    batch.measure()
+    assert not batch.status.any()
+    batch.status[~batch.fused.by_pillow] = Status.TODO
+    shares = [threading.Thread(target=batch.share, args=(first, 10)) for first in range(0, len(paths), 10)]
+    for thread in shares:
+        thread.start()
+    for thread in shares:
+        thread.join()
+    assert not batch.status.any()
+    for i in np.flatnonzero(~batch.fused.by_pillow):
+        with Image.open(paths[i]) as image:
+            wanted = np.asarray(apply(image.convert("RGB"), recipes[i]))
+        assert np.array_equal(batch.image(int(i)), wanted), recipes[i]
+    assert batch.guards_hold()
+
+
+def check_pixels(library: ctypes.CDLL, seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(count):
+        pictures, recipes = random_batch(rng, 4, 90)
+        dtype = rng.choice((np.uint8, np.uint16, np.uint32))
+        channels = rng.choice((1, 3))
+        table = np.random.default_rng(seed).integers(0, 251, (channels, 256)).astype(dtype)
+        batch = Batch(fuse(batched(pictures, recipes)), table=table, channels_last=rng.randrange(2))
+        for i, (picture, recipe) in enumerate(zip(pictures, recipes, strict=True)):
+            if batch.fused.by_pillow[i]:
+                continue
+            assert batch.put(i, picture, library) == Status.OK
+            wanted = np.asarray(apply(Image.fromarray(picture), recipe))[..., :channels]
+            looked_up = np.stack([table[c][wanted[..., c]] for c in range(channels)], -1)
+            assert np.array_equal(batch.image(i), looked_up), (picture.shape, recipe)
+        assert batch.guards_hold()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_recipes_equal_pillow(seed: int) -> None:
+    check_pixels(native(), seed, 150)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="levels of x86-64")
+@pytest.mark.parametrize("level", ["x86-64", "x86-64-v2", "x86-64-v3"])
+def test_every_level_of_x86_gives_the_same_bits(level: str) -> None:
+    if level == "x86-64-v3" and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this CPU has no AVX2")
+    check_pixels(declare(ctypes.CDLL(str(build(kernel_folder() / "host.cpp", f"-march={level}")))), 7, 80)
+
+
+@pytest.mark.parametrize("kernel_filter", list(Filter))
+def test_every_filter_equals_pillow_at_many_scales(kernel_filter: Filter) -> None:
+    rng = np.random.default_rng(0)
+    for height, width, *target in [(1, 1, 9, 8), (300, 7, 3, 90), (7, 300, 90, 3), (97, 101, 40, 41), (31, 33, 64, 1)]:
+        picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+        recipe: Recipe = (Resize(*target, kernel_filter),)
+        batch = Batch(fuse(batched([picture], [recipe])))
+        assert batch.put(0, picture) == Status.OK
+        assert np.array_equal(batch.image(0), np.asarray(apply(Image.fromarray(picture), recipe)))
+
+
+# ---- staging ----
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_cuda_kernel_renders_what_was_staged(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(40):
+        (picture,), (recipe,) = random_batch(rng, 1, 90)
+        if fuse(batched([picture], [recipe])).by_pillow[0]:
+            continue
+        batch = staged(picture, recipe)
+        assert batch.put(0, picture) == Status.OK
+        assert batch.guards_hold()
+        out = np.zeros_like(np.asarray(apply(Image.fromarray(picture), recipe)))
+        records, table = batch.fused.records.ctypes.data, IDENTITY.ctypes.data
+        cuda_on_cpu().cuda_render(records, 1, batch.staging.ctypes.data, table, 1, 3, 1, 2, out.ctypes.data)
+        assert np.array_equal(out, np.asarray(apply(Image.fromarray(picture), recipe))), recipe
+
+
+# ---- processes ----
+
+FORK = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from tests.test_native import *
+batch = of_files([{path!r}] * 20, (40, 50))
+batch.share()
+assert not batch.status.any()
+child = os.fork()
+batch.status[:] = Status.TODO
+batch.share()
+assert not batch.status.any()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@needs_decoder
+def test_a_forked_child_makes_a_decoder_of_its_own(tmp_path: Path, run_python: Callable[..., Any]) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(make_photo(40, 50)))
+    run_python(FORK.format(tests=str(Path(__file__).parents[1]), path=str(path)))

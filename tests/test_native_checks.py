@@ -1,0 +1,116 @@
+"""Records, regions and offsets that would lead outside their memory are refused before anything is touched."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpuload.compilers import compiler
+from gpuload.native import Status
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.ops import Crop, Filter, Pad, PadMode, Recipe, Resize
+from gpuload.recipes.record import NO_WEIGHTS, RECORD
+from tests.conftest import encode, make_photo
+from tests.native_batch import Batch, needs_decoder, of_files, staged
+from tests.recipes import batched
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+
+SPOILED = {
+    "filter": [-1, 6], "grayscale": [-1, 4], "output": [-1, 1, 1 << 62, -(1 << 62)],
+    "length": [0, -1, (1 << 31) - 1, 19], "resized": [0, -7, 11, 1 << 30], "mirrored": [-1, 2], "window": [-1, 1, 9999],
+    "kept": [-1, 13, 1 << 30], "begin": [-(1 << 31), (1 << 31) - 1], "step": [0, 2, -2], "extent": [0, -1, 13, 1 << 30],
+    "padding": [-1, 4], "decoded": [-1, 1, 5, 1 << 30], "span": [0, -1, 19, 21, 1 << 30],
+    "ksize": [0, -1, 1, 4, 6, 1 << 30],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_record_touches_nothing(name: str) -> None:
+    """A picture of 20 x 20 that becomes 12 x 12; what is not as it must be is refused, whatever it would do."""
+    picture = np.zeros((20, 20, 3), np.uint8)
+    for value in SPOILED[name]:
+        for k in range(2):
+            batch = Batch(fuse(batched([picture], [(Resize(12, 12, Filter.BILINEAR),)])))
+            record = batch.fused.records[0]
+            target = record if name in RECORD.names else record["axes"][k]
+            target[name] = value
+            assert batch.put(0, picture) == Status.INVALID, value
+            assert batch.untouched()
+
+
+def test_random_records_never_reach_outside() -> None:
+    """Fields overwritten at random: whatever is accepted reads and writes within its memory."""
+    rng, picture = random.Random(0), np.zeros((20, 20, 3), np.uint8)
+    values = [-2, -1, 0, 1, 2, 3, 5, 11, 12, 13, 19, 20, 21, 40, 1000, 1 << 30, (1 << 31) - 1]
+    accepted = 0
+    for _ in range(5000):
+        recipe: Recipe = (
+            Resize(12, 12, rng.choice(list(Filter))),
+            Pad(2, 2, 2, 2, (1, 2, 3), rng.choice(list(PadMode))),
+        )
+        batch = Batch(fuse(batched([picture], [recipe])))
+        axis = batch.fused.records["axes"][0, rng.randrange(2)]
+        for _ in range(rng.randint(1, 3)):
+            axis[rng.choice(axis.dtype.names)] = rng.choice(values)
+        status = batch.put(0, picture)
+        assert status in (Status.OK, Status.INVALID)
+        assert batch.guards_hold()
+        assert status == Status.OK or batch.untouched()
+        accepted += status == Status.OK
+    assert accepted > 25
+
+
+@needs_decoder
+@pytest.mark.parametrize("region", [(-1, 0), (0, -1), (1, 0), (0, 1), ((1 << 31) - 1, 0)])
+def test_a_region_outside_its_image_is_invalid(tmp_path: Path, region: tuple[int, int]) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(make_photo(40, 50)))
+    batch = of_files([path], (40, 50))
+    batch.fused.regions[0, :2] = region
+    batch.share()
+    assert batch.status.tolist() == [Status.INVALID]
+    assert batch.untouched()
+
+
+@needs_decoder
+def test_regions_without_pixels_are_invalid(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(make_photo(40, 50)))
+    batch = of_files([path], (40, 50))
+    batch.fused.regions[0, 2] = batch.fused.records["axes"]["span"][0, 0] = 0
+    batch.share()
+    assert batch.status.tolist() == [Status.INVALID]
+
+
+@pytest.mark.parametrize("offset", [-1, 1, 1 << 62])
+@pytest.mark.parametrize("what", ["pixels", "weights"])
+def test_offsets_outside_staging_are_invalid(what: str, offset: int) -> None:
+    picture = np.zeros((50, 40, 3), np.uint8)
+    batch = staged(picture, (Resize(20, 20, Filter.LANCZOS),))
+    if what == "pixels":
+        batch.fused.records["pixels"] = offset if offset != 1 else batch.staging.size - 50 * 40 * 3 + 1
+    else:
+        batch.fused.records["weights"][0, 1] = offset if offset != -1 else -2
+    assert batch.put(0, picture) == Status.INVALID
+    assert batch.untouched()
+
+
+@pytest.mark.parametrize(
+    "field", [("channels", 0), ("channels", 4), ("element_bytes", 3), ("out_elements", 8 * 8 * 3 - 1)]
+)
+def test_a_work_that_does_not_fit_is_invalid(field: tuple[str, int]) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    batch = Batch(fuse(batched([picture], [(Crop(0, 0, 8, 8),)])), **dict([field]))
+    assert batch.put(0, picture) == Status.INVALID
+    assert batch.untouched()
+
+
+@pytest.mark.parametrize("kernel_filter", [Filter.LANCZOS, Filter.HAMMING, Filter.NEAREST, Filter.BOX])
+def test_rows_that_only_the_host_makes_must_have_a_place(kernel_filter: Filter) -> None:
+    picture = np.zeros((200, 3, 3), np.uint8)
+    batch = staged(picture, (Resize(5, 3, kernel_filter),))
+    assert batch.put(0, picture) == Status.OK
+    batch.fused.records["weights"] = NO_WEIGHTS
+    assert batch.put(0, picture) == Status.INVALID
