@@ -2,12 +2,13 @@
 # make test   the tests
 # make setup  just .venv, with pinned versions
 # make check  format, lint, types
+# make bench  images per second beside torch's loader (and DALI and FFCV, after `make peers`), and what limits it
 # make gpu    everything that needs a GPU: tests, compute-sanitizer, benchmarks; writes benchmarks/results/
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check gpu bench docs clean
+.PHONY: setup demo test check gpu bench peers docs clean
 
 setup: $(READY)
 
@@ -29,7 +30,19 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.loaders
+	$(BIN)/python -m benchmarks.race photos thumbnails --avx2
+	$(BIN)/python -m benchmarks.ceiling
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.folders
+
+# DALI and FFCV, which `make bench` races if they are there, in an environment of their own
+peers: .venv-peers/.ready
+
+.venv-peers/.ready: benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -q --upgrade pip setuptools wheel
+	.venv-peers/bin/python -m pip install -q -r benchmarks/peers.txt
+	touch $@
 
 # On a machine that has its own torch and no network: make gpu GPU_PYTHON=python3
 GPU_PYTHON ?= $(BIN)/python
@@ -41,4 +54,4 @@ docs: $(READY)
 	$(BIN)/pdoc -o build/docs gpuload
 
 clean:
-	rm -rf .venv build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

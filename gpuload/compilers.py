@@ -82,6 +82,12 @@ def compiler() -> list[str] | None:
     return next(([found] for name in ("g++", "c++", "clang++") if (found := shutil.which(name))), None)
 
 
+def _wanted_folder() -> Path:
+    chosen = os.environ.get("GPULOAD_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(chosen) if chosen else Path(base) / "gpuload"
+
+
 def cache_folder() -> Path:
     """Where compiled code is kept: ``$GPULOAD_CACHE``, else gpuload's folder in the user's cache folder.
 
@@ -90,27 +96,26 @@ def cache_folder() -> Path:
     Raises:
         MissingError: neither serves.
     """
-    chosen = os.environ.get("GPULOAD_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(chosen) if chosen else Path(base) / "gpuload"
+    folder = _wanted_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        serves = os.access(folder, os.W_OK | os.X_OK) and _runs_code(folder)
+    except OSError:
+        serves = False
     with _folder_lock:
-        return folder if _runs_code(folder) else _temporary_folder(folder)
+        return folder if serves else _temporary_folder(folder)
 
 
 def _runs_code(folder: Path) -> bool:
-    """Can files be written there, and run? Not so on a read-only disk, or on one mounted noexec."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.access(folder, os.W_OK | os.X_OK) and not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
-    except OSError:
-        return False
+    """Is the disk not mounted noexec?"""
+    return not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
 
 
 @lru_cache(maxsize=8)
 def _temporary_folder(instead_of: Path) -> Path:
     try:
         folder = Path(tempfile.mkdtemp(prefix="gpuload-"))
-        atexit.register(shutil.rmtree, str(folder), ignore_errors=True)
+        atexit.register(_remove, folder, os.getpid())
         if _runs_code(folder):
             return folder
         problem = f"{folder.parent} is mounted noexec"
@@ -120,6 +125,11 @@ def _temporary_folder(instead_of: Path) -> Path:
         f"compiled code cannot be kept in {instead_of}, which cannot be written or is mounted noexec, nor in a "
         f"temporary folder ({problem}): set GPULOAD_CACHE to a folder that libraries can be written to and run from"
     )
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not in a forked child
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(source: Path, *flags: str) -> Path:
@@ -140,7 +150,11 @@ def build(source: Path, *flags: str) -> Path:
     if found is None:
         raise MissingError(f"gpuload's kernels need a C++ compiler: {INSTALL_COMPILER}")
     command = [*found, *FLAGS, f"-I{kernel_folder()}", *flags, str(source)]
-    target = cache_folder() / f"{source.stem}-{_fingerprint(source, command, tuple(found))}.so"
+    name = f"{source.stem}-{_fingerprint(source, command, tuple(found))}.so"
+    kept = _wanted_folder() / name
+    if kept.exists() and _runs_code(kept.parent):  # the folder may well be one that only others can write to
+        return kept
+    target = cache_folder() / name
     if not target.exists():
         _compile(command, target)
     return target
@@ -179,7 +193,7 @@ def _compile(command: list[str], target: Path) -> None:
         run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if run.returncode:
             raise MissingError(
-                f"the C++ compiler failed on gpuload's kernels ({shlex.join(command)}):\n{run.stderr[-2000:]}"
+                f"the C++ compiler failed on gpuload's kernels ({shlex.join(command)}):\n{run.stderr[:2000]}"
             )
         os.replace(made, target)  # atomic: another process sees the whole library or none
 

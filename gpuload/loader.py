@@ -15,7 +15,7 @@ from torch.utils.data import (
 
 from gpuload.arguments import at_least, epoch_number, seed_or_new
 from gpuload.datasets import ImageDataset, TensorDataset
-from gpuload.decoders.jpeg import jpeg_decoder
+from gpuload.decoders import find_decoder
 from gpuload.device import Device, resolve
 from gpuload.engines import ENGINES, make_engine
 from gpuload.engines.base import Engine, Layout
@@ -161,10 +161,9 @@ class DataLoader(TorchDataLoader[Any]):
         def make(in_flight: int) -> Engine:
             return make_engine(engine, layout, device, pool or BufferPool(in_flight + 2).take)
 
-        decoder = None if engine == "pillow" else jpeg_decoder()
         prefetch = self.prefetch_factor or PREFETCHED
         return ImagePath(
-            dataset, plan, order, self.seed, self.num_workers, prefetch, device, make, decoder, self.collate_fn
+            dataset, plan, order, self.seed, self.num_workers, prefetch, device, make, find_decoder(), self.collate_fn
         )
 
     def check_worker_number_rationality(self) -> None:

@@ -99,25 +99,26 @@ class Rendering {
         const int first = y_.first(y);
         if (first < 0) return nullptr;
         if (y_.plain) return source.row(first);
-        passes::down(source, first, y_.weights(y), y_.most, bytes, out);
+        passes::down(source, first, y_.weights(y), y_.n(y), bytes, out);
         return out;
     }
 
     const uint8_t* pick(const uint8_t* source, uint8_t* out) const {
         if (x_.straight) return source + int64_t(x_.begin) * 3;
-        passes::pick(source, x_, out);
+        passes::pick(source, x_, record_.fill, out);
         return out;
     }
 
     // What follows the resize in one line: grayscale, then padding over it.
     const uint8_t* finish(const uint8_t* line, uint8_t* out) const {
-        if (line && !gray_last_ && !x_.padded) return line;
+        const bool painted = x_.plain || !x_.padded;
+        if (line && !gray_last_ && painted) return line;
         const int64_t bytes = int64_t(x_.count) * 3;
         if (line && gray_last_)
             passes::to_grayscale(line, x_.count, line + bytes, out);
         else if (line && line != out)
             std::memcpy(out, line, size_t(bytes));
-        for (int x = 0; x < x_.count; ++x)
+        for (int x = 0; x < x_.count && (!line || x_.padded); ++x)
             if (!line || x_.first(x) < 0) std::memcpy(out + x * 3, record_.fill, 3);
         return out;
     }

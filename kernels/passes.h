@@ -113,10 +113,12 @@ inline void down(const Image& source, int first, const int* weights, int n, int6
     }
 }
 
-// The pixels that a plain axis shows, of one row; those of padding are left alone.
-inline void pick(const uint8_t* source, const Rows& rows, uint8_t* out) {
-    for (int i = 0; i < rows.count; ++i)
-        if (rows.first(i) >= 0) std::memcpy(out + i * 3, source + int64_t(rows.first(i)) * 3, 3);
+// The pixels that a plain axis shows, of one row, and its padding.
+inline void pick(const uint8_t* source, const Rows& rows, const uint8_t* fill, uint8_t* out) {
+    for (int i = 0; i < rows.count; ++i) {
+        const int first = rows.first(i);
+        std::memcpy(out + i * 3, first < 0 ? fill : source + int64_t(first) * 3, 3);
+    }
 }
 
 // One channel of finished pixels through its table of output values; 8 bytes are stored at once.

@@ -94,7 +94,8 @@ class Rows {
 
     int first(int i) const { return first_[size_t(i)]; }  // -1: padding
     int column(int i) const { return column_[size_t(i)]; }  // its first source, counted from `begin`; padding: 0
-    const int* weights(int i) const { return weights_.data() + size_t(i) * stride_; }  // `most` of them, or zeros
+    int n(int i) const { return n_[size_t(i)]; }             // how many sources it has; of a plain axis: not kept
+    const int* weights(int i) const { return weights_.data() + size_t(i) * stride_; }  // n of them, then zeros
 
     void make(const Axis& axis, int filter) {
         if (made_ && filter == filter_ && !std::memcmp(&axis, &axis_, sizeof axis)) return;
@@ -111,7 +112,7 @@ class Rows {
             make_weights(axis, filter);
         padded = std::find(first_.begin(), first_.end(), -1) != first_.end();
         begin = std::min(begin, end);
-        column_.resize(size_t(count));
+        if (!plain) column_.resize(size_t(count));
         for (int i = 0; !plain && i < count; ++i) column_[size_t(i)] = std::max(first(i) - begin, 0);
         straight = plain && !padded;
         for (int i = 1; straight && i < count; ++i) straight = first(i) == first(0) + i;
@@ -131,14 +132,16 @@ class Rows {
 
     void make_weights(const Axis& axis, int filter) {
         stride_ = size_t(axis.ksize);
+        n_.resize(size_t(count));
         weights_.assign(size_t(count) * stride_, 0);
         each_row(axis, filter, [&](int i, const int* row) {
             add(i, row[1] ? row[0] : -1, row[1]);
+            n_[size_t(i)] = row[1];
             std::copy_n(row + ROW_HEAD, row[1], weights_.data() + size_t(i) * stride_);
         });
     }
 
-    std::vector<int> first_, column_, weights_;
+    std::vector<int> first_, n_, column_, weights_;
     size_t stride_ = 0;
     Axis axis_ = {};
     int filter_ = 0;

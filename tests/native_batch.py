@@ -1,8 +1,10 @@
 """Batches for the native functions: what they write lies between guard bytes."""
 
 import ctypes
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,20 @@ def native() -> ctypes.CDLL:
 def decoder() -> int | None:
     library = jpeg_library()
     return None if library is None else ctypes.cast(library.gpuload_jpeg_decode, ctypes.c_void_p).value
+
+
+@contextmanager
+def at_the_edge(data: bytes) -> Iterator[int]:
+    """The address of a copy of ``data`` that ends where a page begins that nobody may read."""
+    pages = -(-len(data) // mmap.PAGESIZE) * mmap.PAGESIZE
+    with mmap.mmap(-1, pages + mmap.PAGESIZE) as memory:
+        memory[pages - len(data) : pages] = data
+        first = ctypes.c_char.from_buffer(memory)
+        base = ctypes.addressof(first)
+        libc = ctypes.CDLL(None)
+        assert libc.mprotect(ctypes.c_void_p(base + pages), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+        yield base + pages - len(data)
+        del first
 
 
 class Batch:
@@ -97,10 +113,10 @@ class Batch:
         native().gpuload_share(ctypes.byref(self.work), first, count)
 
     def put(self, i: int, picture: NDArray[np.uint8], library: ctypes.CDLL | None = None) -> int:
-        """Put the region of a picture that sample i reads, from memory that ends where it does."""
+        """Put the region of a picture that sample i reads; reading behind it would end the process."""
         top, left, height, width = self.fused.regions[i]
-        pixels = np.ascontiguousarray(picture[top : top + height, left : left + width])
-        return int((library or native()).gpuload_put(ctypes.byref(self.work), i, pixels.ctypes.data))
+        with at_the_edge(picture[top : top + height, left : left + width].tobytes()) as address:
+            return int((library or native()).gpuload_put(ctypes.byref(self.work), i, address))
 
 
 def of_files(paths: Sequence[Any], size: tuple[int, int] = (8, 8), recipe: Recipe = (), **more: int) -> Batch:

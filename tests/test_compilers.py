@@ -1,11 +1,16 @@
 """Both compilers take every kernel: NVRTC for each architecture, with no GPU; C++ into a cached library."""
 
+import ctypes
 import os
 import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -63,23 +68,111 @@ def in_fresh_process(code: str, **environment: str) -> subprocess.CompletedProce
 LOAD = "from gpuload import compilers; print(compilers.host_library())"
 
 
-@pytest.mark.skipif(compilers.compiler() is None, reason="no C++ compiler")
-def test_the_library_is_built_once(tmp_path: Path) -> None:
-    first = in_fresh_process(LOAD, GPULOAD_CACHE=str(tmp_path))
+needs_compiler = pytest.mark.skipif(compilers.compiler() is None, reason="no C++ compiler")
+
+
+@needs_compiler
+def test_libraries_are_built_once_and_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
+    code = "from gpuload import compilers as c; print(c.host_library(), c.jpeg_library())"
+    first = in_fresh_process(code, GPULOAD_CACHE=str(tmp_path))
     assert first.returncode == 0, first.stderr
-    (built,) = tmp_path.glob("*.so")
-    stamp = built.stat().st_mtime_ns
-    assert in_fresh_process(LOAD, GPULOAD_CACHE=str(tmp_path)).returncode == 0
-    assert built.stat().st_mtime_ns == stamp
+    built = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.so")}
+    assert len(built) == first.stdout.count("CDLL") > 0
+    tmp_path.chmod(0o555)
+    again = in_fresh_process(code, GPULOAD_CACHE=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count(str(tmp_path)) == len(built)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.so")} == built
 
 
-@pytest.mark.skipif(compilers.compiler() is None, reason="no C++ compiler")
-def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
+@needs_compiler
+@pytest.mark.parametrize("environment", [{}, {"NOEXEC": "1"}])
+def test_a_cache_that_does_not_serve_is_no_obstacle(tmp_path: Path, environment: dict[str, str]) -> None:
+    """One that cannot be written, and one on a disk mounted noexec: a temporary folder, gone afterwards."""
     file = tmp_path / "file"
     file.touch()
-    run = in_fresh_process(LOAD, GPULOAD_CACHE=str(file / "below"))
+    folder = tmp_path / "noexec" if environment else file / "below"
+    run = in_fresh_process(NOEXEC + SOURCE, GPULOAD_CACHE=str(folder), TMPDIR=str(tmp_path), SERVES="1", **environment)
     assert run.returncode == 0, run.stderr
-    assert "CDLL" in run.stdout
+    library = Path(run.stdout.strip())
+    assert library.parent.parent == tmp_path
+    assert not library.parent.exists()
+
+
+@needs_compiler
+def test_no_folder_at_all_says_what_to_set(tmp_path: Path) -> None:
+    folder = str(tmp_path / "noexec")
+    run = in_fresh_process(NOEXEC + SOURCE, GPULOAD_CACHE=folder, TMPDIR=str(tmp_path), NOEXEC="1")
+    assert run.returncode == 1
+    assert "MissingError: compiled code cannot be kept in" in run.stderr
+    assert "set GPULOAD_CACHE" in run.stderr
+
+
+NOEXEC = """
+import os
+from types import SimpleNamespace
+if os.environ.get("NOEXEC"):
+    noexec = lambda folder: "noexec" in str(folder) or not os.environ.get("SERVES")
+    os.statvfs = lambda folder: SimpleNamespace(f_flag=os.ST_NOEXEC if noexec(folder) else 0)
+"""
+SOURCE = """
+import ctypes, pathlib, tempfile
+from gpuload import compilers
+with tempfile.TemporaryDirectory() as folder:
+    source = pathlib.Path(folder) / "one.cpp"
+    visible = 'extern "C" __attribute__((visibility("default")))'
+    source.write_text(f'#include "weights.cuh"\\n{visible} int one() {{ return ONE; }}')
+    built = compilers.build(source)
+assert ctypes.CDLL(str(built)).one() == 1 << 22
+print(built)
+"""
+
+
+@needs_compiler
+def test_a_changed_source_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path / "cache"))
+    headers = tmp_path / "headers"
+    headers.mkdir()
+    source = tmp_path / "n.cpp"
+    source.write_text('#include "n.h"\nextern "C" __attribute__((visibility("default"))) int n() { return N; }')
+    for n in (1, 2, 1):
+        (headers / "n.h").write_text(f"#define N {n}")
+        assert ctypes.CDLL(str(compilers.build(source, f"-I{headers}"))).n() == n
+    assert len(list((tmp_path / "cache").glob("n-*.so"))) == 2
+
+
+@needs_compiler
+def test_without_nvimagecodec_there_is_no_jpeg_library() -> None:
+    hide = "import sys; sys.modules['nvidia'] = None; from gpuload import compilers; print(compilers.jpeg_library())"
+    run = in_fresh_process(hide)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "None"
+
+
+@needs_compiler
+def test_an_nvimagecodec_that_does_not_serve_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "nvimgcodec"
+    (folder / "include").mkdir(parents=True)
+    (folder / "include" / "nvimgcodec.h").write_text("#error too new")
+    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path / "cache"))
+    code = f"""
+import pathlib, warnings
+from gpuload import compilers
+compilers._image_codec = lambda: pathlib.Path({str(folder)!r})
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    print(compilers.jpeg_library(), compilers.host_library() is not None, caught[0].message)
+"""
+    run = in_fresh_process(code)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("None True JPEGs are decoded by Pillow, for nvImageCodec cannot be used")
+    assert "too new" in run.stdout
+
+
+@needs_compiler
+def test_many_threads_get_the_same_library() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(library) for library in pool.map(lambda _: compilers.host_library(), range(64))}) == 1
 
 
 def test_no_compiler_is_none() -> None:
@@ -101,4 +194,42 @@ def test_a_compiler_that_fails_says_what_it_said(tmp_path: Path) -> None:
 def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(MissingError, match=r'needs CuPy.*: pip install "gpuload\[cuda13\]"'):
-        compilers.cupy()
+        compilers.cupy.__wrapped__()  # type: ignore[attr-defined]
+
+
+def test_where_cupy_cannot_write_its_cache_it_gets_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`import cupy` raises OSError where HOME cannot be written."""
+    cupy = ModuleType("cupy")
+
+    def load(name: str) -> ModuleType:
+        if os.environ.get("CUPY_CACHE_DIR") is None:
+            raise PermissionError(13, "Permission denied", "/root/.cupy")
+        return cupy
+
+    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path))
+    monkeypatch.setenv("CUPY_CACHE_DIR", "")  # so that what is set here is undone
+    monkeypatch.delenv("CUPY_CACHE_DIR")
+    monkeypatch.setattr(compilers.importlib, "import_module", load)
+    assert compilers.cupy.__wrapped__() is cupy  # type: ignore[attr-defined]
+    assert os.environ["CUPY_CACHE_DIR"] == str(tmp_path / "cupy")
+
+
+@pytest.mark.parametrize(("current", "entered"), [(0, []), (1, [0])])
+def test_a_cupy_device_is_entered_only_where_it_differs(
+    monkeypatch: pytest.MonkeyPatch, current: int, entered: list[int]
+) -> None:
+    """Leaving a device sets the one before, and so makes a context there."""
+    used: list[int] = []
+
+    @contextmanager
+    def device(index: int) -> Iterator[None]:
+        used.append(index)
+        yield
+
+    runtime = SimpleNamespace(getDevice=lambda: current)
+    monkeypatch.setattr(
+        compilers, "cupy", lambda: SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=device))
+    )
+    with compilers._on_device(0):
+        pass
+    assert used == entered

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
-from gpuload import DataLoader, loader, transforms as T
+from gpuload import DataLoader, decoders, transforms as T
 from gpuload.datasets import ImageDataset
 from gpuload.decoders.files import Files
 from gpuload.decoders.jpeg import jpeg_decoder
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With the optional decoder, and without it."""
     if request.param == "Pillow":
-        monkeypatch.setattr(loader, "jpeg_decoder", lambda: None)
+        monkeypatch.setattr(decoders, "DECODERS", [])
     elif jpeg_decoder() is None:
         pytest.skip("nvImageCodec or a C++ compiler is missing")
     return str(request.param)

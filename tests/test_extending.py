@@ -252,7 +252,7 @@ class PillowDecoder:
 def test_a_decoder(files: list[Path], monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     sizes = sorted(path.stat().st_size for path in files)
     decoder = PillowDecoder(most_bytes=sizes[7])
-    monkeypatch.setattr("gpuload.loader.jpeg_decoder", lambda: decoder)
+    monkeypatch.setattr("gpuload.decoders.DECODERS", [lambda: decoder])
     loader = loader_of(Listed(files, transform=TRAIN), engine)
     check(loader)
     fits = sum(size <= sizes[7] for size in sizes)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gpuload.loading import prefetch
-from gpuload.loading.prefetch import Pipeline, Task
+from gpuload.loading.prefetch import Gate, Pipeline, Stage
 
 WAIT = 5.0  # seconds after which something that should have happened counts as a hang
 
@@ -43,7 +43,7 @@ class FakeJob:
         self.ran: list[int] = []
         self.finished = 0
 
-    def stages(self) -> Iterator[list[Task]]:
+    def stages(self) -> Iterator[Stage]:
         done = 0
         for size in self.sizes:
             yield [partial(self.task, done + task) for task in range(size)]
@@ -167,7 +167,7 @@ def test_what_a_job_does_between_stages_runs_on_a_worker() -> None:
     threads: set[threading.Thread] = set()
 
     class Watched(FakeJob):
-        def stages(self) -> Iterator[list[Task]]:
+        def stages(self) -> Iterator[Stage]:
             for stage in super().stages():
                 threads.add(threading.current_thread())
                 yield stage
@@ -204,6 +204,54 @@ def test_jobs_are_asked_for_and_results_made_on_the_consumers_thread() -> None:
             yield Watched(number)
 
     assert list(Pipeline(jobs(), 2, 3)) == list(range(10))
+
+
+# ---- gates ----
+
+
+class Waiting(FakeJob):
+    """Waits at a gate before its tasks."""
+
+    def __init__(self, number: int, gate: Gate, sizes: int | Sequence[int] = 3) -> None:
+        super().__init__(number, sizes)
+        self.gate = gate
+
+    def stages(self) -> Iterator[Stage]:
+        yield self.gate
+        yield from super().stages()
+
+
+def test_a_job_waits_at_a_gate_and_holds_up_no_worker() -> None:
+    """Two jobs wait for what the third does, with one worker."""
+    gate = Gate()
+    jobs = [Waiting(0, gate, 0), Waiting(1, gate, [2, 1]), FakeJob(2, 1, lambda job, task: gate.open())]
+    assert list(Pipeline(iter(jobs), 1, 3)) == [0, 1, 2]
+
+
+@shapes
+def test_an_open_gate_stays_open(workers: int, depth: int) -> None:
+    gate = Gate()
+    gate.open()
+    gate.open()
+    assert list(Pipeline((Waiting(n, gate, n % 3) for n in range(6)), workers, depth)) == list(range(6))
+
+
+def test_what_waits_at_a_gate_is_called_once() -> None:
+    gate, called = Gate(), list[str]()
+    gate.when_open(lambda: called.append("early"))
+    assert called == []
+    gate.open()
+    gate.open()
+    gate.when_open(lambda: called.append("late"))
+    assert called == ["early", "late"]
+
+
+def test_many_jobs_come_to_a_gate_while_it_opens() -> None:
+    for _ in range(20):
+        gate = Gate()
+        jobs: list[FakeJob] = [Waiting(n, gate, 2) for n in range(1, 12)]
+        jobs.insert(0, FakeJob(0, 1, lambda job, task, gate=gate: gate.open()))  # type: ignore[misc]
+        assert list(Pipeline(iter(jobs), 6, 12)) == list(range(12))
 
 
 # ---- bounds ----
@@ -332,7 +380,7 @@ def test_the_end_of_a_job_may_fail(workers: int, sizes: Any) -> None:
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_job_may_fail_between_its_stages(workers: int, after: int) -> None:
     class Halting(FakeJob):
-        def stages(self) -> Iterator[list[Task]]:
+        def stages(self) -> Iterator[Stage]:
             for number, stage in enumerate(super().stages()):
                 if number == after:
                     raise Broken(f"after {len(self.ran)} tasks")
@@ -347,7 +395,7 @@ def test_stages_may_be_what_fails(workers: int) -> None:
     """A job is not bound to be written as a generator; then this is its source's failure."""
 
     class Hopeless(FakeJob):
-        def stages(self) -> Iterator[list[Task]]:
+        def stages(self) -> Iterator[Stage]:
             raise Broken("stages")
 
     jobs = iter([FakeJob(0), Hopeless(1), FakeJob(2)])
@@ -501,7 +549,7 @@ def test_a_dropped_pipeline_frees_all_without_the_garbage_collector(
             self.tracked = Tracked()
             held.append(weakref.ref(self.tracked))
 
-        def stages(self) -> Iterator[list[Task]]:
+        def stages(self) -> Iterator[Stage]:
             for stage in super().stages():
                 local = Tracked()
                 held.append(weakref.ref(local))
@@ -525,6 +573,21 @@ def test_a_dropped_pipeline_frees_all_without_the_garbage_collector(
     assert [ref() for ref in gone] == [None, None]
     assert workers_alive() == []
     assert [ref() for ref in held if ref() is not None] == []
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_jobs_that_wait_at_a_gate_are_freed_with_the_pipeline(workers_alive: Threads) -> None:
+    gate = Gate()
+    jobs = [Waiting(2, gate), Waiting(1, gate), FakeJob(0)]
+    watched, gate_gone = [weakref.ref(job) for job in jobs], weakref.ref(gate)
+    del gate
+    pipe = Pipeline((jobs.pop() for _ in range(3)), 2, 3)
+    assert next(pipe) == 0
+    time.sleep(0.01)  # the others come to the gate
+    del pipe
+    assert workers_alive() == []
+    assert [job() for job in watched] == [None] * 3
+    assert gate_gone() is None
 
 
 def test_a_pipeline_dropped_before_the_error_of_its_source_came_up_is_collected(workers_alive: Threads) -> None:

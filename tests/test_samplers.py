@@ -14,23 +14,25 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from torch.utils.data import DataLoader as TorchDataLoader, Sampler
 
-from gpuload import rng
 from gpuload.arguments import seed_or_new
+from gpuload.device import HostDevice
 from gpuload.errors import ArgumentError, ArgumentTypeError
+from gpuload.philox import bounded
 from gpuload.samplers import (
-    CHUNK,
     ClassBalancedSampler,
     ClassDistributionSampler,
-    Keyed,
+    CounterSampler,
     RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from gpuload.samplers.base import CHUNK, Table
+from gpuload.samplers.permutation import permute
 
 N = 37
 TARGETS = [0] * 25 + [1] * 9 + [2] * 3
-MAKERS: dict[str, Callable[[int], Keyed]] = {
+MAKERS: dict[str, Callable[[int], CounterSampler]] = {
     "random": lambda seed: RandomSampler(range(N), seed=seed),
     "random, more than n": lambda seed: RandomSampler(range(N), num_samples=2 * N + 5, seed=seed),
     "random, fewer than n": lambda seed: RandomSampler(range(N), num_samples=11, seed=seed),
@@ -50,7 +52,7 @@ all_samplers = pytest.mark.parametrize(
 
 
 @all_samplers
-def test_is_a_torch_sampler_of_ints(make: Callable[[int], Keyed]) -> None:
+def test_is_a_torch_sampler_of_ints(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(0)
     indices = list(sampler)
     assert isinstance(sampler, Sampler)
@@ -59,13 +61,13 @@ def test_is_a_torch_sampler_of_ints(make: Callable[[int], Keyed]) -> None:
 
 
 @all_samplers
-def test_works_in_torchs_own_loader(make: Callable[[int], Keyed]) -> None:
+def test_works_in_torchs_own_loader(make: Callable[[int], CounterSampler]) -> None:
     batches = TorchDataLoader(range(N), batch_size=8, sampler=make(4))  # type: ignore[arg-type]
     assert torch.cat(list(batches)).tolist() == list(make(4))
 
 
 @all_samplers
-def test_any_stretches_make_up_the_epoch(make: Callable[[int], Keyed], device: torch.device) -> None:
+def test_any_stretches_make_up_the_epoch(make: Callable[[int], CounterSampler], device: torch.device) -> None:
     sampler = make(6)
     sampler.set_epoch(3)
     epoch = list(sampler)
@@ -79,7 +81,7 @@ def test_any_stretches_make_up_the_epoch(make: Callable[[int], Keyed], device: t
 
 
 @all_samplers
-def test_each_iteration_is_the_next_epoch(make: Callable[[int], Keyed]) -> None:
+def test_each_iteration_is_the_next_epoch(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(8)
     assert sampler.epoch == 0
     epochs = [list(sampler) for _ in range(3)]
@@ -90,39 +92,90 @@ def test_each_iteration_is_the_next_epoch(make: Callable[[int], Keyed]) -> None:
 
 
 @random_samplers
-def test_epochs_and_seeds_differ_and_come_back(make: Callable[[int], Keyed]) -> None:
+def test_epochs_and_seeds_differ_and_come_back(make: Callable[[int], CounterSampler]) -> None:
     orders = [tuple(make(seed).indices(0, len(make(seed)), epoch).tolist()) for seed in range(4) for epoch in range(4)]
     assert len(set(orders)) > 12  # small samplers may meet by chance
     assert orders[5] == tuple(make(1).indices(0, len(make(1)), 1).tolist())
 
 
 @random_samplers
-def test_a_sampler_broken_off_goes_on_with_the_next_epoch(make: Callable[[int], Keyed]) -> None:
+def test_a_sampler_broken_off_goes_on_with_the_next_epoch(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(2)
     next(iter(sampler))
     assert list(sampler) == make(2).indices(0, len(sampler), 1).tolist()
 
 
 @all_samplers
-def test_a_pickled_sampler_goes_on(make: Callable[[int], Keyed]) -> None:
+def test_a_pickled_sampler_goes_on(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(5)
     list(sampler)
-    assert list(pickle.loads(pickle.dumps(sampler))) == list(sampler)
+    copy = pickle.loads(pickle.dumps(sampler))
+    assert (copy.seed, copy.epoch, copy.describe()) == (sampler.seed, sampler.epoch, sampler.describe())
+    assert list(copy) == list(sampler)
 
 
 @pytest.mark.cuda
 @random_samplers
-def test_the_gpu_makes_the_same_order(make: Callable[[int], Keyed]) -> None:
+def test_the_gpu_makes_the_same_order(make: Callable[[int], CounterSampler]) -> None:
     for epoch in (0, 1, 2**32 - 1):
         sampler = make(2**64 - 1)
         there = sampler.indices(0, len(sampler), epoch, "cuda")
         assert there.tolist() == make(2**64 - 1).indices(0, len(sampler), epoch).tolist()
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["subset", "weighted"])
+def test_what_the_kernels_look_up_lives_as_long_as_they_read(name: str) -> None:
+    """The sampler is dropped, and its memory asked for again, while a kernel that reads it is still queued."""
+    wanted = MAKERS[name](3).indices(0, 5, 0).tolist()
+    sampler = MAKERS[name](3)
+    sampler.indices(0, 5, 0, "cuda")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)
+        indices = sampler.indices(0, 5, 0, "cuda")
+    del sampler
+    others = [torch.full((64,), -1, device="cuda") for _ in range(100)]
+    assert indices.tolist() == wanted
+    assert len(others) == 100
+
+
+@pytest.mark.parametrize("name", ["subset", "weighted"])
+def test_a_sampler_serves_several_devices_in_turn(name: str, device: torch.device) -> None:
+    sampler = MAKERS[name](3)
+    orders = [sampler.indices(0, 5, 0, place).tolist() for place in ("cpu", device, "cpu", device)]
+    assert len(set(map(tuple, orders))) == 1
+
+
+def test_a_table_is_copied_to_a_device_once_and_not_pickled_from_there() -> None:
+    copied: list[torch.Tensor] = []
+
+    class Place(HostDevice):
+        def resident(self, tensor: torch.Tensor) -> torch.Tensor:
+            copied.append(tensor)
+            return torch.empty_like(tensor, device="meta") if tensor.device.type == "cpu" else tensor
+
+    place = Place()
+    place.torch_device = torch.device("meta")
+    table = Table(torch.arange(5))
+    there = [table.on(place) for _ in range(3)]
+    assert there[0] is there[1] is there[2]
+    assert [tensor.device.type for tensor in copied] == ["cpu", "meta", "meta"]  # asked each time, for the stream
+    assert table.on(HostDevice()) is table.host
+    assert torch.equal(pickle.loads(pickle.dumps(table)).host, torch.arange(5))
+
+
+@all_samplers
+def test_a_sampler_says_what_it_yields(make: Callable[[int], CounterSampler]) -> None:
+    sampler = make(9)
+    key = "" if isinstance(sampler, SequentialSampler) else ", from seed 9 and the epoch alone"
+    assert sampler.describe() == f"{type(sampler).__name__}: {len(sampler)} samples an epoch{key}"
+
+
 def test_an_epoch_longer_than_a_chunk() -> None:
     n = CHUNK + 1000
     sampler = RandomSampler(range(n), seed=1)
-    assert np.array_equal(list(sampler), rng.permute(np.arange(n), n, 1, 0))
+    assert np.array_equal(list(sampler), permute(np.arange(n), n, 1, 0))
 
 
 # ---- without replacement ----
@@ -162,7 +215,9 @@ def test_subset_takes_any_sequence(kind: Callable[[Any], Any]) -> None:
 
 def test_an_empty_subset() -> None:
     sampler = SubsetRandomSampler([], seed=0)
-    assert len(sampler) == 0 and list(sampler) == [] and sampler.indices(0, 0, 0).shape == (0,)
+    assert len(sampler) == 0
+    assert list(sampler) == []
+    assert sampler.indices(0, 0, 0).shape == (0,)
 
 
 def test_a_subset_is_not_changed_from_outside() -> None:
@@ -189,7 +244,7 @@ def chi_square_is_sane(counts: list[int], shares: list[float]) -> bool:
     return sum((count - due) ** 2 / due for count, due in cells) < freedom + 5 * math.sqrt(2 * max(freedom, 1))
 
 
-def drawn(sampler: Keyed, classes: int, of: list[int] | None = None) -> list[int]:
+def drawn(sampler: CounterSampler, classes: int, of: list[int] | None = None) -> list[int]:
     indices = sampler.indices(0, len(sampler), 0).numpy()
     return np.bincount(indices if of is None else np.asarray(of)[indices], minlength=classes).tolist()
 
@@ -227,9 +282,7 @@ def test_a_power_of_two_times_the_weights_draws_the_same(weights: list[float], e
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=60).filter(any))
 def test_integer_weights_are_exact(weights: list[int]) -> None:
     sampler = WeightedRandomSampler(weights, 200, seed=5)
-    exact = np.searchsorted(
-        np.cumsum(weights) * 2**40, rng.bounded(5, np.arange(200), 0, sum(weights) * 2**40), "right"
-    )
+    exact = np.searchsorted(np.cumsum(weights) * 2**40, bounded(5, np.arange(200), 0, sum(weights) * 2**40), "right")
     assert sampler.indices(0, 200, 0).tolist() == exact.tolist()
 
 
@@ -296,7 +349,7 @@ def test_as_many_positions_as_samples_by_default() -> None:
 
 
 @random_samplers
-def test_without_a_seed_torchs_generator_decides_once(make: Callable[[Any], Keyed]) -> None:
+def test_without_a_seed_torchs_generator_decides_once(make: Callable[[Any], CounterSampler]) -> None:
     torch.manual_seed(1)
     first, second = make(None), make(None)
     torch.manual_seed(1)

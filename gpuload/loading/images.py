@@ -150,7 +150,7 @@ class ImagePath:
         yield self.order.describe()
         yield Stage("read", threads, (planner.dataset.describe(),))
         yield Stage("draw", threads, (transforms, f"from seed {planner.seed}, epoch {epoch} and position alone"))
-        yield Stage("decode", threads, tuple(self._decoders()))
+        yield Stage("decode", threads, tuple(self._decoders(found)))
         yield from planner.engine.stages(threads, target, tuple(found.fusing()), self._facts(found))
         if planner.engine.on_host and self.device.launches:
             yield Stage("stage", f"CPU -> {target}", ("one copy per batch from a pinned buffer",))
@@ -172,10 +172,12 @@ class ImagePath:
             )
         return facts + found.failures[:1]
 
-    def _decoders(self) -> Iterator[str]:
+    def _decoders(self, found: Survey) -> Iterator[str]:
         decoder = self.planner.decoder
         if decoder is None:
-            yield f"all by {pillow.describe()}; nvImageCodec, which is faster, is not used"
+            yield f"all by {pillow.describe()}; nvImageCodec, which is faster, is not installed"
+        elif 0 < found.count == len(found.breaks):
+            yield f"all by {pillow.describe()}"
         else:
             yield f"ordinary JPEGs by {decoder.describe()}, just the region that is needed"
             yield f"all others by {pillow.describe()}"

@@ -137,9 +137,10 @@ class _Running(Generic[Result]):
             self._gate.release()
 
     def forget(self) -> None:
-        """Let go what the job holds; nobody will ask for it."""
+        """Let go of the job, which nobody will ask for; it may hold a gate that holds this."""
         self._stages = iter(())
         self._failed.clear()
+        del self._job
 
     def result(self) -> Result:
         if self._failed:

@@ -1,0 +1,235 @@
+"""Which samples are in a batch: positions, chunks, the user's own samplers, and who waits for what."""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import BatchSampler, SequentialSampler as TorchSequentialSampler
+
+from gpuload import ArgumentTypeError, RandomSampler, SequentialSampler
+from gpuload.device import Device, HostDevice, device_of
+from gpuload.loading.order import Order, integers
+from gpuload.samplers.base import CHUNK
+from gpuload.stage import CALLER
+from tests.clocks import ClockedDevice, Moment
+
+
+def order_of(
+    sampler: Any, batch_size: int | None = 4, drop_last: bool = False, device: Device | None = None, batches: Any = None
+) -> Order:
+    """As torch's DataLoader would have it."""
+    if batches is None and batch_size is not None:
+        batches = BatchSampler(sampler, batch_size, drop_last)
+    return Order(sampler, batches, batch_size, drop_last, device or HostDevice())
+
+
+def on_host(order: Order, epoch: int = 0) -> list[list[int]]:
+    batches = list(order.host_batches(epoch))
+    assert all(batch.dtype == np.int64 and batch.ndim == 1 for batch in batches)
+    return [batch.tolist() for batch in batches]
+
+
+def on_device(order: Order, epoch: int = 0) -> list[list[int]]:
+    return [batch.tolist() for batch in order.device_batches(epoch)]
+
+
+# ---- counter-based samplers ----
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+@pytest.mark.parametrize("count", [3, CHUNK, 2 * CHUNK + 5])
+def test_batches_are_those_of_torchs_batch_sampler(batch_size: int, drop_last: bool, count: int) -> None:
+    batches = BatchSampler(SequentialSampler(range(count)), batch_size, drop_last)
+    order = order_of(SequentialSampler(range(count)), batch_size, drop_last)
+    assert on_host(order) == on_device(order) == list(batches)
+
+
+def test_epochs(device: torch.device) -> None:
+    sampler = RandomSampler(range(50), seed=3)
+    order = order_of(sampler, 8, device=device_of(device))
+    for epoch in (0, 5, 2**32 - 1):
+        wanted = sampler.indices(0, 50, epoch).split(8)
+        assert on_host(order, epoch) == on_device(order, epoch) == [batch.tolist() for batch in wanted]
+    assert sampler.epoch == 0  # nothing moves on
+
+
+def test_one_by_one() -> None:
+    order = order_of(RandomSampler(range(5), seed=0), None)
+    assert order.single
+    assert on_host(order) == on_device(order) == [[i] for i in RandomSampler(range(5), seed=0)]
+
+
+def test_an_empty_epoch() -> None:
+    order = order_of(SequentialSampler([]))
+    assert on_host(order) == on_device(order) == []
+
+
+def test_an_order_does_not_know_the_future() -> None:
+    """Chunks are made one ahead, not all."""
+    asked: list[int] = []
+
+    class Watched(SequentialSampler):
+        def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
+            asked.append(start)
+            return super().indices(start, stop, epoch, device)
+
+    batches = order_of(Watched(range(10 * CHUNK)), CHUNK // 2).host_batches(0)
+    assert asked == []
+    list(islice(batches, 2))
+    assert asked == [0, CHUNK]
+    list(islice(batches, 2))
+    assert asked == [0, CHUNK, 2 * CHUNK]
+
+
+# ---- the user's own ----
+
+
+class Evens(RandomSampler):
+    """A counter-based sampler, iterated in a way of its own."""
+
+    def __iter__(self) -> Iterator[int]:
+        return (index for index in super().__iter__() if index % 2 == 0)
+
+
+def test_an_iteration_of_ones_own_is_honored() -> None:
+    order = order_of(Evens(range(20), seed=1))
+    assert order.sampler is None
+    for epoch in (0, 3, 0):
+        wanted = [index for index in RandomSampler(range(20), seed=1).indices(0, 20, epoch).tolist() if index % 2 == 0]
+        assert list(chain(*on_host(order, epoch))) == wanted
+
+
+def test_a_batch_sampler_of_ones_own_is_honored() -> None:
+    class Reversed(BatchSampler):
+        def __iter__(self) -> Iterator[list[int]]:
+            return iter(list(super().__iter__())[::-1])
+
+    sampler = SequentialSampler(range(5))
+    order = order_of(sampler, 2, batches=Reversed(sampler, 2, False))
+    assert order.sampler is None
+    assert on_host(order) == [[4], [2, 3], [0, 1]]
+
+
+def test_torchs_samplers_and_plain_lists() -> None:
+    assert on_host(order_of(TorchSequentialSampler(range(5)), 2)) == [[0, 1], [2, 3], [4]]
+    assert on_host(order_of([3, 3, 1], 2, drop_last=True)) == [[3, 3]]
+    assert on_host(order_of([3, -1], None)) == [[3], [-1]]
+    assert on_host(order_of(TorchSequentialSampler([]), None, batches=[[1], [], [2, 0]])) == [[1], [], [2, 0]]
+
+
+def test_a_sampler_of_the_users_is_not_asked_ahead() -> None:
+    asked: list[int] = []
+    batches = order_of([0, 1, 2, 3], None, batches=(asked.append(i) or [i] for i in range(4))).host_batches(0)  # type: ignore[func-returns-value]
+    assert asked == []
+    next(batches)
+    assert asked == [0]
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [1, 0, -2],
+        (1, 0, -2),
+        iter([1, 0, -2]),
+        [np.int32(1), np.uint8(0), -2],
+        np.array([1, 0, -2], np.int16),
+        torch.tensor([1, 0, -2]),
+        torch.tensor([1, 0, -2], dtype=torch.int8),
+        [torch.tensor(1), torch.tensor(0), torch.tensor(-2)],
+    ],
+    ids=lambda batch: type(batch).__name__,
+)
+def test_integers_of_any_kind(batch: Any) -> None:
+    found = integers(batch)
+    assert found.dtype == np.int64
+    assert found.tolist() == [1, 0, -2]
+
+
+@pytest.mark.parametrize(
+    ("batch", "got"),
+    [
+        ([0, "a"], r"'a' \(str\)"),
+        ([1.5], r"1\.5 \(float\)"),
+        ([0, None], r"None \(NoneType\)"),
+        ([[0, 1]], r"\[0, 1\] \(list\)"),
+        (np.array([0.5]), r".*0\.5.* \(float64\)"),
+        (torch.tensor([2.0]), r".*2\.0.* \(float32\)"),
+    ],
+    ids=str,
+)
+def test_what_is_no_integer_is_named(batch: Any, got: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"^sampler must give integers, got {got}$"):
+        integers(batch)
+
+
+@pytest.mark.parametrize("index", [2**63, -(2**63) - 1, np.uint64(2**64 - 1)])
+def test_an_integer_of_more_than_64_bits(index: Any) -> None:
+    with pytest.raises(OverflowError):
+        integers([index])
+
+
+# ---- words ----
+
+
+def test_words() -> None:
+    random, plain = RandomSampler(range(9), seed=2), [1, 2]
+    assert order_of(random, 4).describe() == (
+        "order",
+        CALLER,
+        ("RandomSampler: 9 samples an epoch, from seed 2 and the epoch alone", "batches of 4"),
+    )
+    assert order_of(plain, 4, drop_last=True).describe().facts == ("list, iterated", "batches of 4, only full ones")
+    assert order_of(plain, None).describe().facts == ("list, iterated", "one by one")
+    assert order_of(plain, None, batches=[[1]]).describe().facts == ("the batches of list",)
+    order = order_of(random, 4, device=ClockedDevice())
+    assert order.describe().where == "clocked GPU"
+    assert order.describe(anywhere=False).where == CALLER
+
+
+# ---- who waits for what ----
+
+
+class Made(RandomSampler):
+    """Notes when its indices were made."""
+
+    def __init__(self, count: int, device: ClockedDevice) -> None:
+        super().__init__(range(count), seed=0)
+        self.device, self.moments = device, list[Moment]()
+
+    def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        self.moments.append(self.device.step("indices"))
+        return super().indices(start, stop, epoch, device)
+
+
+def test_the_host_waits_for_the_copy_of_a_chunk_and_for_no_more() -> None:
+    device = ClockedDevice()
+    sampler = Made(5 * CHUNK, device)
+    busy = device.main.step()  # the consumer's own work
+    for number, _ in enumerate(order_of(sampler, CHUNK, device=device).host_batches(0)):
+        copies = [moment for name, moment in device.work if name == "copy"]
+        assert device.host.is_after(sampler.moments[number])
+        assert device.host.is_after(copies[number])
+        if number < 4:
+            assert len(copies) == number + 2  # one ahead
+            assert not device.host.is_after(copies[number + 1])
+        assert not device.host.is_after(busy)
+
+
+def test_indices_on_the_device_follow_the_consumer_from_stream_to_stream() -> None:
+    device = ClockedDevice()
+    sampler = Made(3 * CHUNK, device)
+    batches = order_of(sampler, CHUNK // 4, device=device).device_batches(0)
+    other = device.stream()
+    for number in range(12):
+        stream = other if number % 3 == 2 else device.main
+        with device.on(stream):
+            batch = next(batches)
+        made = sampler.moments[number // 4]
+        assert stream.is_after(made)
+        if stream is not made[0]:
+            assert (batch.untyped_storage().data_ptr(), stream) in device.kept
+    assert device.events < 4  # not one for each chunk
