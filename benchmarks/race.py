@@ -7,7 +7,7 @@ Races:
                 gpuload against torch, DALI and FFCV (which does not normalize)
     thumbnails  32 x 32 JPEGs, RandomCrop(32, padding=4), flip, normalized float32, batches of 256:
                 gpuload against torch; and what a second thread gains, as a share of what it gains in hashing
-    large       12-megapixel JPEGs, as photos, batches of 8: gpuload against --baseline
+    large       12-megapixel JPEGs, as photos, batches of 8: gpuload against torch, and --baseline if it is given
 
 Each contestant is a process of its own, with ``--workers`` threads or processes, all on as many cores. After an epoch
 to warm up they take turns, in a round one after the other, each playing whole epochs for ``--seconds``; the others
@@ -32,6 +32,7 @@ from benchmarks import photos
 from benchmarks.contestant import PEERS_PYTHON, ROOT, Contestant, ContestantError, Entry
 from benchmarks.machine import machine
 
+AVX2 = "gpuload avx2"
 Rates = dict[str, list[float]]  # of each contestant, round by round
 
 
@@ -47,8 +48,8 @@ class Race:
 
 RACES = {
     "photos": Race(photos.photos, 2560, "crop224", 64, ("torch", "dali", "ffcv")),
-    "thumbnails": Race(photos.thumbnails, 20_480, "crop32", 256, ("torch",), threads=True),
-    "large": Race(photos.large_photos, 64, "crop224", 8, ()),
+    "thumbnails": Race(photos.thumbnails, 10_240, "crop32", 256, ("torch",), threads=True),
+    "large": Race(photos.large_photos, 64, "crop224", 8, ("torch",)),
 }
 
 
@@ -59,7 +60,7 @@ def entries(race: Race, options: argparse.Namespace) -> list[Entry]:
         wanted.append(Entry("baseline", "gpuload", workers, checkout=options.baseline))
     if options.avx2:
         compiler = {"CXX": f"'{ROOT / 'benchmarks' / 'haswell-c++'}'"}
-        wanted.append(Entry("gpuload avx2", "gpuload", workers, environment=compiler))
+        wanted.append(Entry(AVX2, "gpuload", workers, environment=compiler))
     if race.threads:
         wanted.append(Entry("gpuload 1 thread", "gpuload", 1))
         wanted += [Entry("hash", "hash", workers), Entry("hash 1 thread", "hash", 1)]
@@ -95,18 +96,27 @@ def thread_gain(rates: Rates) -> float | None:
     return median_ratio(gains, [a / b for a, b in zip(hash_many, hash_one, strict=True)])
 
 
-def summarize(rates: Rates) -> dict[str, dict[str, float]]:
-    ours = rates.get("gpuload")
-    figures = {}
-    for name, values in rates.items():
-        figures[name] = {
+def summarize(rates: Rates) -> dict[str, dict[str, Any]]:
+    """Medians, and how many times each contestant gpuload is, as it is and with its C++ for AVX2."""
+    ours = [name for name in ("gpuload", AVX2) if name in rates]
+    return {
+        name: {
             "images_per_second": round(statistics.median(values), 1),
             "lowest": round(min(values), 1),
             "highest": round(max(values), 1),
+            "times": {our: round(median_ratio(rates[our], values), 3) for our in ours if not name.startswith("hash")},
         }
-        if ours is not None and not name.startswith("hash"):
-            figures[name]["gpuload_is_times"] = round(median_ratio(ours, values), 3)
-    return figures
+        for name, values in rates.items()
+    }
+
+
+def show(figures: dict[str, dict[str, Any]], versions: dict[str, str]) -> None:
+    ours = [name for name in ("gpuload", AVX2) if name in figures]
+    print(f"{'':18}{'images/s':>10}{'lowest':>10}{'highest':>10}" + "".join(f"{our + ' is':>17}" for our in ours))
+    for name, row in figures.items():
+        rate = "".join(f"{row[part]:10,.0f}" for part in ("images_per_second", "lowest", "highest"))
+        times = "".join(f"{row['times'][our]:15.2f} x" if our in row["times"] else " " * 17 for our in ours)
+        print(f"{name:18}{rate}{times}  {versions[name]}")
 
 
 def hold(name: str, race: Race, options: argparse.Namespace) -> dict[str, Any]:
@@ -126,11 +136,7 @@ def hold(name: str, race: Race, options: argparse.Namespace) -> dict[str, Any]:
         versions = {key: contestant.version for key, contestant in running.items()}
         rates = run(running, options.rounds, options.seconds)
     figures, gain = summarize(rates), thread_gain(rates)
-    print(f"{'':18}{'images/s':>10}{'lowest':>10}{'highest':>10}{'gpuload is':>12}")
-    for key, row in figures.items():
-        times = f"{row['gpuload_is_times']:.2f} x" if "gpuload_is_times" in row else ""
-        rate = "".join(f"{row[part]:10,.0f}" for part in ("images_per_second", "lowest", "highest"))
-        print(f"{key:18}{rate}{times:>12}  {versions[key]}")
+    show(figures, versions)
     for key, reason in absent.items():
         print(f"{key:18}{reason}")
     result: dict[str, Any] = {"loaders": figures, "versions": versions, "absent": absent}

@@ -1,12 +1,15 @@
 // What is checked of a sample before any of its memory is touched: a record that passes reads and writes nothing
 // outside the pixels of its region, its place in staging and its place in the output.
 #pragma once
+#include <algorithm>
+#include <cmath>
+
 #include "share.h"
 #include "weights.cuh"
 
 namespace checks {
 
-constexpr int64_t MOST = 1 << 30;  // pixels of anything along one axis: sums of two fit in 32 bits
+constexpr int64_t MOST = (1 << 30) - 1;  // pixels of anything along one axis: sums of two fit in 32 bits
 
 inline bool in(int64_t value, int64_t low, int64_t high) { return value >= low && value <= high; }
 
@@ -40,8 +43,14 @@ inline void shown(const Axis& axis, int64_t* low, int64_t* high) {
     *low = std::min<int64_t>(axis.begin, last);
     *high = std::max<int64_t>(axis.begin, last);
     const bool outside = *low < 0 || *high > most;
-    if (outside && (axis.padding == REFLECT || axis.padding == SYMMETRIC)) *low = 0, *high = most;
-    if (axis.padding == EDGE) *low = std::min(*low, most), *high = std::max<int64_t>(*high, 0);
+    if (outside && (axis.padding == REFLECT || axis.padding == SYMMETRIC)) {
+        *low = 0;
+        *high = most;
+    }
+    if (axis.padding == EDGE) {
+        *low = std::min(*low, most);
+        *high = std::max<int64_t>(*high, 0);
+    }
     *low = std::max<int64_t>(*low, 0);
     *high = std::min(*high, most);
 }

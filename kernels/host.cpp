@@ -61,7 +61,7 @@ Status share(const Work& work, int64_t i) {
 // Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
 template <class Step>
 void for_each(const Work& work, int64_t first, int64_t count, Step step) {
-    const int64_t end = std::min(work.count, first + std::min(count, work.count));
+    const int64_t end = std::min(work.count, std::min(first, work.count) + std::min(count, work.count));
     for (int64_t i = std::max<int64_t>(first, 0); i < end; ++i) {
         if (work.status[i] != TODO) continue;
         try {

@@ -1,5 +1,7 @@
 // Whole passes over whole rows of packed RGB pixels.
 #pragma once
+#include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "files.h"

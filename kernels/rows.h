@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <climits>
+#include <cstring>
 #include <vector>
 
 #include "weights.cuh"

@@ -21,10 +21,10 @@ def test_margins_are_torchvisions(padding: Any, sides: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fill", "colour"), [(None, (0, 0, 0)), (7, (7, 7, 7)), ([9.0], (9, 9, 9)), ((1, 2, 3), (1, 2, 3))]
+    ("fill", "color"), [(None, (0, 0, 0)), (7, (7, 7, 7)), ([9.0], (9, 9, 9)), ((1, 2, 3), (1, 2, 3))]
 )
-def test_colours(fill: Any, colour: tuple[int, int, int]) -> None:
-    assert arguments.colour(fill) == colour
+def test_colors(fill: Any, color: tuple[int, int, int]) -> None:
+    assert arguments.color(fill) == color
 
 
 @pytest.mark.parametrize(("size", "plain"), [(5, (5, 5)), ([5], (5, 5)), ((4, 6), (4, 6)), (np.int32(3), (3, 3))])
@@ -57,7 +57,7 @@ def test_a_seed_is_kept_or_drawn() -> None:
         (lambda: arguments.range_of("scale", (0.0, 0.0), 0.0), ArgumentError, r"scale must be \(min, max\)"),
         (lambda: arguments.margins("1"), ArgumentError, "padding must be an int, or 1, 2 or 4 of them, got '1'"),
         (lambda: arguments.margins((1, -2)), ArgumentError, r"padding must not be negative, got \(1, -2\)"),
-        (lambda: arguments.colour(1.5), ArgumentError, "fill must be whole numbers from 0 to 255, got 1.5"),
+        (lambda: arguments.color(1.5), ArgumentError, "fill must be integers from 0 to 255, got 1.5"),
         (lambda: arguments.seed_or_new(-1), ArgumentError, r"seed must be from 0 to 2\^64 - 1, got -1"),
         (lambda: arguments.epoch_number(1 << 32), ArgumentError, r"epoch must be from 0 to 2\^32 - 1, got 4294967296"),
         (lambda: arguments.epoch_number("1"), ArgumentTypeError, "epoch must be an int, got '1'"),

@@ -56,7 +56,7 @@ def test_rounds_are_interleaved_and_turn_around() -> None:
 def test_ratios_are_of_one_round() -> None:
     rates = {"gpuload": [10.0, 100.0, 30.0], "torch": [5.0, 25.0, 10.0]}
     figures = race.summarize(rates)
-    assert figures["torch"] == {"images_per_second": 10, "lowest": 5, "highest": 25, "gpuload_is_times": 3}
+    assert figures["torch"] == {"images_per_second": 10, "lowest": 5, "highest": 25, "times": {"gpuload": 3}}
 
 
 def test_gain_of_threads_is_a_share_of_hashing() -> None:

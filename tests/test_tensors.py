@@ -206,7 +206,7 @@ def test_a_consumer_may_change_over_to_another_stream() -> None:
         RandomSampler(source, seed=1).indices(0, 1000, 0).split(10),
     )
     for number in range(100):
-        stream = other if number % 3 else device.main
+        stream = device.main if number % 3 else other
         with device.on(stream):
             rows = next(batches)
         assert device.work[-1] == ("gather_16", device.work[-1][1])

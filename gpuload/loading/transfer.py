@@ -78,6 +78,7 @@ class Moving:
     def __init__(self, batches: Iterator[Any], device: Device, side: Stream) -> None:
         self._batches, self._device, self._side = batches, device, side
         self._events = deque(device.event() for _ in range(AHEAD + 1))  # used in turn; at most AHEAD are waited for
+        self._users: list[Stream] = []  # the consumer's streams: often one, which is current all the time
         self._ahead: deque[tuple[Any, Event] | Exception] = deque()
         self._ended = False
 
@@ -93,8 +94,14 @@ class Moving:
         if isinstance(self._ahead[0], Exception):
             raise self._ahead.popleft()  # type: ignore[misc]  # no variable holds it: it would hold itself
         moved, copied = self._ahead.popleft()  # type: ignore[misc]
-        copied.wait(self._device.current_stream())  # the host does not wait
+        copied.wait(self._user())  # the host does not wait
         return moved
+
+    def _user(self) -> Stream:
+        stream = self._device.current_stream()
+        if stream not in self._users:
+            self._users.append(stream)
+        return stream
 
     def _fetch(self) -> None:
         try:
@@ -108,9 +115,10 @@ class Moving:
         """Start the copy: the batch, and the event that says it is there."""
         copied = self._events[0]
         self._events.rotate(-1)
-        # what the consumer has dropped may be used again for this copy, so it waits for the consumer's uses
-        copied.record(self._device.current_stream())
-        copied.wait(self._side)
+        self._user()
+        for stream in self._users:  # memory that the consumer has dropped may be used again for this copy
+            copied.record(stream)
+            copied.wait(self._side)
         with self._device.on(self._side):
             moved = move(batch, self._device)
             copied.record(self._side)
