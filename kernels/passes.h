@@ -123,16 +123,20 @@ inline void pick(const uint8_t* source, const Rows& rows, const uint8_t* fill, u
     }
 }
 
-// One channel of finished pixels through its table of output values; 8 bytes are stored at once.
+// One channel of finished pixels through its table of output values; 8 bytes are stored at once
+// (little-endian, as x86-64 and aarch64 are).
 template <class Out>
 void look_up(const uint8_t* bytes, int64_t count, const Out* table, Out* out) {
-    constexpr int TOGETHER = 8 / sizeof(Out);
+    constexpr int WORD = 8 / sizeof(Out), TOGETHER = 8;
     const Out* end = out + count;
-    for (; out + TOGETHER <= end; out += TOGETHER, bytes += 3 * TOGETHER) {
-        uint64_t word = 0;
+    for (; end - out >= TOGETHER; out += TOGETHER, bytes += 3 * TOGETHER) {
 #pragma GCC unroll 8
-        for (int k = 0; k < TOGETHER; ++k) word |= uint64_t(table[bytes[3 * k]]) << (8 * sizeof(Out) * k);
-        std::memcpy(out, &word, sizeof word);
+        for (int i = 0; i < TOGETHER; i += WORD) {
+            uint64_t word = 0;
+#pragma GCC unroll 8
+            for (int k = 0; k < WORD; ++k) word |= uint64_t(table[bytes[3 * (i + k)]]) << (8 * sizeof(Out) * k);
+            std::memcpy(out + i, &word, sizeof word);
+        }
     }
     for (; out < end; ++out, bytes += 3) *out = table[*bytes];
 }

@@ -123,22 +123,29 @@ class ImagePath:
             raise IndexError(f"sample {given[outside.argmax()]} of {count}")
         return indices
 
-    def collate(self, images: Images, labels: Labels) -> Any:
-        """Images and labels as the batch that the user gets."""
+    @property
+    def _stacks(self) -> bool:
+        """Batches are torch's plain ones: images in a tensor, labels as default_collate has them."""
+        return self.collate_fn is default_collate and not self.order.single
+
+    def prepared(self, labels: Labels) -> Any:
+        """What a worker can do for `collate`: labels stacked, or as a list."""
+        if not self._stacks:
+            return labels.tolist() if isinstance(labels, np.ndarray) else labels
+        # copied: labels of several batches may share their memory, and a batch is the user's own
+        batch = torch.tensor(labels) if isinstance(labels, np.ndarray) else default_collate(list(labels))
+        return pinned(batch, self.device)
+
+    def collate(self, images: Images, labels: Any) -> Any:
+        """Images and `prepared` labels as the batch that the user gets."""
         images = move(images, self.device)
         for function in self.planner.plan.tail:
             images = [function(image) for image in images]
-        if self.collate_fn is default_collate and not self.order.single:
-            return [_stacked(images), self._label_batch(labels)]
-        listed = labels.tolist() if isinstance(labels, np.ndarray) else labels
+        if self._stacks:
+            return [_stacked(images), move(labels, self.device)]
         if self.order.single:
-            return self.collate_fn((images[0], listed[0]))
-        return self.collate_fn(list(zip(images, listed, strict=True)))
-
-    def _label_batch(self, labels: Labels) -> Any:
-        # copied: labels of several batches may share their memory, and a batch is the user's own
-        batch = torch.tensor(labels) if isinstance(labels, np.ndarray) else default_collate(list(labels))
-        return move(pinned(batch, self.device), self.device)
+            return self.collate_fn((images[0], labels[0]))
+        return self.collate_fn(list(zip(images, labels, strict=True)))
 
     # ---- explain ----
 
@@ -239,7 +246,7 @@ class _ImageJob:
     def _begin(self) -> None:
         """Take this batch's part of the stretch."""
         stretch, planner, part = self._stretch, self._path.planner, slice(self._first, self._first + self._count)
-        self._indices, self._labels = stretch.indices[part], stretch.labels[part]
+        self._indices, self._labels = stretch.indices[part], self._path.prepared(stretch.labels[part])
         self._files, self._fused = stretch.files[part], stretch.fused[part]
         self._errors = Errors(planner.dataset, self._indices)
         self._batch: Batch = planner.engine.batch(self._fused, self._files)
