@@ -40,5 +40,17 @@ EXPORTED void measure(const Work* work, int64_t first, int64_t count) { timed(re
 
 EXPORTED void share(const Work* work, int64_t first, int64_t count) { timed(real_share, work, first, count); }
 
+// Shares that touch no file.
+EXPORTED void nothing(const Work* work, int64_t first, int64_t count) {
+    for (int64_t i = first; i < first + count; ++i) work->status[i] = OK;
+}
+
+// The same, away from its thread as long: one pause for all of it.
+EXPORTED void away(const Work* work, int64_t first, int64_t count) {
+    const timespec pause{0, 400'000 * count};
+    nanosleep(&pause, nullptr);
+    nothing(work, first, count);
+}
+
 // CPU time inside those two on all threads, in nanoseconds.
 EXPORTED int64_t inside() { return nanoseconds; }

@@ -371,8 +371,8 @@ def test_sines_and_running_sums_stay_on_the_host(kernel_filter: Filter) -> None:
 
 
 def test_without_a_compiler_pillow_makes_what_the_kernel_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make("kernel", Plan([]))
     monkeypatch.setattr(cuda, "host_library", lambda: None)
+    engine = make("kernel", Plan([]))
     rng = random.Random(5)
     pictures = [random_picture(rng) for _ in range(6)]
     recipes: list[Recipe] = [(Resize(30, 40, kernel_filter),) for kernel_filter in Filter]

@@ -33,7 +33,7 @@ class Files:
         starts = np.zeros(n + 1, np.int64)
         np.cumsum(np.fromiter(map(len, paths), np.int64, n) + 1, out=starts[1:])
         self._names, self._starts = b"\0".join(paths) + b"\0", starts[:n]  # with the work, which has their addresses
-        self._upright, self._decoder = upright, decoder
+        self._upright, self._decoder, self._library = upright, decoder, host_library()
         self.sizes = np.zeros((n, 2), np.int32)
         self.status = np.full(n, Status.TODO, np.uint8)
         self._describe()
@@ -62,9 +62,8 @@ class Files:
 
     def measure(self, first: int, count: int) -> None:
         """Read the headers of some files; what is no ordinary JPEG gets another status than OK."""
-        library = host_library()
-        if library is not None:
-            library.gpuload_measure(self.address, first, count)
+        if self._library is not None:
+            self._library.gpuload_measure(self.address, first, count)
 
     def undone(self, first: int, count: int) -> list[int]:
         """Those of these files that have another status than OK."""

@@ -65,7 +65,7 @@ class _CpuBatch:
         check(self._engine.library.gpuload_put(self._files.address, slot, packed.ctypes.data))
 
     def finish(self) -> None:
-        pass
+        self._images = self._output.images(self._out)
 
     def images(self) -> Images:
-        return self._output.images(self._out)
+        return self._images

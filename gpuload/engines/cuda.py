@@ -55,7 +55,7 @@ class CudaEngine:
     on_host = False
 
     def __init__(self, layout: Layout, device: Device) -> None:
-        self.layout, self.device = layout, device
+        self.layout, self.device, self.library = layout, device, host_library()
         self.kernel = f"render_{layout.dtype.itemsize}"
         device.prepare(self.kernel)  # what is missing fails here, not in the first batch
         self.table = layout.table.to(device.torch_device)
@@ -63,7 +63,7 @@ class CudaEngine:
 
     def fuse(self, recipes: Recipes) -> Fused:
         fused = fuse(recipes)
-        if host_library() is not None:
+        if self.library is not None:
             return fused
         return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))
 
@@ -79,7 +79,7 @@ class _CudaBatch:
     def __init__(self, engine: CudaEngine, fused: Fused, files: Files) -> None:
         self._engine, self._fused, self._files = engine, fused, files
         self._output = engine.layout.place(fused)
-        self._grid = len(files), min(_tiles(fused), MAX_BLOCKS)
+        self._grid = len(files), min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
         self._descriptors = self._place(fused)
         self._buffer = engine.staging.take(self)
         self._host = self._buffer.room(self._descriptors + fused.records.nbytes)
@@ -104,12 +104,12 @@ class _CudaBatch:
         return int(ends[-1])
 
     def share(self, first: int, count: int) -> None:
-        library = host_library()
+        library = self._engine.library
         if library is not None:
             library.gpuload_share(self._files.address, first, count)
 
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        library, packed = host_library(), np.ascontiguousarray(pixels)
+        library, packed = self._engine.library, np.ascontiguousarray(pixels)
         if library is not None:
             check(library.gpuload_put(self._files.address, slot, packed.ctypes.data))
         else:
@@ -133,7 +133,6 @@ class _CudaBatch:
         return self._output.images(out)
 
 
-def _tiles(fused: Fused) -> int:
-    """Tiles of the largest output."""
-    height, width = fused.extents.T
-    return int((((height + TILE[0] - 1) // TILE[0]) * ((width + TILE[1] - 1) // TILE[1])).max())
+def _tiles(height: int, width: int) -> int:
+    """Tiles of an output."""
+    return -(-height // TILE[0]) * -(-width // TILE[1])

@@ -55,7 +55,7 @@ class _PillowBatch:
             self._places[slot][channel] = values[pixels[:, :, channel]]
 
     def finish(self) -> None:
-        pass
+        self._images = self._output.images(self._out)
 
     def images(self) -> Images:
-        return self._output.images(self._out)
+        return self._images

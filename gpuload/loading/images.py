@@ -17,7 +17,7 @@ from gpuload.engines.base import Batch, Engine, Images
 from gpuload.errors import CollateError, DecodeError
 from gpuload.loading.order import Order
 from gpuload.loading.prefetch import Pipeline, Stage as JobStage
-from gpuload.loading.stretch import Errors, Planner, Stretch, in_shares
+from gpuload.loading.stretch import Errors, Planner, Stretch, from_start, in_shares
 from gpuload.loading.survey import Survey, survey
 from gpuload.loading.transfer import move, pinned
 from gpuload.native import Status
@@ -29,6 +29,7 @@ from gpuload.transforms.plan import Plan
 __all__ = ["ImagePath", "share_size"]
 
 SHARE = 16  # most samples of a worker's task: a call costs little beside them, and a slow one holds up few others
+TASKS = 32  # most workers that a batch is split for; more of them work at several batches
 PLANNED = 1024  # samples that are planned together, where the sampler can be asked ahead
 ATTEMPTS = 3  # how often a batch is planned while its files are being replaced
 
@@ -36,8 +37,8 @@ Labels = Sequence[Any] | NDArray[np.int64]
 
 
 def share_size(batch: int, workers: int) -> int:
-    """Samples of a worker's task: few enough that every worker gets a part of a batch."""
-    return min(max(math.ceil(batch / max(workers, 1)), 1), SHARE)
+    """Samples of a worker's task: few enough that every worker gets a part of a batch, up to `TASKS` of them."""
+    return min(math.ceil(batch / min(max(workers, 1), TASKS)), SHARE)
 
 
 class ImagePath:
@@ -94,7 +95,7 @@ class ImagePath:
     def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch."""
         for start, batches in self._stretches(epoch):
-            indices = np.concatenate(batches).tolist()
+            indices = from_start(np.concatenate(batches), len(self.planner.dataset)).tolist()
             sizes = np.array([self.planner.dataset.size(index) for index in indices])
             yield from zip(indices, self.planner.drawn(epoch, start, sizes), strict=True)
 
@@ -105,23 +106,14 @@ class ImagePath:
         not asked for more than is in flight.
         """
         start, gathered, wanted = 0, list[NDArray[np.int64]](), 0
-        for given in self.order.host_batches(epoch):
-            gathered.append(self._checked(given))
+        for indices in self.order.host_batches(epoch):
+            gathered.append(indices)
             if sum(map(len, gathered)) >= wanted:
                 yield start, gathered
                 start += sum(map(len, gathered))
                 gathered, wanted = [], PLANNED if self.order.sampler is not None else 0
         if gathered:
             yield start, gathered
-
-    def _checked(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Indices from 0 on; negative ones count from the end."""
-        count = len(self.planner.dataset)
-        indices = np.where(given < 0, given + count, given)
-        outside = (indices < 0) | (indices >= count)
-        if np.count_nonzero(outside):
-            raise IndexError(f"sample {given[outside.argmax()]} of {count}")
-        return indices
 
     @property
     def _stacks(self) -> bool:
@@ -133,16 +125,17 @@ class ImagePath:
         if not self._stacks:
             return labels.tolist() if isinstance(labels, np.ndarray) else labels
         # copied: labels of several batches may share their memory, and a batch is the user's own
-        batch = torch.tensor(labels) if isinstance(labels, np.ndarray) else default_collate(list(labels))
+        batch = torch.from_numpy(labels.copy()) if isinstance(labels, np.ndarray) else default_collate(list(labels))
         return pinned(batch, self.device)
 
     def collate(self, images: Images, labels: Any) -> Any:
         """Images and `prepared` labels as the batch that the user gets."""
-        images = move(images, self.device)
+        if self.device.launches:  # else they are there
+            images, labels = move(images, self.device), move(labels, self.device)
         for function in self.planner.plan.tail:
             images = [function(image) for image in images]
         if self._stacks:
-            return [_stacked(images), move(labels, self.device)]
+            return [_stacked(images), labels]
         if self.order.single:
             return self.collate_fn((images[0], labels[0]))
         return self.collate_fn(list(zip(images, labels, strict=True)))

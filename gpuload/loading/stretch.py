@@ -3,7 +3,6 @@
 numpy's price is by the call, not by the sample: a thousand samples cost little more than sixty.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import Recipes
 from gpuload.transforms.plan import Plan
 
-__all__ = ["Errors", "Planner", "Stretch", "in_shares"]
+__all__ = ["Errors", "Planner", "Stretch", "from_start", "in_shares"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,19 @@ def in_shares(work: Callable[[int, int], None], first: int, count: int, share: i
     return [partial(work, at, min(share, first + count - at)) for at in range(first, first + count, share)]
 
 
+def from_start(given: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Indices of ``count`` samples, counted from the start; negative ones count from the end.
+
+    Raises:
+        IndexError: there is no such sample.
+    """
+    indices = np.where(given < 0, given + count, given)
+    outside = (indices < 0) | (indices >= count)
+    if np.count_nonzero(outside):
+        raise IndexError(f"sample {given[outside.argmax()]} of {count}")
+    return indices
+
+
 class Stretch:
     """The samples at consecutive positions of an epoch.
 
@@ -104,7 +116,7 @@ class Stretch:
         planner: what else the plan depends on.
         epoch: whose positions they are.
         start: the first position.
-        indices: of the samples in the dataset: (n,) int64.
+        indices: of the samples in the dataset: (n,) int64; negative ones count from the end.
 
     Attributes:
         planned: `stages` has ended well; what follows is there.
@@ -138,6 +150,7 @@ class Stretch:
         """
         try:
             dataset = self._planner.dataset
+            self.indices = from_start(self.indices, len(dataset))
             self._errors = Errors(dataset, self.indices)
             self.files = Files(dataset.paths(self.indices), dataset.exif_transpose, self._planner.decoder)
             self.files.sizes[:] = dataset.sizes[self.indices]
@@ -187,5 +200,8 @@ class Stretch:
 
 def _too_large(sizes: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Images with more pixels than Pillow opens: it raises its own error."""
-    limit, (height, width) = pillow.pixel_limit(), sizes.T.astype(np.int64)
-    return np.asarray(height * width > (math.inf if limit is None else limit))
+    limit, most = pillow.pixel_limit(), int(sizes.max(initial=0))
+    if limit is None or most * most <= limit:
+        return np.zeros(len(sizes), bool)
+    height, width = sizes.T.astype(np.int64)
+    return np.asarray(height * width > limit)
