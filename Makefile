@@ -29,16 +29,19 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# BASELINE=FOLDER adds gpuload from another checkout
+AGAINST := $(if $(BASELINE),--baseline $(BASELINE))
 bench: $(READY)
-	$(BIN)/python -m benchmarks.race photos thumbnails --avx2
+	$(BIN)/python -m benchmarks.race photos thumbnails large --avx2 $(AGAINST)
 	$(BIN)/python -m benchmarks.ceiling
-	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.startup $(AGAINST)
 	$(BIN)/python -m benchmarks.folders
 
 # DALI and FFCV, which `make bench` races if they are there, in an environment of their own
 peers: .venv-peers/.ready
 
 .venv-peers/.ready: benchmarks/peers.txt
+	pkg-config --exists opencv4 libturbojpeg || apt-get install -y -q g++ pkg-config libopencv-dev libturbojpeg0-dev
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install -q --upgrade pip setuptools wheel
 	.venv-peers/bin/python -m pip install -q -r benchmarks/peers.txt

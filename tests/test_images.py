@@ -138,7 +138,9 @@ def test_negative_indices_count_from_the_end(copies: Path) -> None:
 # ---- shares ----
 
 
-@pytest.mark.parametrize(("batch", "workers", "share"), [(256, 2, 16), (256, 64, 8), (64, 64, 2), (8, 8, 1), (3, 8, 1), (1, 0, 1)])
+@pytest.mark.parametrize(
+    ("batch", "workers", "share"), [(256, 2, 16), (256, 64, 8), (64, 64, 2), (8, 8, 1), (3, 8, 1), (1, 0, 1)]
+)
 def test_shares_leave_work_for_every_worker(batch: int, workers: int, share: int) -> None:
     assert share_size(batch, workers) == share
 

@@ -206,6 +206,37 @@ def test_jobs_are_asked_for_and_results_made_on_the_consumers_thread() -> None:
     assert list(Pipeline(jobs(), 2, 3)) == list(range(10))
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_workers_may_ask_for_jobs(count: int) -> None:
+    asked = set[threading.Thread]()
+    busy = threading.Lock()
+
+    def jobs() -> Iterator[FakeJob]:
+        for number in range(count):
+            assert busy.acquire(blocking=False), "two threads ask at once"
+            asked.add(threading.current_thread())
+            busy.release()
+            yield FakeJob(number)
+
+    delivered = []
+    for number in Pipeline(jobs(), 3, 2, anywhere=True):
+        delivered.append(number)
+        time.sleep(0.001)  # a consumer that is busy, so that something is ready when it asks
+    assert delivered == list(range(count))
+    assert len(asked) > 1 or count < 50
+
+
+def test_a_source_that_fails_on_a_worker_fails_in_its_turn() -> None:
+    def jobs() -> Iterator[FakeJob]:
+        yield from map(FakeJob, range(5))
+        raise Broken("no more")
+
+    pipe = Pipeline(jobs(), 2, 2, anywhere=True)
+    assert [next(pipe) for _ in range(5)] == list(range(5))
+    with pytest.raises(Broken, match="no more"):
+        next(pipe)
+
+
 # ---- gates ----
 
 

@@ -83,7 +83,8 @@ class ImagePath:
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch, on the device."""
-        return Pipeline(self._jobs(epoch), self.workers, self.depth, self.device.enter)
+        anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
+        return Pipeline(self._jobs(epoch), self.workers, self.depth, self.device.enter, anywhere)
 
     def _jobs(self, epoch: int) -> Iterator["_ImageJob"]:
         for start, batches in self._stretches(epoch):

@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
@@ -133,8 +132,10 @@ class _Running(Generic[Result]):
 
     def release(self) -> None:
         """Let whoever waits go on."""
-        with suppress(RuntimeError):  # it was released before
+        try:  # noqa: SIM105  suppress() would cost the consumer more than the rest of its wait
             self._gate.release()
+        except RuntimeError:  # it was released before
+            pass
 
     def forget(self) -> None:
         """Let go of the job, which nobody will ask for; it may hold a gate that holds this."""
@@ -151,7 +152,11 @@ class _Running(Generic[Result]):
 class _State(Generic[Result]):
     """What the workers share. They hold this, never the pipeline, so that a dropped pipeline is collected."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: Iterator[Job[Result]], depth: int) -> None:
+        self._jobs: Iterator[Job[Result]] | None = jobs
+        self._depth = depth
+        self._feeding = threading.Lock()
+        self.failed: list[Exception] = []  # at most one: why there are no more jobs
         self.tasks: SimpleQueue[Task | None] = SimpleQueue()
         self.running: deque[_Running[Result]] = deque()
         self.stopped = False
@@ -175,6 +180,22 @@ class _State(Generic[Result]):
         task()
         return True
 
+    def feed(self) -> None:
+        """Ask for as many jobs as may be in flight."""
+        with self._feeding:
+            while self._jobs is not None and len(self.running) < self._depth and not self.stopped:
+                try:
+                    running = _Running(next(self._jobs), self.tasks.put)
+                except StopIteration:
+                    self._jobs = None
+                except Exception as error:
+                    trace = error.__traceback__  # but for this frame, through which the workers would hold the consumer
+                    self._jobs, self.failed = None, [error.with_traceback(trace and trace.tb_next)]
+                    del trace
+                else:
+                    self.running.append(running)
+                    self.tasks.put(running.advance)
+
     def work_here(self) -> None:
         """All tasks that there are, on the calling thread."""
         while not self.tasks.empty():
@@ -192,6 +213,8 @@ class _State(Generic[Result]):
             while self.running:
                 self.running.popleft().forget()
             self.broken.clear()
+            self.failed.clear()
+            self._jobs = None
             while not self.tasks.empty():
                 self.tasks.get()
 
@@ -209,20 +232,25 @@ class Pipeline(Generic[Result]):
     """Iterate over the results of jobs, in order.
 
     Args:
-        jobs: where they come from; asked on the consumer's thread alone, and never for more than ``depth``
-            ahead. If it fails, the jobs before are delivered first.
+        jobs: where they come from; never asked for more than ``depth`` ahead. If it fails, the jobs before are
+            delivered first.
         workers: threads; with 0 the consumer runs each task itself.
         depth: most jobs in flight, at least 1.
         start: called first on every worker; if it raises, so does the consumer's next call.
+        anywhere: workers may ask for jobs, one at a time, so that the consumer need not: a few microseconds of
+            Python, which cost it ten times that after its own work. False: only the consumer's thread does.
     """
 
     def __init__(
-        self, jobs: Iterator[Job[Result]], workers: int, depth: int, start: Callable[[], None] = _nothing
+        self,
+        jobs: Iterator[Job[Result]],
+        workers: int,
+        depth: int,
+        start: Callable[[], None] = _nothing,
+        anywhere: bool = False,
     ) -> None:
-        self._jobs: Iterator[Job[Result]] | None = jobs
-        self._failed: list[Exception] = []  # at most one: why there are no more jobs
-        self._depth = max(depth, 1) if workers else 1
-        self._state: _State[Result] = _State()
+        self._state: _State[Result] = _State(jobs, max(depth, 1) if workers else 1)
+        self._anywhere = anywhere and workers > 0
         self._threads = [
             threading.Thread(target=self._state.work, args=(start,), name=f"gpuload-worker-{i}", daemon=True)
             for i in range(workers)
@@ -236,29 +264,17 @@ class Pipeline(Generic[Result]):
         return self
 
     def __next__(self) -> Result:
+        state = self._state
         try:
-            while len(self._state.running) < self._depth and self._add_job():
-                pass
+            if self._anywhere and state.running:
+                state.tasks.put(state.feed)
+            else:
+                state.feed()
             running = self._take()
         except BaseException:  # the end, Ctrl-C, or a failure of where the jobs come from
             self.close()
             raise
         return running.result()
-
-    def _add_job(self) -> bool:
-        if self._jobs is None or self._state.stopped:
-            return False
-        try:
-            running = _Running(next(self._jobs), self._state.tasks.put)
-        except StopIteration:
-            self._jobs = None
-            return False
-        except Exception as error:
-            self._jobs, self._failed = None, [error]
-            return False
-        self._state.running.append(running)
-        self._state.tasks.put(running.advance)
-        return True
 
     def _take(self) -> _Running[Result]:
         state = self._state
@@ -273,9 +289,11 @@ class Pipeline(Generic[Result]):
         if state.stopped:  # maybe by another thread
             raise StopIteration
         if running is None:
-            raise self._failed.pop() if self._failed else StopIteration
-        with suppress(IndexError):  # another thread has just stopped all
+            raise state.failed.pop() if state.failed else StopIteration
+        try:  # noqa: SIM105  likewise
             state.running.popleft()
+        except IndexError:  # another thread has just stopped all
+            pass
         return running
 
     def close(self) -> None:
