@@ -135,7 +135,7 @@ def check_regions(data: bytes, regions: Sequence[Region], expected: Pixels, exif
 def check(data: bytes, expected: Pixels | None = None, exif_transpose: bool = False) -> bool:
     """Its size, its image and its regions are those of Pillow's image. Returns whether Pillow had to decode it."""
     expected = pillow(data) if expected is None else expected
-    assert image_size(data, exif_transpose) == expected.shape[:2]
+    assert image_size(io.BytesIO(data), exif_transpose) == expected.shape[:2]
     image = decode(data, exif_transpose)
     assert image.mode == "RGB" and np.array_equal(image, expected)
     regions = list(regions_of(*expected.shape[:2]))

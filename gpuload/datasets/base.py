@@ -3,7 +3,7 @@
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,6 @@ from gpuload.transforms.compose import plan_of
 from gpuload.transforms.plan import Plan
 
 __all__ = ["ImageDataset"]
-
-Decoded = TypeVar("Decoded")
 
 
 class ImageDataset(Dataset[Any]):
@@ -128,7 +126,12 @@ class ImageDataset(Dataset[Any]):
         Raises:
             SampleError: the file cannot be read or is no image.
         """
-        return self._decoded(index, image_size)
+        path = self.path(index)
+        try:
+            with open(path, "rb") as file:
+                return image_size(file, self.exif_transpose)
+        except Exception as error:
+            raise SampleError(index, path, error) from error
 
     def image(self, index: int) -> Image.Image:
         """Sample ``index`` as an RGB PIL image.
@@ -136,12 +139,9 @@ class ImageDataset(Dataset[Any]):
         Raises:
             SampleError: the file cannot be read or is no image.
         """
-        return self._decoded(index, decode)
-
-    def _decoded(self, index: int, how: Callable[[bytes, bool], Decoded]) -> Decoded:
         data = self.read(index)
         try:
-            return how(data, self.exif_transpose)
+            return decode(data, self.exif_transpose)
         except Exception as error:
             raise SampleError(index, self.path(index), error) from error
 

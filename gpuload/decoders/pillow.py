@@ -1,6 +1,7 @@
 """Any image that Pillow reads, as RGB: the definition of what a file's pixels are."""
 
 import io
+from typing import BinaryIO
 
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,14 +21,19 @@ def describe() -> str:
     return f"Pillow {PIL.__version__}"
 
 
-def image_size(data: bytes, upright: bool = False) -> tuple[int, int]:
-    """(height, width) of an encoded image, in pixels; arguments and errors as `decode`."""
-    with _open(data) as image:
-        width, height = image.size
-    if upright:  # the turned size is known from the turned image alone
-        turned = decode(data, upright)
-        return turned.height, turned.width
-    return height, width
+def image_size(file: BinaryIO, upright: bool = False) -> tuple[int, int]:
+    """(height, width) of an encoded image, in pixels; as little of the file is read as that takes.
+
+    Errors as of `decode`.
+    """
+    if upright or not file.seekable():  # the turned size is known from the turned image alone
+        data = file.read()
+        if upright:
+            turned = decode(data, upright)
+            return turned.height, turned.width
+        file = io.BytesIO(data)
+    with _open(file) as image:
+        return image.height, image.width
 
 
 def decode(data: bytes, upright: bool = False) -> Image.Image:
@@ -40,18 +46,19 @@ def decode(data: bytes, upright: bool = False) -> Image.Image:
     Raises:
         DecodeError: no image, an unknown format, a damaged file, or more pixels than `pixel_limit`.
     """
-    with _open(data) as image:
+    with _open(io.BytesIO(data)) as image:
         try:
             return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
         except Exception as error:
             raise DecodeError(f"Pillow cannot decode it: {error}") from error
 
 
-def _open(data: bytes) -> Image.Image:
-    if not data:
+def _open(file: BinaryIO) -> Image.Image:
+    if not file.read(1):
         raise DecodeError("the file is empty (0 bytes)")
+    file.seek(0)
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(file)
     except Image.DecompressionBombError as error:
         raise DecodeError(f"{error}: set PIL.Image.MAX_IMAGE_PIXELS higher if you trust the file") from error
     except UnidentifiedImageError as error:
