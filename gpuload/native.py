@@ -57,9 +57,6 @@ _FUNCTIONS = {
     "gpuload_share": (None, [_work, _int64, _int64]),
     "gpuload_put": (ctypes.c_uint8, [_work, _int64, _pointer]),
     "gpuload_weights": (None, [_pointer, ctypes.c_int, _pointer]),
-    "gpuload_order_permuted": (None, [_pointer, _int64, _int64, _pointer]),
-    "gpuload_order_replaced": (None, [_uint64, _uint32, _uint64, _int64, _int64, _pointer]),
-    "gpuload_order_weighted": (None, [_uint64, _uint32, _pointer, _int64, _int64, _int64, _pointer]),
     "gpuload_philox": (None, [_uint64, _uint32, _pointer, _int64, _uint32, _uint32, _pointer]),
 }
 

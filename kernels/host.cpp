@@ -1,12 +1,12 @@
-// The CPU's native code, one library: a worker's share of a batch of files, rows of weights, and the arithmetic of the
-// samplers and the random draws. gpuload/native.py declares what is exported here.
+// The CPU's native code, one library: a worker's share of a batch of files, rows of weights, and the words of random
+// draws. gpuload/native.py declares what is exported here.
 #include <new>
 
 #include "checks.h"
 #include "engine.h"
 #include "files.h"
 #include "jpeg_header.h"
-#include "order.cu"
+#include "random.cuh"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -96,22 +96,6 @@ EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {
 
 // Rows of weights of one axis: int32, extent x (2 + ksize).
 EXPORT void gpuload_weights(const Axis* axis, int filter, int* rows) { rows::fill(*axis, filter, rows); }
-
-// ---- what the samplers' kernels compute, and the words that random transforms draw ----
-
-EXPORT void gpuload_order_permuted(const Permutation* permutation, int64_t start, int64_t count, int64_t* indices) {
-    launch_on_cpu(1, 1, [&] { order_permuted(*permutation, start, count, indices); });
-}
-
-EXPORT void gpuload_order_replaced(uint64_t seed, uint32_t epoch, uint64_t n, int64_t start, int64_t count,
-                                   int64_t* indices) {
-    launch_on_cpu(1, 1, [&] { order_replaced(seed, epoch, n, start, count, indices); });
-}
-
-EXPORT void gpuload_order_weighted(uint64_t seed, uint32_t epoch, const int64_t* ends, int64_t n, int64_t start,
-                                   int64_t count, int64_t* indices) {
-    launch_on_cpu(1, 1, [&] { order_weighted(seed, epoch, ends, n, start, count, indices); });
-}
 
 // words: n x (4 * blocks), those of blocks block_first ... of each position.
 EXPORT void gpuload_philox(uint64_t seed, uint32_t epoch, const uint64_t* positions, int64_t n, uint32_t block_first,

@@ -20,7 +20,6 @@ from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Filter, Recipe, Resize
 from gpuload.recipes.recipes import apply
 from gpuload.recipes.record import RECORD
-from gpuload.samplers.permutation import permutation_key
 from tests.conftest import encode, make_photo
 from tests.cuda_on_cpu import cuda_on_cpu
 from tests.native_batch import IDENTITY, Batch, native, needs_decoder, of_files, staged
@@ -221,7 +220,7 @@ def test_a_forked_child_makes_a_decoder_of_its_own(tmp_path: Path, run_python: C
     run_python(FORK.format(tests=str(Path(__file__).parents[1]), path=str(path)))
 
 
-# ---- random numbers and the order ----
+# ---- random numbers ----
 
 
 @pytest.mark.parametrize("seed", [0, 7, (1 << 64) - 1])
@@ -231,20 +230,3 @@ def test_philox_words_equal_numpys(seed: int) -> None:
     native().gpuload_philox(seed, 3, positions.ctypes.data, len(positions), 2, 3, words.ctypes.data)
     wanted = np.stack(philox(seed, np.arange(2, 5)[None, :], positions[:, None], 3), axis=-1)
     assert np.array_equal(words, wanted)
-
-
-def test_the_native_order_equals_the_kernels() -> None:
-    library, kernels, n = native(), cuda_on_cpu(), 1000
-    ends = np.cumsum(np.arange(1, n + 1), dtype=np.int64)
-    key = permutation_key(n, 7, 3)
-    for name, arguments in (
-        ("permuted", (key.ctypes.data,)),
-        ("replaced", (7, 3, n)),
-        ("weighted", (7, 3, ends.ctypes.data, n)),
-    ):
-        ours, theirs = np.zeros(700, np.int64), np.zeros(700, np.int64)
-        getattr(library, f"gpuload_order_{name}")(*arguments, 100, 700, ours.ctypes.data)
-        getattr(kernels, f"cuda_order_{name}")(*arguments, 100, 700, theirs.ctypes.data)
-        assert np.array_equal(ours, theirs)
-        assert ours.min() >= 0
-        assert 0 < ours.max() < n
