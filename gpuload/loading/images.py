@@ -148,7 +148,7 @@ class ImagePath:
         planner, threads, target = self.planner, threads_of(self.workers), self.device.describe()
         found = survey(planner.dataset, planner.plan, planner.engine, planner.seed, epoch)
         transforms = ", ".join(name_of(transform) for transform, _ in planner.plan.geometric) or "nothing"
-        yield self.order.describe()
+        yield self.order.describe(host=threads)
         yield Stage("read", threads, (planner.dataset.describe(),))
         yield Stage("draw", threads, (transforms, f"from seed {planner.seed}, epoch {epoch} and position alone"))
         yield Stage("decode", threads, tuple(self._decoders(found)))

@@ -108,11 +108,12 @@ class Order:
         size = self._batch_size or 1
         return (batch for batch in chunk.split(size) if len(batch) == size or not self._drop_last)
 
-    def describe(self, anywhere: bool = True) -> Stage:
+    def describe(self, anywhere: bool = True, host: str = CALLER) -> Stage:
         """Who makes it, for explain.
 
         Args:
-            anywhere: counter-based samplers make it on the device, not on the caller's thread.
+            anywhere: counter-based samplers make it on the device, where that launches kernels.
+            host: the threads where they make it otherwise.
         """
         if self._batch_sampler is not None and self._batch_size is None:  # one of the user's
             return Stage("order", CALLER, (f"the batches of {name_of(self._batch_sampler)}",))
@@ -120,7 +121,7 @@ class Order:
         batches = "one by one" if self._batch_size is None else f"batches of {self._batch_size}{full}"
         if not isinstance(self._sampler, CounterSampler):
             return Stage("order", CALLER, (f"{name_of(self._sampler)}, iterated", batches))
-        where = self._device.describe() if anywhere and self._device.launches else CALLER
+        where = self._device.describe() if anywhere and self._device.launches else host
         return Stage("order", where, (self._sampler.describe(), batches))
 
 
