@@ -12,8 +12,8 @@
   the device and launches do nothing. Two cores could not render for 64.
 
 Images per second: whole epochs on 8 and on 64 threads, interleaved. The first one of each also reads all headers,
-for no size is known; the others, of which the median is given, remember sizes. nanosleep takes longer than it was
-asked to: `possible` is the number of threads divided by what it takes a thread alone.
+for no size is known; the others, of which the median is given, remember sizes. A sleep takes a little longer than it
+was asked to: `possible` is the number of threads divided by what it takes a thread alone.
 
 Time per sample in Python: the CPU time of the whole process (the worker, the consumer, all of torch and numpy) less
 what is spent inside gpuload's native calls on files, which Python's lock is released for, divided by samples. With
@@ -88,10 +88,10 @@ class NoGpu(HostDevice):
         self._memory = torch.empty(0, dtype=torch.uint8)
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        size = math.prod(shape) * dtype.itemsize
-        if self._memory.numel() < size:
-            self._memory = torch.empty(size, dtype=torch.uint8)
-        return self._memory[:size].view(dtype).view(tuple(shape))
+        size, memory = math.prod(shape) * dtype.itemsize, self._memory
+        if memory.numel() < size:
+            memory = self._memory = torch.empty(size, dtype=torch.uint8)
+        return memory[:size].view(dtype).view(tuple(shape))
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         pass
