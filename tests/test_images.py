@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import TensorDataset as TorchTensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset as TorchTensorDataset
 
 from gpuload import DataLoader, ImageFolder, SampleError, transforms as T
 from gpuload.compilers import host_library
@@ -133,6 +133,24 @@ def test_negative_indices_count_from_the_end(copies: Path) -> None:
     assert torch.equal(images[0], images[1])
     with pytest.raises(IndexError, match="sample 10 of 10"):
         list(DataLoader(dataset, 2, sampler=[10], device="cpu"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_empty_batch_is_for_the_collate_function(copies: Path, workers: int) -> None:
+    dataset = ImageFolder(copies, transform=TRAIN)
+    batches = [[0], [], [1, 2]]
+    ours = DataLoader(dataset, batch_sampler=batches, collate_fn=len, num_workers=workers, device="cpu")
+    assert list(ours) == list(TorchDataLoader(dataset, batch_sampler=batches, collate_fn=len)) == [1, 0, 2]
+
+
+def test_target_transform_runs_for_no_more_samples_than_are_in_flight(copies: Path) -> None:
+    seen: list[int] = []
+    dataset = ImageFolder(copies, transform=TRAIN, target_transform=seen.append)
+    loader = DataLoader(dataset, 1, collate_fn=len, device="cpu")  # one batch at a time
+    iterator = iter(loader)
+    for number in range(1, 5):
+        next(iterator)
+        assert len(seen) == number
 
 
 # ---- shares ----

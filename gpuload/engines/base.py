@@ -97,9 +97,8 @@ class Layout:
         counts = height * width * self.channels
         ends = counts.cumsum()
         fused.records["output"] = ends - counts
-        sizes = (
-            fused.extents[:1] if np.count_nonzero(fused.extents == fused.extents[0]) == 2 * len(ends) else fused.extents
-        )
+        is_uniform = np.count_nonzero(fused.extents == fused.extents[0]) == fused.extents.size
+        sizes = fused.extents[:1] if is_uniform else fused.extents
         return Output(self, len(ends), int(ends[-1]), sizes.tolist())
 
     def describe(self) -> str:

@@ -129,7 +129,7 @@ class ImagePath:
         """What a worker can do for `collate`: labels stacked, or as a list."""
         if not self._stacks:
             return labels.tolist() if isinstance(labels, np.ndarray) else labels
-        # copied: labels of several batches may share their memory, and a batch is the user's own
+        # copied: a dataset may give a view of its own memory, and a batch is the user's
         batch = torch.from_numpy(labels.copy()) if isinstance(labels, np.ndarray) else default_collate(list(labels))
         return pinned(batch, self.device)
 
@@ -204,6 +204,8 @@ class _ImageJob:
         self._replaced: set[int] = set()  # samples whose file has not the size that was planned for
 
     def stages(self) -> Iterator[JobStage]:
+        if not self._count:
+            return
         yield from self._planned_together()
         for _ in range(ATTEMPTS):
             if not self._stretch.planned or self._replaced:
@@ -218,6 +220,8 @@ class _ImageJob:
         self._batch.finish()
 
     def result(self) -> Any:
+        if not self._count:  # a batch sampler of the user's may say so; what that makes is for the collate function
+            return self._path.collate([], [])
         return self._path.collate(self._batch.images(), self._labels)
 
     # ---- the plan ----
@@ -244,7 +248,9 @@ class _ImageJob:
     def _begin(self) -> None:
         """Take this batch's part of the stretch."""
         stretch, planner, part = self._stretch, self._path.planner, slice(self._first, self._first + self._count)
-        self._indices, self._labels = stretch.indices[part], self._path.prepared(stretch.labels[part])
+        self._indices = stretch.indices[part]
+        # here, not with the stretch: code of the user's runs for no more samples than are in flight
+        self._labels = self._path.prepared(planner.dataset.labels(self._indices))
         self._files, self._fused = stretch.files[part], stretch.fused[part]
         self._errors = Errors(planner.dataset, self._indices)
         self._batch: Batch = planner.engine.batch(self._fused, self._files)

@@ -3,7 +3,7 @@
 numpy's price is by the call, not by the sample: a thousand samples cost little more than sixty.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -123,7 +123,6 @@ class Stretch:
         gate: opened when `stages` has ended, well or not.
         files: the encoded files.
         fused: what to decode of each, and the kernels' records.
-        labels: after ``target_transform``.
     """
 
     def __init__(self, planner: Planner, epoch: int, start: int, indices: NDArray[np.int64]) -> None:
@@ -131,7 +130,6 @@ class Stretch:
         self.planned, self.gate = False, Gate()
         self.files: Files
         self.fused: Fused
-        self.labels: Sequence[Any] | NDArray[np.int64]
 
     def alone(self, first: int, count: int) -> "Stretch":
         """Some of its samples as a stretch of their own, not planned."""
@@ -186,7 +184,6 @@ class Stretch:
         except Exception:
             self._plan_one_by_one()
             raise
-        self.labels = planner.dataset.labels(self.indices)
         self.fused = planner.engine.fuse(self._recipes)
         self.files.status[:] = np.where(self.fused.by_pillow | _too_large(sizes), Status.ODD, Status.TODO)
 
