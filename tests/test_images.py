@@ -1,7 +1,9 @@
 """The images' path: sizes are remembered, replaced files are noticed, shares hold no one up, nothing is left behind."""
 
 import gc
+import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +90,25 @@ def test_a_file_that_vanishes_is_named(copies: Path) -> None:
     Path(dataset.path(7)).unlink()
     with pytest.raises(SampleError, match=r"sample 7 \(.*7\.jpg\): .*No such file"):
         list(loader)
+
+
+def test_a_file_that_stalls_holds_up_no_batch_before_it(copies: Path) -> None:
+    data = Path(copies / "only" / "0.jpg").read_bytes()
+    (copies / "only" / "6.jpg").unlink()
+    os.mkfifo(copies / "only" / "6.jpg")
+    iterator = iter(DataLoader(ImageFolder(copies, transform=TRAIN), 2, num_workers=2, device="cpu"))
+    assert [len(next(iterator)[0]) for _ in range(3)] == [2, 2, 2]
+    writer = threading.Thread(target=feed, args=(copies / "only" / "6.jpg", data), daemon=True)
+    writer.start()
+    assert [len(images) for images, _ in iterator] == [2, 2]
+    writer.join()
+
+
+def feed(fifo: Path, data: bytes) -> None:
+    """Write it for whoever opens it: once for its size, once for its pixels."""
+    for _ in range(2):
+        fifo.write_bytes(data)
+        time.sleep(0.2)  # its reader has come to the end, so that the next one reads anew
 
 
 # ---- errors ----

@@ -30,7 +30,7 @@ __all__ = ["ImagePath", "share_size"]
 
 SHARE = 16  # most samples of a worker's task: a call costs little beside them, and a slow one holds up few others
 TASKS = 32  # most workers that a batch is split for; more of them work at several batches
-PLANNED = 1024  # samples that are planned together, where the sampler can be asked ahead
+PLANNED = 1024  # samples that are planned together, where their sizes are known and the sampler can be asked ahead
 ATTEMPTS = 3  # how often a batch is planned while its files are being replaced
 
 Labels = Sequence[Any] | NDArray[np.int64]
@@ -107,18 +107,26 @@ class ImagePath:
     def _stretches(self, epoch: int) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
         """(first position, the indices of each batch) of what is planned together.
 
-        The first is one batch, so that it comes soon; so is each where a sampler of the user's decides, which is
-        not asked for more than is in flight.
+        One batch, where it is the first, which should come soon; where a sampler of the user's decides, which is not
+        asked for more than is in flight; and where files must be read for it, whose slowest holds up the others.
         """
         start, gathered, wanted = 0, list[NDArray[np.int64]](), 0
         for indices in self.order.host_batches(epoch):
-            gathered.append(indices)
-            if sum(map(len, gathered)) >= wanted:
+            together = self.order.sampler is not None and self._knows(indices)
+            if gathered and not together:
                 yield start, gathered
-                start += sum(map(len, gathered))
-                gathered, wanted = [], PLANNED if self.order.sampler is not None else 0
+                start, gathered = start + sum(map(len, gathered)), []
+            gathered.append(indices)
+            if not together or sum(map(len, gathered)) >= wanted:
+                yield start, gathered
+                start, gathered, wanted = start + sum(map(len, gathered)), [], PLANNED
         if gathered:
             yield start, gathered
+
+    def _knows(self, indices: NDArray[np.int64]) -> bool:
+        """Is the size of each of these images remembered?"""
+        sizes = self.planner.dataset.sizes.take(indices, axis=0, mode="clip")  # what is outside is refused later
+        return bool(np.count_nonzero(sizes) == sizes.size)
 
     @property
     def _stacks(self) -> bool:
