@@ -11,6 +11,8 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import count
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from gpuload.device import Device, Stream
 __all__ = ["ALIGNMENT", "BufferPool", "StagingBuffer", "StagingPool"]
 
 ALIGNMENT = 256  # bytes; sectors of the device's memory start here
+
+_turns = count(1)
 
 
 class BufferPool:
@@ -53,12 +57,16 @@ class StagingBuffer:
     Args:
         device: where the copies go.
         stream: the side stream of the copies.
+
+    Attributes:
+        turn: when its last copy was started, beside those of other buffers.
     """
 
     def __init__(self, device: Device, stream: Stream) -> None:
         self._device, self._stream = device, stream
         self._host = device.pinned(0)
         self._used = 0
+        self.turn = 0
         self._copy = device.empty((0,), torch.uint8)
         # the host waits for the first, without spinning: cores are for decoding
         self._copied, self._rendered = device.event(blocking=True), device.event()
@@ -80,6 +88,7 @@ class StagingBuffer:
                 self._copy = self._device.empty((self._host.numel(),), torch.uint8)
             self._device.copy(self._copy[: self._used], self._host[: self._used])
             self._copied.record(self._stream)
+        self.turn = next(_turns)
 
     @contextmanager
     def staged(self) -> Iterator[torch.Tensor]:
@@ -101,14 +110,23 @@ class StagingPool:
     LEAST = 2  # so that a batch need not wait for the kernel of the one before
 
     def __init__(self, device: Device, stream: Stream) -> None:
-        self._free = deque(StagingBuffer(device, stream) for _ in range(self.LEAST))
         self._device, self._stream = device, stream
+        self._free: list[tuple[int, int, StagingBuffer]] = []  # a heap; what is done to it is done in C, and at once
+        for _ in range(self.LEAST):
+            self._give_back(StagingBuffer(device, stream))
 
     def take(self, batch: object) -> StagingBuffer:
-        """A buffer for as long as ``batch`` lives: the one that came back first, so that it waits least."""
+        """A buffer for as long as ``batch`` lives: the one whose copy was started first.
+
+        It waits least, and copies stay in the order of their batches: in turns of another order, the consumer would
+        wait for a batch that is copied after the next one, again and again.
+        """
         try:
-            buffer = self._free.popleft()
+            _, _, buffer = heappop(self._free)
         except IndexError:
             buffer = StagingBuffer(self._device, self._stream)
-        weakref.finalize(batch, self._free.append, buffer).atexit = False
+        weakref.finalize(batch, self._give_back, buffer).atexit = False
         return buffer
+
+    def _give_back(self, buffer: StagingBuffer) -> None:
+        heappush(self._free, (buffer.turn, id(buffer), buffer))

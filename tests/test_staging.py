@@ -332,21 +332,28 @@ def test_a_buffer_is_a_batchs_own_until_the_batch_is_gone() -> None:
     assert pool.take(Batch()) not in buffers
 
 
-def test_the_buffer_that_came_back_first_is_used_first() -> None:
+def test_the_buffer_whose_copy_was_started_first_is_used_first() -> None:
+    """Whatever the order in which they come back; those that were given up go first."""
     pool = StagingPool(HostDevice(), None)
-    batches = [Batch() for _ in range(4)]
+    batches = [Batch() for _ in range(5)]
     buffers = [pool.take(batch) for batch in batches]
-    assert len(set(map(id, buffers))) == 4
+    assert len(set(map(id, buffers))) == 5
     for number in (2, 0, 3, 1):
+        staged(buffers[number], 0)
+    for number in (1, 3, 4, 2, 0):
         batches[number] = Batch()  # the one before is gone
     again = [pool.take(batch) for batch in batches]
-    assert again == [buffers[number] for number in (2, 0, 3, 1)]
+    assert again == [buffers[number] for number in (4, 2, 0, 3, 1)]
 
 
 def test_two_batches_take_turns_from_the_start() -> None:
     """A batch that follows at once does not wait for the kernel of the one before."""
-    pool = StagingPool(HostDevice(), None)
-    used = [pool.take(Batch()) for _ in range(6)]
+    pool, used = StagingPool(HostDevice(), None), []
+    for _ in range(6):
+        batch = Batch()
+        used.append(pool.take(batch))
+        staged(used[-1], 0)
+        del batch
     assert used[0] is used[2] is used[4] and used[1] is used[3] is used[5] and used[0] is not used[1]
 
 
