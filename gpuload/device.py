@@ -73,6 +73,9 @@ class Device(Protocol):
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """A tensor here, contents undefined, for the current stream."""
 
+    def empty_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same for a tensor of another one's shape, dtype and, where they are dense, strides."""
+
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         """Copy on the current stream; asynchronously where the host's side is page-locked."""
 
@@ -146,6 +149,9 @@ class HostDevice:
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(tuple(shape), dtype=dtype, device=self.torch_device)
 
+    def empty_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(tensor, device=self.torch_device)
+
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         target.copy_(source)
 
@@ -200,8 +206,8 @@ class CudaDevice:
         torch.cuda.set_device(self.index)
         # memory that this thread allocates does not spoil a CUDA graph that another thread captures meanwhile
         with suppress(OSError):  # there is no such driver under ROCm
-            driver = ctypes.CDLL("libcuda.so.1")
-            driver.cuThreadExchangeStreamCaptureMode(ctypes.byref(ctypes.c_int(THREAD_LOCAL)))
+            driver, mode = ctypes.CDLL("libcuda.so.1"), ctypes.byref(ctypes.c_int(THREAD_LOCAL))
+            driver.cuThreadExchangeStreamCaptureMode(mode)
 
     def stream(self) -> Stream:
         return torch.cuda.Stream(self.torch_device)
@@ -226,6 +232,9 @@ class CudaDevice:
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(tuple(shape), dtype=dtype, device=self.torch_device)
+
+    def empty_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(tensor, device=self.torch_device)
 
     def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
         target.copy_(source, non_blocking=True)

@@ -14,7 +14,8 @@ from gpuload.device import Device, HostDevice, device_of
 from gpuload.loading.order import Order, integers
 from gpuload.samplers.base import CHUNK
 from gpuload.stage import CALLER
-from tests.clocks import ClockedDevice, Moment
+from tests.simulation.gpu import Ticket
+from tests.simulation.runtime import simulated
 
 
 def order_of(
@@ -185,51 +186,41 @@ def test_words() -> None:
     assert order_of(plain, 4, drop_last=True).describe().facts == ("list, iterated", "batches of 4, only full ones")
     assert order_of(plain, None).describe().facts == ("list, iterated", "one by one")
     assert order_of(plain, None, batches=[[1]]).describe().facts == ("the batches of list",)
-    order = order_of(random, 4, device=ClockedDevice())
-    assert order.describe().where == "clocked GPU"
+    with simulated():
+        order = order_of(random, 4, device=device_of("cuda"))
+    assert order.describe().where == "GPU cuda:0"
     assert order.describe(anywhere=False).where == CALLER
 
 
 # ---- who waits for what ----
 
 
-class Made(RandomSampler):
-    """Notes when its indices were made."""
-
-    def __init__(self, count: int, device: ClockedDevice) -> None:
-        super().__init__(range(count), seed=0)
-        self.device, self.moments = device, list[Moment]()
-
-    def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        self.moments.append(self.device.step("indices"))
-        return super().indices(start, stop, epoch, device)
-
-
-def test_the_host_waits_for_the_copy_of_a_chunk_and_for_no_more() -> None:
-    device = ClockedDevice()
-    sampler = Made(5 * CHUNK, device)
-    busy = device.main.step()  # the consumer's own work
-    for number, _ in enumerate(order_of(sampler, CHUNK, device=device).host_batches(0)):
-        copies = [moment for name, moment in device.work if name == "copy"]
-        assert device.host.is_after(sampler.moments[number])
-        assert device.host.is_after(copies[number])
-        if number < 4:
-            assert len(copies) == number + 2  # one ahead
-            assert not device.host.is_after(copies[number + 1])
-        assert not device.host.is_after(busy)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_host_waits_for_the_order_alone(seed: int) -> None:
+    with simulated(seed) as runtime:
+        sampler, device, ended = RandomSampler(range(3 * CHUNK), seed=0), device_of("cuda"), Ticket({})
+        runtime.gpu.default_stream(0).add(
+            "the consumer's own work", after=ended
+        )  # a host that waited for it would hang
+        found = on_host(order_of(sampler, CHUNK // 2, device=device))
+        ended.done = True
+        runtime.gpu.finish()
+    assert runtime.gpu.problems == []
+    assert list(chain(*found)) == sampler.indices(0, 3 * CHUNK, 0).tolist()
 
 
-def test_indices_on_the_device_follow_the_consumer_from_stream_to_stream() -> None:
-    device = ClockedDevice()
-    sampler = Made(3 * CHUNK, device)
-    batches = order_of(sampler, CHUNK // 4, device=device).device_batches(0)
-    other = device.stream()
-    for number in range(12):
-        stream = other if number % 3 == 2 else device.main
-        with device.on(stream):
-            batch = next(batches)
-        made = sampler.moments[number // 4]
-        assert stream.is_after(made)
-        if stream is not made[0]:
-            assert (batch.untyped_storage().data_ptr(), stream) in device.kept
-    assert device.events < 4  # not one for each chunk
+@pytest.mark.parametrize("seed", range(5))
+def test_indices_on_the_device_follow_the_consumer_from_stream_to_stream(seed: int) -> None:
+    with simulated(seed) as runtime:
+        sampler, device = RandomSampler(range(3 * CHUNK), seed=0), device_of("cuda")
+        batches = order_of(sampler, CHUNK // 4, device=device).device_batches(0)
+        streams, copies = [torch.cuda.current_stream(), torch.cuda.Stream()], []
+        for number in range(12):
+            with torch.cuda.stream(streams[number % 3 == 2]):
+                copies.append(next(batches) + 0)
+        assert runtime.gpu.waits == []
+        runtime.reuse()
+        runtime.gpu.finish()
+        found = torch.cat([copied.cpu() for copied in copies])
+    assert runtime.gpu.problems == []
+    assert torch.equal(found, sampler.indices(0, 3 * CHUNK, 0))

@@ -32,8 +32,8 @@ from gpuload import (
 from gpuload.device import Device, device_of
 from gpuload.loading.order import Order
 from gpuload.loading.tensors import WORDS, TensorPath, gather_rows, widest_word
-from tests.clocks import ClockedDevice
 from tests.cuda_on_cpu import cuda_on_cpu
+from tests.simulation.runtime import simulated
 
 DTYPES = [
     torch.bool,
@@ -194,44 +194,44 @@ def test_words(device: torch.device) -> None:
 # ---- who waits for what ----
 
 
-def test_a_consumer_may_change_over_to_another_stream() -> None:
-    device = ClockedDevice()
+@pytest.mark.parametrize("seed", range(5))
+def test_a_consumer_may_change_over_to_another_stream(seed: int) -> None:
     source = torch.arange(4000).view(1000, 4)
-    path = path_of((source, source.t().contiguous().t()), RandomSampler(source, seed=1), 10, device)
-    made = device.step("whatever made the tensors")
-    path = path_of(path.tensors, RandomSampler(source, seed=1), 10, device)
-    other, batches, wanted = (
-        device.stream(),
-        path.batches(0),
-        RandomSampler(source, seed=1).indices(0, 1000, 0).split(10),
-    )
-    for number in range(100):
-        stream = device.main if number % 3 else other
-        with device.on(stream):
-            rows = next(batches)
-        assert device.work[-1] == ("gather_16", device.work[-1][1])
-        assert device.work[-1][1][0] is stream
-        assert stream.is_after(made)
-        for tensor, part in zip(path.tensors, rows, strict=True):
-            assert torch.equal(part, source[wanted[number]])
-            assert (tensor.data_ptr(), stream) in device.kept
+    wanted = RandomSampler(source, seed=1).indices(0, 1000, 0)
+    with simulated(seed) as runtime:
+        tensors = source.to("cuda") + 0, source.t().contiguous().to("cuda").t()
+        path = path_of(tensors, RandomSampler(source, seed=1), 10, device_of("cuda"))
+        streams, batches, found = [torch.cuda.current_stream(), torch.cuda.Stream()], path.batches(0), []
+        runtime.gpu.waits.clear()
+        for number in range(100):
+            with torch.cuda.stream(streams[number % 3 == 0]):
+                found.append([rows.clone() for rows in next(batches)])
+        assert runtime.gpu.waits == []
+        del path, batches, tensors  # the kernels may not have run
+        runtime.reuse()
+        runtime.gpu.finish()
+        for k in range(2):
+            assert torch.equal(torch.cat([rows[k].cpu() for rows in found]), source[wanted])
+    assert runtime.gpu.problems == []
 
 
 def test_the_users_own_indices_go_through_pinned_memory() -> None:
-    device, asked = ClockedDevice(), list[int]()
-    pinned = device.pinned
-    device.pinned = lambda size: asked.append(size) or pinned(size)  # type: ignore[method-assign, func-returns-value]
-    path = path_of((torch.arange(10),), [1, 2, -3], 2, device)
-    assert [rows.tolist() for (rows,) in path.batches(0)] == [[1, 2], [7]]
-    assert asked == [16, 8]
+    with simulated() as runtime:
+        path = path_of((torch.arange(10),), [1, 2, -3], 2, device_of("cuda"))
+        runtime.gpu.waits.clear()
+        batches = list(path.batches(0))
+        assert runtime.gpu.waits == []
+        assert [rows.tolist() for (rows,) in batches] == [[1, 2], [7]]
+    assert runtime.gpu.problems == []
 
 
 def test_a_dropped_path_is_freed_at_once() -> None:
-    path = path_of((torch.arange(10),), RandomSampler(range(10), seed=0), 2, ClockedDevice())
-    batches, gone = path.batches(0), weakref.ref(path)
-    next(batches)
-    del path, batches
-    assert gone() is None
+    with simulated():
+        path = path_of((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
+        batches, gone = path.batches(0), weakref.ref(path)
+        next(batches)
+        del path, batches
+        assert gone() is None
 
 
 # ---- indices of a user's own ----

@@ -14,9 +14,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
 from gpuload import DataLoader
-from gpuload.device import Device, HostDevice, device_of
-from gpuload.loading.transfer import Moving, move, pinned
-from tests.clocks import Clock, ClockedDevice, Moment
+from gpuload.device import CudaDevice, Device, HostDevice, device_of
+from gpuload.loading.transfer import AHEAD, Moving, move, pinned
+from tests.simulation.runtime import Runtime, simulated
 
 
 class Point(NamedTuple):
@@ -43,6 +43,22 @@ def moving(batches: Iterator[Any], device: Device) -> Moving:
 
 def ones() -> torch.Tensor:
     return torch.ones(2)
+
+
+@pytest.fixture
+def runtime() -> Iterator[Runtime]:
+    """A simulated GPU."""
+    with simulated() as made:
+        yield made
+        made.gpu.finish()
+        assert made.gpu.problems == []
+
+
+@pytest.fixture(params=["host", "simulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+def place(request: pytest.FixtureRequest) -> Device:
+    if request.param == "simulated":
+        request.getfixturevalue("runtime")
+    return HostDevice() if request.param == "host" else device_of("cuda")
 
 
 BATCHES = [
@@ -126,12 +142,12 @@ def test_a_batch_class_of_ones_own_moves_itself(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: type(batch).__name__)
-def test_every_structure_is_pinned_as_it_was(batch: Any) -> None:
-    found = pinned(batch, ClockedDevice())
-    assert type(found) is type(batch)
+def test_every_structure_is_pinned_as_it_was(batch: Any, runtime: Runtime) -> None:
+    found = pinned(batch, CudaDevice(0))
+    assert isinstance(found, type(batch))
     for ours, theirs in zip(flat(found), flat(batch), strict=True):
         if isinstance(theirs, torch.Tensor):
-            assert ours.data_ptr() != theirs.data_ptr()
+            assert ours.is_pinned() and not theirs.is_pinned()
             assert torch.equal(ours, theirs)
         else:
             assert ours == theirs
@@ -139,12 +155,12 @@ def test_every_structure_is_pinned_as_it_was(batch: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.bfloat16, torch.int64, torch.complex128])
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 4), (2, 3, 4)])
-def test_any_tensor_is_pinned(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+def test_any_tensor_is_pinned(dtype: torch.dtype, shape: tuple[int, ...], runtime: Runtime) -> None:
     tensor = torch.ones(shape).to(dtype)
-    assert torch.equal(pinned(tensor, ClockedDevice()), tensor)
+    assert torch.equal(pinned(tensor, CudaDevice(0)), tensor)
     if tensor.ndim == 3:
         permuted = tensor.permute(2, 0, 1)
-        assert torch.equal(pinned(permuted, ClockedDevice()), permuted)
+        assert torch.equal(pinned(permuted, CudaDevice(0)), permuted)
 
 
 def test_nothing_is_pinned_for_the_host() -> None:
@@ -184,37 +200,34 @@ def outcomes(batches: Iterator[Any]) -> list[Any]:
     return collected
 
 
-@pytest.mark.parametrize(
-    "make", [HostDevice, ClockedDevice, pytest.param(lambda: device_of("cuda"), marks=pytest.mark.cuda)]
-)
 class TestOrder:
     """Batches of ints, so that nothing is copied."""
 
-    def test_all_arrive_in_order(self, make: Any) -> None:
+    def test_all_arrive_in_order(self, place: Device) -> None:
         for count in range(5):
-            assert list(moving(iter(range(count)), make())) == list(range(count))
+            assert list(moving(iter(range(count)), place)) == list(range(count))
 
-    def test_one_ahead_at_most(self, make: Any) -> None:
+    def test_one_ahead_at_most(self, place: Device) -> None:
         asked: list[int] = []
-        batches = moving((asked.append(i) or i for i in range(9)), make())  # type: ignore[func-returns-value]
+        batches = moving((asked.append(i) or i for i in range(9)), place)  # type: ignore[func-returns-value]
         assert asked == []
         for delivered in batches:
             assert len(asked) <= delivered + 2
 
-    def test_an_error_comes_in_its_turn_and_ends_nothing(self, make: Any) -> None:
+    def test_an_error_comes_in_its_turn_and_ends_nothing(self, place: Device) -> None:
         """As of torch's loader, which goes on when it is asked for the next batch."""
         torchs = TorchDataLoader(Failing(), batch_size=None)
         assert outcomes(iter(torchs)) == [0, 1, "error", 3, 4]
-        assert outcomes(iter(moving(iter(torchs), make()))) == [0, 1, "error", 3, 4]
+        assert outcomes(iter(moving(iter(torchs), place))) == [0, 1, "error", 3, 4]
 
-    def test_so_does_an_error_of_a_batch_that_moves_itself(self, make: Any) -> None:
+    def test_so_does_an_error_of_a_batch_that_moves_itself(self, place: Device) -> None:
         class Stuck:
             def to(self, device: torch.device, non_blocking: bool = False) -> None:
                 raise KeyError("stuck")
 
-        assert outcomes(moving(iter([0, 1, Stuck(), 3]), make())) == [0, 1, "error", 3]
+        assert outcomes(moving(iter([0, 1, Stuck(), 3]), place)) == [0, 1, "error", 3]
 
-    def test_an_error_that_was_handled_is_gone(self, make: Any, no_collector: None) -> None:
+    def test_an_error_that_was_handled_is_gone(self, place: Device, no_collector: None) -> None:
         class Error(Exception):
             pass
 
@@ -228,14 +241,14 @@ class TestOrder:
                 del error
 
         errors: list[weakref.ref[Error]] = []
-        stream = moving(batches(), make())
+        stream = moving(batches(), place)
         assert next(stream) == 0
         with contextlib.suppress(Error):
             next(stream)
         assert [error() for error in errors] == [None]
         assert list(stream) == []
 
-    def test_one_that_is_dropped_is_freed_at_once(self, make: Any, no_collector: None) -> None:
+    def test_one_that_is_dropped_is_freed_at_once(self, place: Device, no_collector: None) -> None:
         class Source:
             def __iter__(self) -> Iterator[int]:
                 return iter(range(9))
@@ -244,7 +257,7 @@ class TestOrder:
                 return 0
 
         source = Source()
-        stream, gone = moving(source, make()), weakref.ref(source)
+        stream, gone = moving(source, place), weakref.ref(source)
         assert next(stream) == 0
         del stream, source
         assert gone() is None
@@ -257,36 +270,37 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-class Copied:
-    """A batch that notes when, and where, it was copied."""
-
-    def __init__(self, device: ClockedDevice) -> None:
-        self._device = device
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> tuple[Moment, Clock]:
-        assert non_blocking
-        return self._device.step("copy"), self._device.current_stream()
+def batches_of(count: int) -> Iterator[dict[str, torch.Tensor]]:
+    return ({"x": torch.full((1000,), number).pin_memory()} for number in range(count))
 
 
-def test_copies_run_beside_the_consumers_work_and_before_its_use() -> None:
-    device = ClockedDevice()
-    side, other = device.stream(), device.stream()
-    uses: list[Moment] = []
-    batches = Moving((Copied(device) for _ in range(12)), device, side)
-    for number in range(12):
-        consumer = other if number % 5 == 4 else device.main
-        with device.on(consumer):
-            copied, stream = next(batches)
-            assert stream is side
-            assert consumer.is_after(copied)
-            assert not device.host.is_after(copied)
-            copies = [moment for name, moment in device.work if name == "copy"]
-            if number < 11:
-                assert not consumer.is_after(copies[number + 1])  # the one ahead
-            if number >= 2:
-                assert side.is_after(uses[number - 2])  # its memory may be that of a dropped one
-            uses.append(device.step("use"))
-    assert device.events == 3
+def test_no_more_memory_than_for_the_batches_at_hand(runtime: Runtime) -> None:
+    """However far the host is ahead of the device, which does nothing here that nobody waits for."""
+    runtime.gpu.pace = (0,)
+    sums = [batch["x"].sum() for batch in moving(batches_of(30), device_of("cuda"))]
+    small = sum(size < 1000 for size in runtime.memories[0].live.values())  # the sums
+    assert runtime.memories[0].made - small <= AHEAD + 2
+    assert runtime.gpu.waits == []
+    assert [int(total) for total in sums] == [1000 * number for number in range(30)]
+
+
+def test_batches_keep_their_strides(runtime: Runtime) -> None:
+    images = torch.arange(240).view(2, 4, 5, 6).permute(0, 3, 1, 2).pin_memory()
+    moved = next(moving(iter([images]), device_of("cuda")))
+    assert moved.stride() == images.stride()
+    assert torch.equal(moved.cpu(), images)
+
+
+def test_what_is_more_than_its_elements_moves_itself(runtime: Runtime) -> None:
+    class Boxes(torch.Tensor):
+        pass
+
+    boxes = torch.ones(3).as_subclass(Boxes)
+    boxes.format = "xyxy"
+    asked: list[Any] = []
+    boxes.to = lambda device, non_blocking: asked.append(device) or boxes  # type: ignore[method-assign]
+    assert next(moving(iter([[boxes]]), device_of("cuda")))[0].format == "xyxy"
+    assert asked == [torch.device("cuda", 0)]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")

@@ -12,11 +12,11 @@ import torch
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset, IterableDataset
 
 from gpuload import DataLoader, RandomSampler
-from gpuload.device import HostDevice, device_of
+from gpuload.device import CudaDevice, HostDevice, device_of
 from gpuload.loading.order import Order
 from gpuload.loading.workers import WorkerPath
 from gpuload.stage import CALLER
-from tests.clocks import ClockedDevice
+from tests.simulation.runtime import simulated
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
@@ -94,12 +94,12 @@ def test_words() -> None:
 
 
 def test_words_of_workers_and_a_device() -> None:
-    device = ClockedDevice()
-    stages = {stage.name: stage for stage in path_of(device, num_workers=2, prefetch_factor=4).stages(0)}
+    with simulated():
+        stages = {stage.name: stage for stage in path_of(CudaDevice(0), num_workers=2, prefetch_factor=4).stages(0)}
     assert stages["order"].where == CALLER  # torch iterates the sampler
     assert stages["sample"].where == stages["collate"].where == "CPU, 2 worker processes"
-    assert stages["stage"].where == "CPU -> clocked GPU"
-    assert stages["deliver"] == ("deliver", "clocked GPU", ("in order", "8 batches prepared ahead"))
+    assert stages["stage"].where == "CPU -> GPU cuda:0"
+    assert stages["deliver"] == ("deliver", "GPU cuda:0", ("in order", "8 batches prepared ahead"))
 
 
 def test_an_iterable_dataset_has_its_own_order() -> None:
@@ -111,16 +111,15 @@ def test_an_iterable_dataset_has_its_own_order() -> None:
 # ---- the device ----
 
 
-def test_torchs_pinning_thread_finds_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torchs_pinning_thread_finds_its_gpu(workers: int) -> None:
     """It pins for the GPU that is current where torch's iterator is made, and would make a context on another."""
-    device = ClockedDevice()
-    path = path_of(device)
-    entered: list[int] = []
-    begin = TorchDataLoader.__iter__
-    monkeypatch.setattr(TorchDataLoader, "__iter__", lambda loader: entered.append(device.entered) or begin(loader))  # type: ignore[func-returns-value]
-    assert len(list(path.batches(0))) == 12
-    assert entered == [1]
-    assert device.entered == 0
+    with simulated() as runtime:
+        found = [int(batch) for batch in path_of(CudaDevice(1), num_workers=workers).batches(0)]
+    assert found == [index**2 for index in range(12)]
+    assert runtime.pinned.made > 0
+    assert runtime.gpu.contexts == {1}
+    assert runtime.gpu.problems == []
 
 
 @pytest.mark.cuda
@@ -164,8 +163,9 @@ def test_a_dropped_loader_leaves_no_process(persistent: bool, ended: bool) -> No
 
 @pytest.mark.usefixtures("no_collector")
 def test_a_path_dropped_with_a_batch_ahead_is_freed_at_once() -> None:
-    path = path_of(ClockedDevice())
-    batches, gone = path.batches(0), (weakref.ref(path), weakref.ref(path._loader))
-    next(batches)
-    del path, batches
-    assert [one() for one in gone] == [None, None]
+    with simulated():
+        path = path_of(CudaDevice(0))
+        batches, gone = path.batches(0), (weakref.ref(path), weakref.ref(path._loader))
+        next(batches)
+        del path, batches
+        assert [one() for one in gone] == [None, None]

@@ -1,9 +1,10 @@
 """Batches of ordinary datasets on their way to the device: asynchronous copies, one batch ahead."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,6 +13,7 @@ from gpuload.device import Device, Event, Stream
 __all__ = ["Moving", "move", "pinned"]
 
 AHEAD = 2  # batches: the one that is asked for, and the one after
+PLAIN = (torch.Tensor,)  # no other types: they may hold more than their elements
 
 
 def move(batch: Any, device: Device) -> Any:
@@ -20,10 +22,7 @@ def move(batch: Any, device: Device) -> Any:
     Lists, tuples and mappings keep their type. What has a ``to`` of its own, as tensors have, moves itself.
     """
 
-    def to(thing: Any) -> Any:
-        return thing.to(device.torch_device, non_blocking=True)
-
-    return _mapped(batch, lambda thing: callable(getattr(thing, "to", None)), to)
+    return _mapped(batch, _moves, lambda thing: thing.to(device.torch_device, non_blocking=True))
 
 
 def pinned(batch: Any, device: Device) -> Any:
@@ -34,11 +33,25 @@ def pinned(batch: Any, device: Device) -> Any:
     """
 
     def pin(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             return tensor
         return device.pinned(tensor.nbytes).view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
-    return _mapped(batch, lambda thing: isinstance(thing, torch.Tensor), pin) if device.launches else batch
+    return _mapped(batch, _is_tensor, pin) if device.launches else batch
+
+
+def _is_tensor(thing: Any) -> bool:
+    return isinstance(thing, torch.Tensor)
+
+
+def _moves(thing: Any) -> bool:
+    """Does it move itself? As tensors do, and torch's PackedSequence."""
+    return callable(getattr(thing, "to", None))
+
+
+def _travels(thing: Any) -> bool:
+    """Is it a tensor on the host of which a copy is just its elements?"""
+    return type(thing) in PLAIN and thing.is_cpu and thing.layout is torch.strided
 
 
 def _mapped(batch: Any, is_leaf: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
@@ -64,8 +77,26 @@ def _same_mapping(batch: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
         return changed
 
 
+class _Sent(NamedTuple):
+    """A batch whose tensors are on their way."""
+
+    batch: Any
+    stream: Stream  # whose memory they are in
+    copied: Event
+
+
+class _Failed(NamedTuple):
+    """What came in place of a batch."""
+
+    error: Exception
+
+
 class Moving:
     """Batches on their way to ``device``: each is copied on a side stream while the one before is in use.
+
+    Their memory is the consumer's stream's, so that it can be used again in that stream's order as soon as the consumer
+    drops a batch: no more of it is needed than for the batches at hand, however far the host is ahead. Plain tensors
+    are copied ahead; whatever else moves itself does so when its turn comes.
 
     An error of the source comes in its turn, and the next batch can be asked for, as of torch's loader.
 
@@ -76,11 +107,12 @@ class Moving:
     """
 
     def __init__(self, batches: Iterator[Any], device: Device, side: Stream) -> None:
-        self._batches, self._device, self._side = batches, device, side
+        self._outcomes, self._device, self._side = _outcomes(batches), device, side
         self._events = deque(device.event() for _ in range(AHEAD + 1))  # used in turn; at most AHEAD are waited for
-        self._users: list[Stream] = []  # the consumer's streams: often one, which is current all the time
-        self._ahead: deque[tuple[Any, Event] | Exception] = deque()
+        self._ahead: deque[_Sent | _Failed] = deque()
+        self._undelivered: deque[tuple[Event, Stream]] = deque()
         self._ended = False
+        weakref.finalize(self, _settle, self._undelivered).atexit = False
 
     def __iter__(self) -> "Moving":
         return self
@@ -91,35 +123,69 @@ class Moving:
             self._fetch()
         if not self._ahead:
             raise StopIteration
-        if isinstance(self._ahead[0], Exception):
-            raise self._ahead.popleft()  # type: ignore[misc]  # no variable holds it: it would hold itself
-        moved, copied = self._ahead.popleft()  # type: ignore[misc]
-        copied.wait(self._user())  # the host does not wait
-        return moved
-
-    def _user(self) -> Stream:
-        stream = self._device.current_stream()
-        if stream not in self._users:
-            self._users.append(stream)
-        return stream
+        if isinstance(self._ahead[0], _Failed):
+            raise self._ahead.popleft().error  # type: ignore[union-attr]  # no variable holds it: it would hold itself
+        return self._delivered(self._ahead.popleft())  # type: ignore[arg-type]
 
     def _fetch(self) -> None:
         try:
-            self._ahead.append(self._started(next(self._batches)))
+            outcome = next(self._outcomes)
         except StopIteration:
             self._ended = True
-        except Exception as error:
-            self._ahead.append(error)
+        else:
+            self._ahead.append(outcome if isinstance(outcome, _Failed) else self._sent(outcome))
 
-    def _started(self, batch: Any) -> tuple[Any, Event]:
-        """Start the copy: the batch, and the event that says it is there."""
-        copied = self._events[0]
+    def _sent(self, batch: Any) -> _Sent:
+        """Start the copies."""
+        device, stream, copied = self._device, self._device.current_stream(), self._events[0]
         self._events.rotate(-1)
-        self._user()
-        for stream in self._users:  # memory that the consumer has dropped may be used again for this copy
-            copied.record(stream)
+        pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def place(thing: Any) -> Any:
+            if not (device.launches and _travels(thing)):
+                return thing
+            pairs.append((device.empty_like(thing), thing))
+            return pairs[-1][0]
+
+        placed = _mapped(batch, _moves, place)
+        copied.record(stream)  # until then the memory may have been that of a batch that the consumer has dropped
+        with device.on(self._side):
             copied.wait(self._side)
-        with self._device.on(self._side):
-            moved = move(batch, self._device)
+            for target, source in pairs:
+                device.copy(target, source)
             copied.record(self._side)
-        return moved, copied
+        self._undelivered.append((copied, stream))
+        return _Sent(placed, stream, copied)
+
+    def _delivered(self, sent: _Sent) -> Any:
+        """The batch, whole for the current stream; the host does not wait."""
+        self._undelivered.popleft()
+        stream = self._device.current_stream()
+        sent.copied.wait(stream)
+        moved = move(sent.batch, self._device)
+        if stream != sent.stream:  # the consumer has gone over to another one
+            _mapped(moved, _is_tensor, lambda tensor: self._device.keep(tensor, stream))
+        return moved
+
+
+def _outcomes(batches: Iterator[Any]) -> Iterator[Any]:
+    """Batches, or what came in their place.
+
+    A generator: an error's traceback holds the frames that led to it, and so would hold whoever holds the error, but
+    from a generator's frame no way leads to its caller's.
+    """
+    held = list[Any]()
+    while True:
+        try:
+            held.append(next(batches))
+        except StopIteration:
+            return
+        except Exception as error:
+            held.append(_Failed(error))
+        yield held.pop()
+
+
+def _settle(undelivered: deque[tuple[Event, Stream]]) -> None:
+    """Nobody will ask for these: their memory is not used again before the copies to it are done."""
+    for copied, stream in undelivered:
+        copied.wait(stream)
