@@ -156,10 +156,11 @@ class DataLoader(TorchDataLoader[Any]):
         self, dataset: ImageDataset, plan: Plan, order: Order, device: Device, engine: str | None
     ) -> ImagePath:
         layout = Layout.of(plan, self.dtype, self.memory_format)
-        pool = resolve(None).pinned if self.pin_memory or device.launches else None  # page-locked, if there is a GPU
+        pinning = device if device.launches else resolve(None) if self.pin_memory else None
 
         def make(in_flight: int) -> Engine:
-            return make_engine(engine, layout, device, pool or BufferPool(in_flight + 2).take)
+            take = BufferPool(in_flight + 2).take if pinning is None else pinning.pinned
+            return make_engine(engine, layout, device, take)
 
         prefetch = self.prefetch_factor or PREFETCHED
         return ImagePath(

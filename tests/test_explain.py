@@ -228,7 +228,11 @@ def test_images_rendered_on_the_host_are_copied(photos: Path, monkeypatch: pytes
     monkeypatch.setattr("gpuload.loader.resolve", lambda device: Gpu())
     found = described(images(photos, T.Resize((20, 20)), *VALUES, engine="pillow"))
     assert list(found) == ["order", "read", "draw", "decode", "render", "stage", "deliver"]
-    assert found["stage"] == ("stage", "CPU -> GPU cuda:0", ("one copy per batch from a pinned buffer",))
+    assert found["stage"] == (
+        "stage",
+        "CPU -> GPU cuda:0",
+        ("copied from pinned memory on a side stream, while the batch before is in use",),
+    )
     assert found["render"].where == CALLER
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from gpuload.device import Device
 from gpuload.engines.base import Batch, Engine, Images
 from gpuload.errors import CollateError, DecodeError
 from gpuload.loading.order import Order
-from gpuload.loading.prefetch import Pipeline, Stage as JobStage
+from gpuload.loading.prefetch import Pipeline, Stage as JobStage, unless_stop_iteration
 from gpuload.loading.stretch import Errors, Planner, Stretch, from_start, in_shares
 from gpuload.loading.survey import Survey, survey
-from gpuload.loading.transfer import move, pinned
+from gpuload.loading.transfer import Moving, move, pinned
 from gpuload.native import Status
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import apply
@@ -79,6 +80,7 @@ class ImagePath:
         tasks = math.ceil(order.usual_size / share)
         self.depth = max(prefetch, math.ceil(2 * workers / tasks)) + 1 if workers else 1
         self.planner = Planner(dataset, plan, engine(self.depth), decoder, seed, share)
+        self._side = device.stream() if self._is_sent else None
 
     @property
     def engine(self) -> Engine:
@@ -88,7 +90,9 @@ class ImagePath:
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch, on the device."""
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
-        return Pipeline(self._jobs(epoch), self.workers, self.depth, self.device.enter, anywhere)
+        rendered = Pipeline(self._jobs(epoch), self.workers, self.depth, self.device.enter, anywhere)
+        sent = Moving(rendered, self.device, self._side) if self._is_sent else rendered
+        return map(partial(unless_stop_iteration, self._collate), sent)
 
     def _jobs(self, epoch: int) -> Iterator["_ImageJob"]:
         for start, batches in self._stretches(epoch):
@@ -134,17 +138,23 @@ class ImagePath:
         return self.collate_fn is default_collate and not self.order.single
 
     def prepared(self, labels: Labels) -> Any:
-        """What a worker can do for `collate`: labels stacked, or as a list."""
+        """What a worker can do for `_collate`: labels stacked, or as a list."""
         if not self._stacks:
             return labels.tolist() if isinstance(labels, np.ndarray) else labels
         # copied: a dataset may give a view of its own memory, and a batch is the user's
         batch = torch.from_numpy(labels.copy()) if isinstance(labels, np.ndarray) else default_collate(list(labels))
         return pinned(batch, self.device)
 
-    def collate(self, images: Images, labels: Any) -> Any:
+    @property
+    def _is_sent(self) -> bool:
+        """Images are rendered in page-locked memory of the host's, and go on to the device."""
+        return self.engine.on_host and self.device.launches
+
+    def _collate(self, rendered: tuple[Images, Any]) -> Any:
         """Images and `prepared` labels as the batch that the user gets."""
+        images, labels = rendered
         if self.device.launches:  # else they are there
-            images, labels = move(images, self.device), move(labels, self.device)
+            labels = move(labels, self.device)
         for function in self.planner.plan.tail:
             images = [function(image) for image in images]
         if self._stacks:
@@ -165,8 +175,9 @@ class ImagePath:
         yield Stage("draw", threads, (transforms, f"from seed {planner.seed}, epoch {epoch} and position alone"))
         yield Stage("decode", threads, tuple(self._decoders(found)))
         yield from planner.engine.stages(threads, target, tuple(found.fusing()), self._facts(found))
-        if planner.engine.on_host and self.device.launches:
-            yield Stage("stage", f"CPU -> {target}", ("one copy per batch from a pinned buffer",))
+        if self._is_sent:
+            copy = "copied from pinned memory on a side stream, while the batch before is in use"
+            yield Stage("stage", f"CPU -> {target}", (copy,))
         if planner.plan.tail:
             names = ", ".join(name_of(function) for function in planner.plan.tail)
             yield Stage("call", CALLER, (f"{names}: ordinary code, not in the kernel, on one image after the other",))
@@ -229,8 +240,8 @@ class _ImageJob:
 
     def result(self) -> Any:
         if not self._count:  # a batch sampler of the user's may say so; what that makes is for the collate function
-            return self._path.collate([], [])
-        return self._path.collate(self._batch.images(), self._labels)
+            return [], []
+        return self._batch.images(), self._labels
 
     # ---- the plan ----
 

@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["Gate", "Job", "Pipeline", "Stage", "Task"]
+__all__ = ["Gate", "Job", "Pipeline", "Stage", "Task", "unless_stop_iteration"]
 
 Task = Callable[[], None]
 Result = TypeVar("Result", covariant=True)
@@ -63,10 +63,10 @@ class Job(Protocol[Result]):
         """What is delivered, made on the consumer's thread."""
 
 
-def _unless_stop_iteration(call: Callable[[], Returned]) -> Returned:
+def unless_stop_iteration(call: Callable[..., Returned], *arguments: Any) -> Returned:
     """A StopIteration out of a job would end the consumer's loop in silence."""
     try:
-        return call()
+        return call(*arguments)
     except StopIteration as error:
         raise RuntimeError(f"{call} raised StopIteration") from error
 
@@ -111,7 +111,7 @@ class _Running(Generic[Result]):
 
     def _run(self, number: int, task: Task) -> None:
         try:
-            _unless_stop_iteration(task)
+            unless_stop_iteration(task)
         except BaseException as error:
             self._fail(number, error)
         with self._lock:
@@ -146,7 +146,7 @@ class _Running(Generic[Result]):
     def result(self) -> Result:
         if self._failed:
             raise self._failed.pop()[1]
-        return _unless_stop_iteration(self._job.result)
+        return unless_stop_iteration(self._job.result)
 
 
 class _State(Generic[Result]):
