@@ -1,0 +1,257 @@
+"""Epochs as a user plays them, on a simulated GPU: other streams, batches that are kept or dropped, early ends."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from gpuload import ClassBalancedSampler, DataLoader, ImageFolder, SubsetRandomSampler, TensorDataset, transforms as T
+from gpuload.device import CudaDevice
+from gpuload.errors import SampleError
+from tests.conftest import encode, make_photo
+from tests.simulation.gpu import Gpu
+from tests.simulation.runtime import Runtime
+from tests.simulation.tensors import plain
+from tests.simulation.threads import Threads
+
+__all__ = ["KINDS", "Epochs", "Played", "calls", "play"]
+
+Make = Callable[..., DataLoader]
+Batch = list[torch.Tensor]
+EPOCHS = 2
+
+
+class Ordinary(Dataset[Any]):
+    """Samples of which gpuload knows nothing."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self._fails_at = fails_at
+
+    def __len__(self) -> int:
+        return 19
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        if index == self._fails_at:
+            raise ValueError("no such row")
+        return torch.arange(7) + 10 * index, index
+
+
+def write_photos(root: Path) -> None:
+    """Two folders of two classes of small pictures; in the second one, some are damaged."""
+    for folder in ("whole", "damaged"):
+        for name in "ab":
+            (root / folder / name).mkdir(parents=True)
+            for i in range(8):
+                (root / folder / name / f"{i}.jpg").write_bytes(encode(make_photo(16 + i, 20, i)))
+            (root / folder / name / "8.png").write_bytes(encode(make_photo(12, 30, 9), "PNG"))
+    (root / "damaged" / "a" / "3.jpg").write_bytes(b"no picture")
+    (root / "damaged" / "b" / "8.png").write_bytes(encode(make_photo(12, 30, 9), "PNG")[:200])
+
+
+def images(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    filters = rng.choice((T.InterpolationMode.BILINEAR, T.InterpolationMode.LANCZOS))  # weights of the kernel's, or not
+    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=filters)
+    transform = T.Compose([crop, T.RandomHorizontalFlip(), T.ToDtype(rng.choice(DTYPES), scale=True)])
+    dataset = ImageFolder(root / rng.choice(("whole", "whole", "damaged")), transform=transform)
+    given: dict[str, Any] = {"shuffle": True} if rng.random() < 0.7 else {"sampler": rng.sample(range(18), 11)}
+    given |= {"num_workers": rng.choice((0, 1, 3)), "engine": rng.choice((None, None, None, "cpu", "pillow"))}
+    return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
+
+
+def tensors(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    width = rng.choice((3, 4, 16))
+    rows = torch.arange(23 * width).view(23, width), torch.arange(23)
+    if rng.random() < 0.5:
+        rows = tuple(tensor.to(options["device"]) + 0 for tensor in rows)  # there already, by work of the user's
+    dataset = TensorDataset(*rows, device=rows[0].device)
+    samplers = [SubsetRandomSampler(range(2, 20), seed=1), ClassBalancedSampler([0, 1, 1] * 7, seed=1),
+                rng.sample(range(23), 11), None, None]  # fmt: skip
+    sampler = rng.choice(samplers)
+    given = {"shuffle": True} if sampler is None else {"sampler": sampler}
+    return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
+
+
+def ordinary(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    return DataLoader(Ordinary(rng.choice((None, None, 9))), rng.choice((3, 4)), shuffle=True, **options)
+
+
+def workers(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    """With a process of torch's, and its thread that pins."""
+    return DataLoader(Ordinary(), 4, num_workers=1, **options)
+
+
+DTYPES = (torch.float32, torch.float16, torch.uint8)
+KINDS: dict[str, Make] = {"images": images, "tensors": tensors, "ordinary": ordinary, "workers": workers}
+
+
+@dataclass
+class Played:
+    """What became of some epochs.
+
+    Attributes:
+        problems: of the simulation, and batches with wrong elements.
+        used: blocks of memory that are still handed out.
+        running: threads that still run.
+        contexts: the devices that have one.
+    """
+
+    problems: list[str]
+    used: int
+    running: int
+    contexts: set[int]
+
+
+class Epochs:
+    """A user's loop over a loader.
+
+    Args:
+        runtime: the simulated devices.
+        threads: the host's.
+        rng: decides what the user does.
+        loader: gives the batches.
+    """
+
+    def __init__(self, runtime: Runtime, threads: Threads, rng: random.Random, loader: DataLoader) -> None:
+        self._runtime, self._threads, self._rng, self._loader = runtime, threads, rng, loader
+        index = loader.device.index
+        self._streams = [runtime.gpu.default_stream(index), runtime.new_stream(f"cuda:{index}")]
+        self._kept: list[Any] = []
+        self.copies: list[list[Batch]] = []
+
+    def play(self) -> None:
+        """All epochs; each may end early."""
+        for _ in range(EPOCHS):
+            self.copies.append([])
+            stop = self._rng.choice((None, None, None, 1, 3))
+            batches = iter(self._loader)
+            while stop is None or len(self.copies[-1]) < stop:
+                if not self._one(batches):
+                    break
+            del batches
+            self._runtime.reuse()
+
+    def _one(self, batches: Iterator[Any]) -> bool:
+        rng, stream = self._rng, self._streams[0]
+        if rng.random() < 0.4:
+            self._streams.reverse()
+        is_default = stream is self._runtime.gpu.default_stream(stream.device)
+        with nullcontext() if is_default else torch.cuda.stream(stream):  # another device may be current
+            batch = outcome(batches)
+            if batch is None:
+                return False
+            self.copies[-1].append([part.clone() for part in batch])  # the user's work
+            if rng.random() < 0.3:
+                self._kept.append(batch)
+            elif rng.random() < 0.3:
+                self._kept.clear()
+            del batch
+        if rng.random() < 0.3:
+            self._runtime.reuse()
+        if rng.random() < 0.2:
+            self._capture()
+        return True
+
+    def _capture(self) -> None:
+        """A graph is captured here while other threads go on, in the mode that forbids them what could disturb it."""
+        self._runtime.gpu.capturing = True
+        for _ in range(9):
+            self._threads.pause()
+        self._runtime.gpu.capturing = False
+
+    def drop(self) -> None:
+        """Let go of the loader and of all batches, their work not done."""
+        del self._loader
+        self._kept.clear()
+        self._runtime.reuse()
+
+
+def outcome(batches: Iterator[Any]) -> list[torch.Tensor] | None:
+    """The next batch; nothing of it, where a sample of it failed; None: there is none."""
+    try:
+        return next(batches, None)
+    except (SampleError, ValueError):
+        return []
+
+
+def play(kind: str, root: Path, seed: int, device: int = 0) -> Played:
+    """Play epochs of a kind of dataset, on simulated devices whose schedule and user the seed decides.
+
+    Args:
+        kind: one of `KINDS`.
+        root: a folder that `write_photos` filled.
+        seed: of everything.
+        device: the number of the device.
+    """
+    make, failures = KINDS[kind], list[str]()
+    runtime = Runtime(Gpu(seed), devices=2)
+    with runtime.installed(), (threads := Threads(runtime.gpu)).installed():
+        loader = make(root, random.Random(seed), seed=5, device=f"cuda:{device}")
+        epochs = Epochs(runtime, threads, random.Random(seed), loader)
+        del loader
+        try:
+            epochs.play()
+        except Exception as error:
+            failures.append(f"{type(error).__name__}: {error}")
+        epochs.drop()
+        runtime.gpu.finish()
+        got = [[[plain(part).clone() for part in batch] for batch in epoch] for epoch in epochs.copies]
+        del epochs
+    problems = failures or list(runtime.gpu.problems)
+    if not problems:
+        loader = make(root, random.Random(seed), seed=5, device="cpu")
+        problems += [f"epoch {number}: wrong batches" for number, epoch in enumerate(got) if _differs(epoch, loader)]
+    return Played(problems, runtime.used, threads.running, runtime.gpu.contexts)
+
+
+def calls(device: int) -> Played:
+    """Each call of the seam, as the first of a process, by a thread whose current device is another one."""
+    played = Played([], 0, 0, set())
+    for call in (_launches, _synchronizes, _pins, _copies):
+        runtime = Runtime(Gpu(), devices=2)
+        with runtime.installed():
+            call(CudaDevice(device))
+            runtime.gpu.finish()
+        played.problems.extend(runtime.gpu.problems)
+        played.contexts |= runtime.gpu.contexts
+        played.used += runtime.used
+    return played
+
+
+def _launches(place: CudaDevice) -> None:
+    place.prepare("order_replaced")
+    out = place.empty((4,), torch.int64)
+    arguments = np.uint64(0), np.uint32(0), np.uint64(1), np.int64(0), np.int64(4), np.uintp(out.data_ptr())
+    place.launch("order_replaced", (1, 1), 32, arguments)
+
+
+def _synchronizes(place: CudaDevice) -> None:
+    event = place.event(blocking=True)
+    event.record(place.current_stream())
+    event.synchronize()
+
+
+def _pins(place: CudaDevice) -> None:
+    place.pinned(8)
+
+
+def _copies(place: CudaDevice) -> None:
+    with place.on(place.stream()):
+        place.copy(place.empty((8,), torch.uint8), place.pinned(8))
+    place.resident(torch.arange(3))
+
+
+def _differs(epoch: list[Batch], loader: DataLoader) -> bool:
+    """Do the batches differ from the first ones of the loader's next epoch?"""
+    batches = iter(loader)
+    wanted = iter(lambda: outcome(batches), None)
+    return any(
+        not torch.equal(ours, theirs)
+        for batch, reference in zip(epoch, wanted, strict=False)
+        for ours, theirs in zip(batch, reference, strict=True)
+    )

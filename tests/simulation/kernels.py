@@ -1,0 +1,141 @@
+"""Launches: what a kernel reads and writes, and its run, as C++."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gpuload.recipes.record import NO_WEIGHTS, RECORD
+from gpuload.samplers.permutation import PERMUTATION
+from tests.cuda_on_cpu import cuda_on_cpu
+from tests.simulation.gpu import Span
+from tests.simulation.memory import Memory
+
+__all__ = ["Launch"]
+
+INT64 = 8
+Touched = tuple[int, int, bool]  # address, bytes; True: written
+
+
+class Launch:
+    """One run of a kernel.
+
+    Args:
+        name: the kernel's.
+        grid: blocks along x and y.
+        arguments: as of `gpuload.compilers.launch`.
+        memory: the device's.
+    """
+
+    def __init__(self, name: str, grid: tuple[int, ...], arguments: tuple[Any, ...], memory: Memory) -> None:
+        self._name, self._grid, self._arguments, self._memory = name, grid, arguments, memory
+        self._ends: dict[int, int] = {}  # where the memory ends that each address is in
+        kernel = name.partition("_")[0]
+        self._spans, self._run = SPANS[kernel], RUNS[kernel]
+        for address in (int(arguments[at]) for at in ADDRESSES.get(name) or ADDRESSES[kernel]):
+            block = memory.block_at(address)
+            if block is None:
+                memory.gpu.problem(f"{name} is given an address that is not in use in the {memory.name}")
+            else:
+                self._ends[address] = memory.address + block[1]
+
+    def reads(self) -> list[Span]:
+        """What it reads; looked up when it runs, for it depends on what is there."""
+        return [span for span, writes in self._touched() if not writes]
+
+    def writes(self) -> list[Span]:
+        """What it writes."""
+        return [span for span, writes in self._touched() if writes]
+
+    def _touched(self) -> Iterator[tuple[Span, bool]]:
+        gpu = self._memory.gpu
+        if gpu.problems:  # its arguments may be anything
+            return
+        for address, size, writes in self._spans(self._name, *self._arguments, grid=self._grid):
+            begin, end = address - self._memory.address, self._ends[int(address)]
+            if address + size > end:
+                gpu.problem(f"{self._name} reaches {address + size - end} bytes behind the memory that it was given")
+                return
+            yield (self._memory.accesses, int(begin), int(begin + size)), writes
+
+    def run(self) -> None:
+        """As C++; not after something went wrong: it could read anything."""
+        if not self._memory.gpu.problems:
+            self._run(self._name, *self._arguments, grid=self._grid)
+
+
+def _at(address: Any, dtype: Any, count: int) -> Any:
+    """What lies there."""
+    size = np.dtype(dtype).itemsize * count
+    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
+
+
+# ---- render ----
+
+
+def _render_spans(
+    name: str, records: Any, staging: Any, table: Any, channels: Any, _: Any, out: Any, grid: Any
+) -> Iterator[Touched]:
+    width = int(name.removeprefix("render_"))
+    yield int(records), RECORD.itemsize * grid[0], False
+    described = _at(records, RECORD, grid[0])
+    axes = described["axes"]
+    span, extent = axes["span"].astype(np.int64), axes["extent"].astype(np.int64)
+    pixels = described["pixels"] + span.prod(axis=1) * 3
+    weights = np.where(described["weights"] == NO_WEIGHTS, 0, described["weights"] + extent * (2 + axes["ksize"]) * 4)
+    yield int(staging), int(max(pixels.max(), weights.max())), False
+    yield int(table), int(channels) * 256 * width, False
+    yield int(out), int((described["output"] + extent.prod(axis=1) * int(channels)).max()) * width, True
+
+
+def _render(name: str, records: Any, staging: Any, table: Any, channels: Any, last: Any, out: Any, grid: Any) -> None:
+    width, (count, tiles) = int(name.removeprefix("render_")), grid
+    cuda_on_cpu().cuda_render(
+        int(records), count, int(staging), int(table), width, int(channels), int(last), tiles, int(out)
+    )
+
+
+# ---- gather ----
+
+
+def _gather_spans(
+    name: str, source: Any, indices: Any, rows: Any, words: Any, out: Any, grid: Any
+) -> Iterator[Touched]:
+    row_bytes = int(words) * int(name.removeprefix("gather_"))
+    yield int(indices), int(rows) * INT64, False
+    wanted = _at(indices, np.int64, int(rows))
+    begin = 0 if wanted.min() >= 0 else 1 << 62  # behind all memory
+    yield int(source), begin + (int(wanted.max()) + 1) * row_bytes, False
+    yield int(out), int(rows) * row_bytes, True
+
+
+def _gather(name: str, source: Any, indices: Any, rows: Any, words: Any, out: Any, grid: Any) -> None:
+    word = int(name.removeprefix("gather_"))
+    cuda_on_cpu().cuda_gather(int(source), int(indices), int(rows), int(words), word, int(out))
+
+
+# ---- order ----
+
+
+def _order_spans(name: str, *arguments: Any, grid: Any) -> Iterator[Touched]:
+    if name == "order_weighted":
+        yield int(arguments[2]), int(arguments[3]) * INT64, False
+    yield int(arguments[-1]), int(arguments[-2]) * INT64, True
+
+
+def _order(name: str, *arguments: Any, grid: Any) -> None:
+    if name == "order_permuted":
+        key, *others = arguments
+        key = np.array(key, PERMUTATION)
+        cuda_on_cpu().cuda_order_permuted(key.ctypes.data, *map(int, others))
+    else:
+        getattr(cuda_on_cpu(), f"cuda_{name}")(*map(int, arguments))
+
+
+# which arguments are addresses
+ADDRESSES = {"render": (0, 1, 2, 5), "gather": (0, 1, 4), "order": (-1,), "order_weighted": (2, -1)}
+SPANS: dict[str, Callable[..., Iterator[Touched]]] = {
+    "render": _render_spans, "gather": _gather_spans, "order": _order_spans,
+}  # fmt: skip
+RUNS: dict[str, Callable[..., None]] = {"render": _render, "gather": _gather, "order": _order}

@@ -1,0 +1,73 @@
+"""Whole epochs on a simulated GPU, over many schedules: no race, no wrong batch, nothing left behind.
+
+The seed decides when the work of each stream runs, which of the host's threads goes on, and what the user does: other
+streams, batches kept or dropped, early ends, samples that fail, a CUDA graph that is captured meanwhile.
+``GPULOAD_SCHEDULES`` is the number of schedules of each kind of dataset, 100 of them without it.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuload.compilers import compiler
+from tests.simulation.epochs import KINDS, Played, calls, play, write_photos
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+SCHEDULES = int(os.environ.get("GPULOAD_SCHEDULES", "100"))
+PARTS = 10
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder)
+    return folder
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])
+def test_any_schedule_gives_the_same_batches(kind: str, part: int, root: Path) -> None:
+    """On either device, of which the other one is not touched."""
+    for seed in range(part, SCHEDULES, PARTS):
+        assert play(kind, root, seed, seed % 2) == Played([], 0, 0, {seed % 2}), seed
+
+
+def test_with_a_process_and_a_pinning_thread_of_torchs(root: Path) -> None:
+    for seed in range(max(SCHEDULES // 100, 1)):
+        assert play("workers", root, seed, seed % 2) == Played([], 0, 0, {seed % 2}), seed
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_no_call_touches_another_device(device: int) -> None:
+    assert calls(device) == Played([], 0, 0, {device})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_that_ends_in_mid_epoch(kind: str, root: Path, run_python: Callable[..., Any]) -> None:
+    """Threads end, the work that was given to the device is whole, and what the program lets go of is free."""
+    program = """
+import atexit, random, sys, threading
+from pathlib import Path
+from tests.simulation.epochs import KINDS
+from tests.simulation.runtime import Runtime
+from tests.simulation.gpu import Gpu
+
+def last():
+    global batches, loader, batch
+    running = [thread.name for thread in threading.enumerate() if thread.name.startswith("gpuload-worker")]
+    del batches, loader, batch
+    runtime.gpu.finish()
+    print(runtime.gpu.problems, running, runtime.used, all(not stream.queue for stream in runtime.gpu.streams))
+
+atexit.register(last)
+runtime = Runtime(Gpu(int(sys.argv[3])), devices=1)
+installed = runtime.installed()
+installed.__enter__()
+loader = KINDS[sys.argv[1]](Path(sys.argv[2]), random.Random(0), seed=1, device="cuda")
+batches = iter(loader)
+batch = next(batches)
+"""
+    assert run_python(program, kind, root, 1).stdout == "[] [] 0 True\n"
