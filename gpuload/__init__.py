@@ -9,6 +9,7 @@ from gpuload.datasets import ImageDataset, ImageFolder, TensorDataset
 from gpuload.errors import (
     ArgumentError,
     ArgumentTypeError,
+    CaptureError,
     CollateError,
     DatasetError,
     DecodeError,
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "CaptureError",
     "ClassBalancedSampler",
     "ClassDistributionSampler",
     "CollateError",

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from gpuload import compilers
-from gpuload.errors import ArgumentError, MissingError
+from gpuload.errors import ArgumentError, CaptureError, MissingError
 
 __all__ = ["CudaDevice", "Device", "Event", "HostDevice", "Stream", "device_of", "resolve"]
 
@@ -182,11 +182,21 @@ class _CudaEvent:
         self._event.record(stream)
 
     def wait(self, stream: Stream) -> None:
+        _refuse_capture()
         stream.wait_event(self._event)
 
     def synchronize(self) -> None:
         with torch.cuda.device(self._device):  # torch itself sets none here
             self._event.synchronize()
+
+
+def _refuse_capture() -> None:
+    """A graph would make the same batch again and again, of memory that has been given to others."""
+    if torch.cuda.is_current_stream_capturing():
+        raise CaptureError(
+            "a batch was asked for while a CUDA graph is captured on the current stream: call next(...) before the "
+            "capture, and copy each batch into the graph's own input before replay()"
+        )
 
 
 class CudaDevice:
@@ -253,6 +263,7 @@ class CudaDevice:
 
     def launch(self, name: str, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
         with self._current():
+            _refuse_capture()
             compilers.launch(name, self.torch_device, grid, threads, arguments)
 
     def describe(self) -> str:

@@ -9,6 +9,7 @@
     ├── DecodeError        (also an OSError)           bytes that are no image, or not a whole one
     ├── SampleError                                    a sample that failed: its index, its path, the cause
     ├── CollateError       (also a RuntimeError)       samples that do not stack into one tensor
+    ├── CaptureError       (also a RuntimeError)       a batch that was asked for inside of a CUDA graph's capture
     └── MissingError       (also an ImportError)       a package, a compiler or a GPU that is not there
 
 Each also derives from the exception that torch or torchvision raises in its place, so that code which
@@ -18,6 +19,7 @@ catches theirs keeps working.
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "CaptureError",
     "CollateError",
     "DatasetError",
     "DecodeError",
@@ -68,6 +70,10 @@ class SampleError(GpuloadError):
 
 class CollateError(GpuloadError, RuntimeError):
     """Samples of different size where one tensor was asked for."""
+
+
+class CaptureError(GpuloadError, RuntimeError):
+    """A batch that was asked for while a CUDA graph is captured on the current stream."""
 
 
 class MissingError(GpuloadError, ImportError):

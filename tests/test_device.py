@@ -1,17 +1,16 @@
 """Devices: the host does nothing, CUDA's calls are made on the right GPU, a user's device is found or named."""
 
-import ctypes
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from gpuload import ArgumentError, MissingError, compilers
-from gpuload.device import THREAD_LOCAL, CudaDevice, Device, HostDevice, device_of, resolve
+from gpuload import ArgumentError, MissingError, device as seam
+from gpuload.device import CudaDevice, Device, HostDevice, device_of, resolve
+from tests.simulation.runtime import Runtime, simulated
 
 # ---- both ----
 
@@ -154,101 +153,45 @@ print([torch._C._cuda_hasPrimaryContext(index) for index in (0, 1)])
     assert run_python(program).stdout == "[False, True]\n"
 
 
-# ---- CUDA's calls, without a GPU ----
+# ---- on a simulated GPU ----
 
 
-class FakeCuda:
-    """torch's CUDA with two GPUs: notes each call and the device that was current."""
-
-    def __init__(self) -> None:
-        self.current = threading.local()
-        self.calls: list[tuple[str, int]] = []
-
-    def now(self) -> int:
-        return getattr(self.current, "index", 0)
-
-    def note(self, name: str) -> None:
-        self.calls.append((name, self.now()))
-
-    def set_device(self, index: int) -> None:
-        self.current.index = index
-
-    @contextmanager
-    def device(self, device: torch.device) -> Iterator[None]:
-        before = self.now()
-        self.current.index = device.index
-        yield
-        self.current.index = before
-
-    @contextmanager
-    def stream(self, stream: Any) -> Iterator[None]:
-        self.note("stream")
-        yield
-
-    def event(self, blocking: bool) -> Any:
-        cuda = self
-
-        class Event:
-            def synchronize(self) -> None:
-                cuda.note("blocking wait" if blocking else "wait")
-
-        return Event()
-
-    def exchange_mode(self, mode: Any) -> None:
-        assert mode._obj.value == THREAD_LOCAL
-        self.note("capture mode")
+def on_another_thread(call: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    fake = FakeCuda()
-    monkeypatch.setattr(torch.cuda, "device", fake.device)
-    monkeypatch.setattr(torch.cuda, "set_device", fake.set_device)
-    monkeypatch.setattr(torch.cuda, "stream", fake.stream)
-    monkeypatch.setattr(torch.cuda, "current_device", fake.now)
-    monkeypatch.setattr(torch.cuda, "Event", fake.event)
-    monkeypatch.setattr(compilers, "cuda_kernel", lambda name, index: fake.note(f"{name} for {index}"))
-    monkeypatch.setattr(compilers, "launch", lambda name, device, *_: fake.note(f"{name} on {device}"))
-
-    class Driver:
-        cuThreadExchangeStreamCaptureMode = staticmethod(fake.exchange_mode)
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver)
-    return fake
+def runtime() -> Iterator[Runtime]:
+    """Two simulated GPUs."""
+    with simulated() as made:
+        yield made
 
 
-def test_calls_are_made_on_the_devices_own_gpu(cuda: FakeCuda) -> None:
-    place = CudaDevice(1)
-    place.event(blocking=True).synchronize()
-    place.event().synchronize()
-    place.prepare("render_4")
-    place.launch("render_4", (1, 1), 256, ())
-    with place.on(object()):
-        assert cuda.now() == 1
-    names = ["blocking wait", "wait", "render_4 for 1", "render_4 on cuda:1", "stream"]
-    assert cuda.calls == [(name, 1) for name in names]
-    assert cuda.now() == 0
+def test_a_worker_enters_its_gpu_and_leaves_captures_alone(runtime: Runtime) -> None:
+    def enter() -> tuple[int, bool]:
+        CudaDevice(1).enter()
+        return torch.cuda.current_device(), runtime.gpu.here.is_gentle
+
+    assert on_another_thread(enter) == (1, True)
+    assert (torch.cuda.current_device(), runtime.gpu.here.is_gentle) == (0, False)
 
 
-def test_a_worker_enters_its_gpu_and_leaves_captures_alone(cuda: FakeCuda) -> None:
-    worker = threading.Thread(target=CudaDevice(1).enter)
-    worker.start()
-    worker.join()
-    assert cuda.calls == [("capture mode", 1)]
-    assert cuda.now() == 0
-
-
-def test_a_worker_enters_where_there_is_no_such_driver(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_enters_where_there_is_no_such_driver(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr(seam.ctypes, "CDLL", missing)
     CudaDevice(1).enter()
-    assert cuda.now() == 1
+    assert torch.cuda.current_device() == 1
 
 
-def test_cuda_alone_is_the_current_gpu(cuda: FakeCuda) -> None:
-    cuda.set_device(1)
+@pytest.mark.usefixtures("runtime")
+def test_cuda_alone_is_the_current_gpu() -> None:
+    torch.cuda.set_device(1)
     for named, index in (("cuda", 1), ("cuda:0", 0), (torch.device("cuda", 1), 1)):
         place = device_of(named)
         assert place.torch_device == torch.device("cuda", index)
@@ -259,13 +202,7 @@ def test_cuda_alone_is_the_current_gpu(cuda: FakeCuda) -> None:
 # ---- what a user asks for ----
 
 
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-
-
-@pytest.mark.usefixtures("gpus")
+@pytest.mark.usefixtures("runtime")
 @pytest.mark.parametrize(
     ("asked", "found"),
     [(None, "cuda:0"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu"), (torch.device("cuda", 1), "cuda:1")],
@@ -281,7 +218,7 @@ def test_the_host_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None
         resolve("cuda:0")
 
 
-@pytest.mark.usefixtures("gpus")
+@pytest.mark.usefixtures("runtime")
 @pytest.mark.parametrize(
     ("asked", "text"),
     [

@@ -15,6 +15,7 @@ from gpuload import errors
         (errors.DatasetError, FileNotFoundError),
         (errors.DecodeError, OSError),
         (errors.CollateError, RuntimeError),
+        (errors.CaptureError, RuntimeError),
         (errors.MissingError, ImportError),
     ],
 )

@@ -6,6 +6,8 @@ streams, batches kept or dropped, early ends, samples that fail, a CUDA graph th
 """
 
 import os
+import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 
 from gpuload.compilers import compiler
+from gpuload.errors import CaptureError
 from tests.simulation.epochs import KINDS, Played, calls, play, write_photos
+from tests.simulation.runtime import simulated
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 SCHEDULES = int(os.environ.get("GPULOAD_SCHEDULES", "100"))
@@ -43,6 +47,19 @@ def test_with_a_process_and_a_pinning_thread_of_torchs(root: Path) -> None:
 @pytest.mark.parametrize("device", [0, 1])
 def test_no_call_touches_another_device(device: int) -> None:
     assert calls(device) == Played([], 0, 0, {device})
+
+
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])
+def test_a_batch_cannot_be_part_of_a_graph(kind: str, root: Path) -> None:
+    with simulated() as runtime:
+        loader = KINDS[kind](root, random.Random(1), seed=1, device="cuda")
+        batches = iter(loader)
+        next(batches)
+        runtime.gpu.capturing = threading.get_ident()
+        with pytest.raises(CaptureError, match=r"call next\(...\) before the capture, and copy each batch into"):
+            next(batches)
+        runtime.gpu.capturing = None
+        del loader, batches
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 import torch
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
+from gpuload.device import resolve
 from gpuload.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["TensorDataset"]
@@ -17,7 +18,8 @@ class TensorDataset(TorchTensorDataset):
 
     Raises:
         ArgumentTypeError: something that is no tensor.
-        ArgumentError: no tensors, a scalar, or different lengths.
+        ArgumentError: no tensors, a scalar, different lengths, or no such device.
+        MissingError: CUDA where torch sees no GPU.
     """
 
     def __init__(self, *tensors: torch.Tensor, device: torch.device | str | None = None) -> None:
@@ -30,7 +32,7 @@ class TensorDataset(TorchTensorDataset):
                 )
         if any(t.ndim == 0 or len(t) != len(tensors[0]) for t in tensors):
             raise ArgumentError(f"tensors must have one length, got shapes {[tuple(t.shape) for t in tensors]}")
-        target = device if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+        target = resolve(device).torch_device
         super().__init__(*(tensor.to(target).contiguous() for tensor in tensors))
 
     @property

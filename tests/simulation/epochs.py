@@ -1,6 +1,7 @@
 """Epochs as a user plays them, on a simulated GPU: other streams, batches that are kept or dropped, early ends."""
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -159,10 +160,10 @@ class Epochs:
 
     def _capture(self) -> None:
         """A graph is captured here while other threads go on, in the mode that forbids them what could disturb it."""
-        self._runtime.gpu.capturing = True
+        self._runtime.gpu.capturing = threading.get_ident()
         for _ in range(9):
             self._threads.pause()
-        self._runtime.gpu.capturing = False
+        self._runtime.gpu.capturing = None
 
     def drop(self) -> None:
         """Let go of the loader and of all batches, their work not done."""

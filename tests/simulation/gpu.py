@@ -147,7 +147,7 @@ class Gpu:
         problems: what went wrong, in words.
         waits: what the host had to wait for.
         contexts: the devices that have one.
-        capturing: a thread captures a graph, in the mode that forbids others what could disturb it.
+        capturing: the thread that captures a graph, in the mode that forbids others what could disturb it; or None.
         switch: called where another of the host's threads may go on.
         until: called to wait for a condition.
     """
@@ -161,7 +161,8 @@ class Gpu:
         self.problems, self.waits = list[str](), list[str]()
         self.lock = threading.RLock()
         self.timed, self.costs, self.now = costs is not None, costs or (lambda what, size: 0.0), 0.0
-        self.contexts, self.capturing, self.here = set[int](), False, _Here()
+        self.contexts, self.here = set[int](), _Here()
+        self.capturing: int | None = None
         self.switch: Step = _nothing
         self.until: Callable[[Callable[[], bool]], None] = self._until
 
@@ -173,8 +174,8 @@ class Gpu:
 
     def unsafe(self, what: str) -> None:
         """A call that spoils a capture."""
-        if self.capturing and not self.here.is_gentle:
-            self.problem(f"{what} on {threading.current_thread().name} spoils another thread's capture")
+        if self.capturing is not None and not self.here.is_gentle:
+            self.problem(f"{what} on {threading.current_thread().name} spoils a capture")
 
     def problem(self, what: str) -> None:
         if what not in self.problems:

@@ -54,7 +54,7 @@ class Memory:
 
     def __init__(self, gpu: Gpu, device: int | None, size: int) -> None:
         self.gpu, self.device = gpu, device
-        self.array = np.full(size, POISON, np.uint8)
+        self.array = np.empty(size, np.uint8)
         self.address = self.array.ctypes.data
         self.accesses = Accesses()
         self._top, self.made = 0, 0

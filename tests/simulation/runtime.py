@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -204,6 +205,7 @@ class Runtime:
             "current_device": lambda: self.gpu.here.device, "set_device": self.set_device, "device": self.device,
             "stream": self.on, "Stream": self.new_stream, "Event": self.new_event,
             "current_stream": self.current_stream,
+            "is_current_stream_capturing": lambda: self.gpu.capturing == threading.get_ident(),
         }  # fmt: skip
         accelerator = {
             "is_available": lambda: True, "current_accelerator": lambda check_available=False: torch.device("cuda"),

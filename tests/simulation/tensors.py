@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map
 
 from tests.simulation.gpu import Span, Stream
 from tests.simulation.memory import Block, Memory
@@ -30,10 +29,10 @@ TO_HOST = {
 }  # fmt: skip
 
 
-def plain(thing: Any) -> Any:
+def plain(tensor: torch.Tensor) -> torch.Tensor:
     """The same memory as a tensor of torch's own; whoever holds it keeps nothing alive."""
     with untracked():
-        return thing.as_subclass(torch.Tensor) if isinstance(thing, torch.Tensor) else thing
+        return tensor.as_subclass(torch.Tensor)
 
 
 def untracked() -> AbstractContextManager[Any]:
@@ -42,8 +41,23 @@ def untracked() -> AbstractContextManager[Any]:
 
 
 def leaves(*things: Any) -> list[torch.Tensor]:
-    """The tensors in them."""
-    return [leaf for leaf in tree_flatten(things)[0] if isinstance(leaf, torch.Tensor)]
+    """The tensors in them, and in lists, tuples and dicts."""
+    found: list[torch.Tensor] = []
+    for thing in things:
+        if isinstance(thing, torch.Tensor):
+            found.append(thing)
+        elif isinstance(thing, list | tuple | dict):
+            found += leaves(*(thing.values() if isinstance(thing, dict) else thing))
+    return found
+
+
+def mapped(change: Callable[[torch.Tensor], Any], thing: Any) -> Any:
+    """The same lists, tuples and dicts, their tensors changed."""
+    if isinstance(thing, torch.Tensor):
+        return change(thing)
+    if isinstance(thing, dict):
+        return {key: mapped(change, value) for key, value in thing.items()}
+    return type(thing)(mapped(change, value) for value in thing) if type(thing) in (list, tuple) else thing
 
 
 def in_place(name: str) -> bool:
@@ -80,6 +94,8 @@ class Simulated(torch.Tensor):
         if name in ABOUT or (name in VIEWS and not leaves(args[1:])):
             with untracked():
                 made = func(plain(args[0]), *args[1:], **kwargs)
+            if not leaves(made):
+                return made
             if args[0].looks_at(made):
                 return args[0].wrapped(made)
         if name == "copy_":
@@ -96,15 +112,13 @@ class Simulated(torch.Tensor):
     def wrapped(self, made: Any) -> Any:
         """Views of this tensor keep alive what it does."""
 
-        def wrap(leaf: Any) -> Any:
-            if not isinstance(leaf, torch.Tensor):
-                return leaf
+        def wrap(leaf: torch.Tensor) -> torch.Tensor:
             with untracked():
                 view = leaf.as_subclass(type(self))
             view.block = self.block
             return view
 
-        return tree_map(wrap, made) if leaves(made) else made
+        return mapped(wrap, made)
 
     @property
     def memory(self) -> Memory:
@@ -178,18 +192,18 @@ class PinnedTensor(Simulated):
 def _on_device(func: Any, args: Any, kwargs: Any) -> Any:
     """Work of the current stream; the host waits for what it needs a number of."""
     if func.__name__ in TO_HOST:
-        return func(*tree_map(_at_host, args), **tree_map(_at_host, kwargs))
+        return func(*mapped(_at_host, args), **mapped(_at_host, kwargs))
     given = [leaf for leaf in leaves(args, kwargs) if isinstance(leaf, DeviceTensor)]
     here = given[0]
     if any(leaf.device != here.device for leaf in leaves(args, kwargs) if leaf.dim()):
         raise RuntimeError(f"{func.__name__}: tensors of several devices: {[leaf.device for leaf in leaves(args)]}")
     with untracked():
-        meta = func(*tree_map(_meta, args), **tree_map(_meta, kwargs))
+        meta = func(*mapped(_meta, args), **mapped(_meta, kwargs))
     if in_place(func.__name__):
         made = args[0]
     else:
-        made = tree_map(lambda leaf: DeviceTensor.new(here.memory, here.stream, leaf.shape, leaf.dtype), meta)
-    real_args, real_kwargs = tree_map(plain, (args, kwargs))
+        made = mapped(lambda leaf: DeviceTensor.new(here.memory, here.stream, leaf.shape, leaf.dtype), meta)
+    real_args, real_kwargs = mapped(plain, (args, kwargs))
     targets = [] if made is args[0] else [plain(leaf) for leaf in leaves(made)]
 
     def run() -> None:
@@ -202,12 +216,12 @@ def _on_device(func: Any, args: Any, kwargs: Any) -> Any:
     return made
 
 
-def _meta(thing: Any) -> Any:
-    return plain(thing).to("meta") if isinstance(thing, DeviceTensor) else thing
+def _meta(leaf: torch.Tensor) -> torch.Tensor:
+    return plain(leaf).to("meta") if isinstance(leaf, DeviceTensor) else leaf
 
 
-def _at_host(thing: Any) -> Any:
-    return thing.cpu() if isinstance(thing, DeviceTensor) else plain(thing)
+def _at_host(leaf: torch.Tensor) -> torch.Tensor:
+    return leaf.cpu() if isinstance(leaf, DeviceTensor) else plain(leaf)
 
 
 def _on_host(func: Any, args: Any, kwargs: Any) -> Any:
@@ -217,7 +231,7 @@ def _on_host(func: Any, args: Any, kwargs: Any) -> Any:
         if isinstance(leaf, PinnedTensor):
             what = f"{func.__name__} on the host"
             leaf.memory.gpu.access(what, leaf.span(), writes=changes and leaf is args[0])
-    made = func(*tree_map(plain, args), **tree_map(plain, kwargs))
+    made = func(*mapped(plain, args), **mapped(plain, kwargs))
     return args[0] if changes else made
 
 
