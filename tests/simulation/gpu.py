@@ -231,8 +231,14 @@ class Gpu:
         with self.lock:
             can = [stream for stream in self.streams if stream.queue and stream.queue[0].is_ready()]
             if can:
-                self.random.choice(can).queue.popleft().run()
+                self._run(self.random.choice(can))
             return bool(can)
+
+    def _run(self, stream: Stream) -> None:
+        try:
+            stream.queue.popleft().run()
+        except Exception as error:  # a kernel's, of elements that are not there yet
+            self.problem(f"{stream.name}: {type(error).__name__}: {error}")
 
     def next_end(self) -> float | None:
         """When the first of the work that runs is done; what can begin now, begins, and what takes no time is done."""
@@ -245,7 +251,7 @@ class Gpu:
                     continue
                 head.ends = self.now + head.takes if head.ends is None else head.ends
                 if head.ends <= self.now:
-                    stream.queue.popleft().run()
+                    self._run(stream)
                     began = True
         ends = [stream.queue[0].ends for stream in self.streams if stream.queue]
         return min((end for end in ends if end is not None), default=None)
