@@ -1,11 +1,11 @@
 """Every engine gives the reference's bits: random pictures, recipes, dtypes and layouts, ragged batches, real files.
 
-"kernel" is the CUDA engine on a simulated device: its staging, records and grid, and the CUDA kernel as C++.
+"kernel" is the CUDA engine on a simulated GPU: its staging, records and grid, and the CUDA kernel as C++.
 """
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from gpuload.compilers import compiler, host_library, kernel_folder
 from gpuload.decoders.files import Files
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.decoders.pillow import decode
-from gpuload.device import HostDevice, device_of
+from gpuload.device import CudaDevice, HostDevice, device_of
 from gpuload.engines import cuda, make_engine
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine, needs_host_weights
@@ -36,7 +36,7 @@ from gpuload.recipes.record import NO_WEIGHTS
 from gpuload.staging import ALIGNMENT, BufferPool
 from gpuload.transforms.plan import Plan
 from tests.recipes import Pixels, batched, random_batch, random_picture
-from tests.simulated import SimulatedDevice
+from tests.simulation.runtime import Runtime, simulated
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 VALUES: dict[torch.dtype, list[Any]] = {
@@ -49,12 +49,31 @@ ENGINES = ["pillow", "cpu", "kernel", pytest.param("cuda", marks=pytest.mark.cud
 CONTIGUOUS = torch.contiguous_format
 
 
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """A simulated GPU, of a grid with fewer blocks than there are tiles: each walks over several."""
+    if compiler() is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr(cuda, "MAX_BLOCKS", 3)
+    with simulated() as made:
+        yield made
+        made.gpu.finish()
+        assert made.gpu.problems == []
+
+
+@pytest.fixture(autouse=True)
+def kernels_run(request: pytest.FixtureRequest) -> None:
+    """The engine that is named "kernel" has a simulated GPU."""
+    if getattr(request.node, "callspec", None) and request.node.callspec.params.get("name") == "kernel":
+        request.getfixturevalue("runtime")
+
+
 def make(
     name: str, plan: Plan, dtype: torch.dtype | None = None, memory_format: torch.memory_format = CONTIGUOUS
 ) -> Any:
     layout = Layout.of(plan, dtype, memory_format)
     if name == "kernel":
-        return CudaEngine(layout, SimulatedDevice(blocks=3))
+        return CudaEngine(layout, CudaDevice(0))
     if name == "cpu" and compiler() is None:
         pytest.skip("no C++ compiler")
     device = device_of("cuda") if name == "cuda" else HostDevice()
@@ -207,7 +226,7 @@ def test_pixels_that_do_not_lie_packed(name: str) -> None:
     batch = engine.batch(engine.fuse(recipes), files)
     batch.put(0, part)
     batch.finish()
-    assert np.array_equal(batch.images()[0].permute(1, 2, 0).numpy(), part)
+    assert np.array_equal(batch.images()[0].permute(1, 2, 0).cpu().numpy(), part)
 
 
 @pytest.mark.parametrize("name", ["cpu", "kernel"])
@@ -335,19 +354,18 @@ def test_what_native_code_says_of_files(name: str, paths: list[Path], tmp_path: 
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_a_loader_on_a_device_that_launches(workers: int, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_on_a_device_that_launches(workers: int, photos: Path, runtime: Runtime) -> None:
     """All of the CUDA path, batch after batch: the same images, and one launch for each batch."""
     dataset = ImageFolder(photos, transform=T.Compose([*TRAIN, *VALUES[torch.float32]]))
     wanted = list(DataLoader(dataset, 5, shuffle=True, seed=6, device="cpu"))
-    device = SimulatedDevice()
-    monkeypatch.setattr("gpuload.loader.resolve", lambda _: device)
     loader = DataLoader(dataset, 5, shuffle=True, seed=6, num_workers=workers, memory_format=torch.channels_last)
     assert loader.engine == "cuda"
     for (images, labels), (expected, expected_labels) in zip(loader, wanted, strict=True):
         assert torch.equal(images, expected) and torch.equal(labels, expected_labels)
         assert images.is_contiguous(memory_format=torch.channels_last)
-    renders = [grid for name, grid, _ in device.launched if name == "render_4"]
+    renders = [grid for name, grid, _ in runtime.launched if name == "render_4"]
     assert renders == [(5, 3)] * 4 + [(4, 3)]
+    del loader, images, labels
 
 
 # ---- what the host makes for the CUDA kernel ----
@@ -370,7 +388,9 @@ def test_sines_and_running_sums_stay_on_the_host(kernel_filter: Filter) -> None:
     assert needs(1000, kernel_filter) == [False, False]  # an axis that keeps its size needs no weights
 
 
-def test_without_a_compiler_pillow_makes_what_the_kernel_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_pillow_makes_what_the_kernel_cannot(
+    monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+) -> None:
     monkeypatch.setattr(cuda, "host_library", lambda: None)
     engine = make("kernel", Plan([]))
     rng = random.Random(5)
@@ -393,14 +413,15 @@ def test_the_engine_and_the_kernel_agree() -> None:
     assert constants("weights.cuh")["KERNEL_WEIGHTS"] == cuda.MAX_WEIGHTS
 
 
-def test_one_launch_covers_the_largest_image() -> None:
-    device = SimulatedDevice()
-    engine = CudaEngine(Layout.of(Plan([T.ToDtype(torch.float16)]), None, CONTIGUOUS), device)
+def test_one_launch_covers_the_largest_image(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "MAX_BLOCKS", 65_535)
+    engine = CudaEngine(Layout.of(Plan([T.ToDtype(torch.float16)]), None, CONTIGUOUS), CudaDevice(0))
     pictures = [np.zeros((40, 100, 3), np.uint8), np.zeros((9, 33, 3), np.uint8), np.zeros((1, 300, 3), np.uint8)]
     rendered(engine, pictures, batched(pictures, [(), (), ()]))
-    assert device.launched == [("render_2", (3, 20), cuda.THREADS)]  # 5 x 4 tiles
+    assert runtime.launched == [("render_2", (3, 20), cuda.THREADS)]  # 5 x 4 tiles
 
 
+@pytest.mark.usefixtures("runtime")
 def test_what_is_staged_does_not_overlap() -> None:
     """Each sample's pixels and rows of weights begin at a sector of their own."""
     pictures, recipes = random_batch(random.Random(8), 60)
@@ -440,12 +461,13 @@ def test_many_threads_make_weights_at_once() -> None:
 # ---- by name ----
 
 
+@pytest.mark.usefixtures("runtime")
 def test_engines_by_name() -> None:
     layout, take = Layout.of(Plan([]), None, CONTIGUOUS), BufferPool(1).take
     expected = "cpu" if compiler() is not None else "pillow"
     assert make_engine(None, layout, HostDevice(), take).name == expected
-    assert make_engine(None, layout, SimulatedDevice(), take).name == "cuda"
-    assert make_engine("pillow", layout, SimulatedDevice(), take).name == "pillow"
+    assert make_engine(None, layout, CudaDevice(0), take).name == "cuda"
+    assert make_engine("pillow", layout, CudaDevice(0), take).name == "pillow"
     with pytest.raises(ArgumentError, match="engine='cuda' renders on a GPU, got device='cpu'"):
         make_engine("cuda", layout, HostDevice(), take)
 

@@ -21,7 +21,7 @@ from tests.simulation.tensors import DeviceTensor, PinnedTensor, copy, plain, un
 __all__ = ["Runtime", "simulated"]
 
 FACTORIES = ("arange", "empty", "empty_like", "full", "ones", "tensor", "zeros")
-MEMORY = 1 << 24  # bytes of each device, and of what is page-locked
+MEMORY = 1 << 28  # bytes of each device, and of what is page-locked
 
 
 class Runtime:
@@ -34,14 +34,14 @@ class Runtime:
     Attributes:
         memories: one a device.
         pinned: the host's page-locked memory.
-        launched: names of the kernels that were launched.
+        launched: name, grid and threads of each kernel that was launched.
     """
 
     def __init__(self, gpu: Gpu, devices: int) -> None:
         self.gpu = gpu
         self.memories = [Memory(gpu, index, MEMORY) for index in range(devices)]
         self.pinned = Memory(gpu, None, MEMORY)
-        self.launched: list[str] = []
+        self.launched: list[tuple[str, tuple[int, ...], int]] = []
 
     @property
     def used(self) -> int:
@@ -174,6 +174,7 @@ class Runtime:
                 raise ValueError(f"there is no kernel {name}")
 
             def start(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+                self.launched.append((name, grid, *block))
                 self._start(made_for, name, grid, arguments)
 
             return start
@@ -185,7 +186,6 @@ class Runtime:
         if here != made_for:
             self.gpu.problem(f"{name}, compiled for cuda:{made_for}, is launched on cuda:{here}")
         launch = Launch(name, grid, arguments, self.memories[here])
-        self.launched.append(name)
         self.gpu.current_stream(here).add(name, launch.run, reads=launch.reads, writes=launch.writes)
 
     def driver(self, name: str) -> Any:
