@@ -36,8 +36,9 @@ def test_memory(place: Device, device: torch.device) -> None:
 def test_a_copy_there_and_back(place: Device) -> None:
     sent, received = place.pinned(64), place.pinned(64)
     sent.copy_(torch.arange(64))
-    there, copied, side = place.empty((64,), torch.uint8), place.event(blocking=True), place.stream()
+    copied, side = place.event(blocking=True), place.stream()
     with place.on(side):
+        there = place.empty((64,), torch.uint8)
         place.copy(there, sent)
         place.keep(there, side)
         place.copy(received, there)

@@ -62,6 +62,7 @@ print(json.dumps(report))
 """
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True)
 def test_resident_memory_is_flat(
     photos: Path, tmp_path: Path, device: torch.device, run_python: Callable[..., Any]
 ) -> None:

@@ -16,8 +16,9 @@ import pytest
 
 from gpuload.compilers import compiler
 from gpuload.errors import CaptureError
-from tests.simulation.epochs import KINDS, Played, calls, play, write_photos
+from tests.simulation.epochs import KINDS, Played, calls, outcome, play, write_photos
 from tests.simulation.runtime import simulated
+from tests.simulation.threads import Threads
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 SCHEDULES = int(os.environ.get("GPULOAD_SCHEDULES", "100"))
@@ -59,6 +60,23 @@ def test_a_batch_cannot_be_part_of_a_graph(kind: str, root: Path) -> None:
         with pytest.raises(CaptureError, match=r"call next\(...\) before the capture, and copy each batch into"):
             next(batches)
         runtime.gpu.capturing = None
+        del loader, batches
+
+
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> None:
+    """Where the device keeps up with the host; else page-locked memory of labels waits for their copies."""
+    with simulated() as runtime, Threads(runtime.gpu).installed():
+        runtime.gpu.pace = (9,)
+        loader = KINDS[kind](root, random.Random(seed), seed=1, device="cuda")
+        made = []
+        for _ in range(12):
+            batches = iter(loader)
+            while outcome(batches) is not None:
+                pass
+            made.append([memory.made for memory in (runtime.pinned, *runtime.memories)])
+        assert made[6:] == made[5:6] * 6
         del loader, batches
 
 

@@ -93,7 +93,7 @@ def flat(batch: Any) -> list[Any]:
 @pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: type(batch).__name__)
 def test_every_structure_arrives_as_it_was(batch: Any, device: torch.device) -> None:
     moved = move(batch, device_of(device))
-    assert type(moved) is type(batch)
+    assert isinstance(moved, type(batch))
     for ours, theirs in zip(flat(moved), flat(batch), strict=True):
         if isinstance(theirs, torch.Tensor):
             assert ours.device.type == device.type and torch.equal(ours.cpu(), theirs)

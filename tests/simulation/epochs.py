@@ -1,5 +1,6 @@
 """Epochs as a user plays them, on a simulated GPU: other streams, batches that are kept or dropped, early ends."""
 
+import gc
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -183,31 +184,42 @@ def outcome(batches: Iterator[Any]) -> list[torch.Tensor] | None:
 def play(kind: str, root: Path, seed: int, device: int = 0) -> Played:
     """Play epochs of a kind of dataset, on simulated devices whose schedule and user the seed decides.
 
+    Nothing waits for the garbage collector.
+
     Args:
         kind: one of `KINDS`.
         root: a folder that `write_photos` filled.
         seed: of everything.
         device: the number of the device.
     """
-    make, failures = KINDS[kind], list[str]()
     runtime = Runtime(Gpu(seed), devices=2)
+    gc.disable()
     with runtime.installed(), (threads := Threads(runtime.gpu)).installed():
-        loader = make(root, random.Random(seed), seed=5, device=f"cuda:{device}")
-        epochs = Epochs(runtime, threads, random.Random(seed), loader)
-        del loader
-        try:
-            epochs.play()
-        except Exception as error:
-            failures.append(f"{type(error).__name__}: {error}")
-        epochs.drop()
+        problems, got = _played(kind, root, seed, runtime, threads, f"cuda:{device}")
         runtime.gpu.finish()
-        got = [[[plain(part).clone() for part in batch] for batch in epoch] for epoch in epochs.copies]
-        del epochs
-    problems = failures or list(runtime.gpu.problems)
+    used = runtime.used
+    gc.enable()
+    problems += runtime.gpu.problems
     if not problems:
-        loader = make(root, random.Random(seed), seed=5, device="cpu")
+        loader = KINDS[kind](root, random.Random(seed), seed=5, device="cpu")
         problems += [f"epoch {number}: wrong batches" for number, epoch in enumerate(got) if _differs(epoch, loader)]
-    return Played(problems, runtime.used, threads.running, runtime.gpu.contexts)
+    return Played(problems, used, threads.running, runtime.gpu.contexts)
+
+
+def _played(
+    kind: str, root: Path, seed: int, runtime: Runtime, threads: Threads, device: str
+) -> tuple[list[str], list[list[Batch]]]:
+    """What went wrong, and copies of the batches of each epoch."""
+    loader = KINDS[kind](root, random.Random(seed), seed=5, device=device)
+    epochs, failures = Epochs(runtime, threads, random.Random(seed), loader), list[str]()
+    del loader
+    try:
+        epochs.play()
+    except Exception as error:
+        failures.append(f"{type(error).__name__}: {error}")
+    epochs.drop()
+    runtime.gpu.finish()
+    return failures, [[[plain(part).clone() for part in batch] for batch in epoch] for epoch in epochs.copies]
 
 
 def calls(device: int) -> Played:

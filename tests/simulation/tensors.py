@@ -198,11 +198,11 @@ def _on_device(func: Any, args: Any, kwargs: Any) -> Any:
     if any(leaf.device != here.device for leaf in leaves(args, kwargs) if leaf.dim()):
         raise RuntimeError(f"{func.__name__}: tensors of several devices: {[leaf.device for leaf in leaves(args)]}")
     with untracked():
-        meta = func(*mapped(_meta, args), **mapped(_meta, kwargs))
+        shaped = func(*mapped(_zeros, args), **mapped(_zeros, kwargs))
     if in_place(func.__name__):
         made = args[0]
     else:
-        made = mapped(lambda leaf: DeviceTensor.new(here.memory, here.stream, leaf.shape, leaf.dtype), meta)
+        made = mapped(lambda leaf: DeviceTensor.new(here.memory, here.stream, leaf.shape, leaf.dtype), shaped)
     real_args, real_kwargs = mapped(plain, (args, kwargs))
     targets = [] if made is args[0] else [plain(leaf) for leaf in leaves(made)]
 
@@ -216,8 +216,9 @@ def _on_device(func: Any, args: Any, kwargs: Any) -> Any:
     return made
 
 
-def _meta(leaf: torch.Tensor) -> torch.Tensor:
-    return plain(leaf).to("meta") if isinstance(leaf, DeviceTensor) else leaf
+def _zeros(leaf: torch.Tensor) -> torch.Tensor:
+    """One of the same shape: what is in this one is not known yet."""
+    return torch.zeros_like(plain(leaf)) if isinstance(leaf, DeviceTensor) else leaf
 
 
 def _at_host(leaf: torch.Tensor) -> torch.Tensor:
