@@ -20,7 +20,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -273,14 +272,22 @@ def cupy() -> Any:
     Raises:
         MissingError: it is not installed; the message holds the command that installs it.
     """
+    if not _cupy_cache_serves():  # its import would fail, and fail in another way when tried again
+        os.environ["CUPY_CACHE_DIR"] = str(cache_folder() / "cupy")
     try:
-        try:
-            return importlib.import_module("cupy")
-        except OSError:  # its own cache folder cannot be written
-            os.environ["CUPY_CACHE_DIR"] = str(cache_folder() / "cupy")
-            return importlib.import_module("cupy")
+        return importlib.import_module("cupy")
     except (ImportError, OSError) as error:
         raise MissingError(f"the CUDA engine needs CuPy, which does not import ({error}): {INSTALL_CUDA}") from error
+
+
+def _cupy_cache_serves() -> bool:
+    """Can CuPy write to the folder that it would keep compiled kernels in?"""
+    folder = os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache"))
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 @lru_cache(maxsize=1)
@@ -296,29 +303,35 @@ def nvrtc_options() -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def cuda_kernel(name: str, device: int) -> Any:
-    """A kernel for one device, compiled on first use: ``cuda_kernel("render_4", 0)`` is in ``render.cu``."""
-    source = (kernel_folder() / f"{name.split('_')[0]}.cu").read_text()
-    with _on_device(device):
-        return cupy().RawModule(code=source, options=nvrtc_options()).get_function(name)
-
-
-def _on_device(index: int) -> AbstractContextManager[Any]:
-    """Make it CuPy's current device, where it is not already: leaving a device makes contexts on others."""
-    cuda = cupy().cuda
-    return nullcontext() if cuda.runtime.getDevice() == index else cuda.Device(index)
-
-
-def launch(name: str, device: torch.device, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
-    """Start a kernel on torch's current stream of a device; nothing waits for it.
+    """A kernel for the current GPU, compiled on first use: ``cuda_kernel("render_4", 0)`` is in ``render.cu``.
 
     Args:
         name: the kernel.
-        device: a CUDA device.
+        device: the number of the current GPU. Another one is not entered: CuPy would make a context on this one then.
+
+    Raises:
+        MissingError: CuPy does not compile it; the message holds what it said, and the command that installs all that
+            it compiles with.
+    """
+    source = (kernel_folder() / f"{name.split('_')[0]}.cu").read_text()
+    cuda = cupy().cuda
+    try:
+        return cupy().RawModule(code=source, options=nvrtc_options()).get_function(name)
+    except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError):
+        raise  # of the GPU or its driver, which no package brings
+    except (RuntimeError, OSError, cuda.compiler.CompileException) as error:
+        raise MissingError(f"CuPy cannot compile gpuload's kernels ({error}): {INSTALL_CUDA}") from error
+
+
+def launch(name: str, device: int, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
+    """Start a kernel on torch's current stream; nothing waits for it.
+
+    Args:
+        name: the kernel.
+        device: the number of the current GPU.
         grid: blocks along x and y.
         threads: of a block.
         arguments: numpy scalars, numpy records (by value) and addresses as np.uintp.
     """
-    index = torch.cuda.current_device() if device.index is None else device.index
-    kernel = cuda_kernel(name, index)
-    with _on_device(index), cupy().cuda.Stream.from_external(torch.cuda.current_stream(index)):
-        kernel(grid, (threads,), arguments)
+    with cupy().cuda.Stream.from_external(torch.cuda.current_stream()):
+        cuda_kernel(name, device)(grid, (threads,), arguments)

@@ -264,7 +264,7 @@ class CudaDevice:
     def launch(self, name: str, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
         with self._current():
             _refuse_capture()
-            compilers.launch(name, self.torch_device, grid, threads, arguments)
+            compilers.launch(name, self.index, grid, threads, arguments)
 
     def describe(self) -> str:
         return f"GPU cuda:{self.index}"

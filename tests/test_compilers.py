@@ -6,9 +6,8 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -197,39 +196,137 @@ def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
         compilers.cupy.__wrapped__()  # type: ignore[attr-defined]
 
 
-def test_where_cupy_cannot_write_its_cache_it_gets_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`import cupy` raises OSError where HOME cannot be written."""
+COMPILE = """
+import os, pathlib
+from gpuload import compilers
+cupy = compilers.cupy()
+from cupy_backends.cuda.libs import nvrtc
+source = (compilers.kernel_folder() / "render.cu").read_text()
+program = nvrtc.createProgram(source, "render.cu", [], [])
+nvrtc.compileProgram(program, [*compilers.nvrtc_options(), "--gpu-architecture=sm_90"])
+kept = cupy.cuda.compiler._kernel_cache_backend
+kept.save("render.cubin", nvrtc.getCUBIN(program), source)
+assert len(kept.load("render.cubin")) > 1000
+print(os.environ.get("CUPY_CACHE_DIR"))
+"""
+
+
+def home_of(kind: str, folder: Path) -> Path:
+    home = folder / kind
+    if kind == "a file":
+        home.touch()
+    return Path("/proc/1") if kind == "/proc" else home
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a file", "/proc"])
+def test_cupy_needs_no_home(kind: str, tmp_path: Path) -> None:
+    """Its import fails where it cannot make its cache folder: it gets another; kernels compile and are kept there."""
+    pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
+    environment = {"HOME": str(home_of(kind, tmp_path)), "GPULOAD_CACHE": str(tmp_path / "cache")}
+    code = f"import os; os.environ.pop('CUPY_CACHE_DIR', None){COMPILE}"
+    run = in_fresh_process(code, **environment)
+    assert run.returncode == 0, run.stderr
+    own = kind == "a folder"
+    assert run.stdout.strip() == ("None" if own else str(tmp_path / "cache" / "cupy"))
+    kept = tmp_path / kind / ".cupy" / "kernel_cache" if own else tmp_path / "cache" / "cupy"
+    assert (kept / "render.cubin").exists()
+
+
+def test_a_cupy_cache_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CuPy would import, and fail when it has compiled the first kernel."""
     cupy = ModuleType("cupy")
-
-    def load(name: str) -> ModuleType:
-        if os.environ.get("CUPY_CACHE_DIR") is None:
-            raise PermissionError(13, "Permission denied", "/root/.cupy")
-        return cupy
-
-    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path))
-    monkeypatch.setenv("CUPY_CACHE_DIR", "")  # so that what is set here is undone
-    monkeypatch.delenv("CUPY_CACHE_DIR")
-    monkeypatch.setattr(compilers.importlib, "import_module", load)
+    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "read-only"))
+    monkeypatch.setattr(compilers.os, "access", lambda path, mode: "read-only" not in str(path))
+    monkeypatch.setattr(compilers.importlib, "import_module", lambda name: cupy)
     assert compilers.cupy.__wrapped__() is cupy  # type: ignore[attr-defined]
-    assert os.environ["CUPY_CACHE_DIR"] == str(tmp_path / "cupy")
+    assert os.environ["CUPY_CACHE_DIR"] == str(tmp_path / "cache" / "cupy")
 
 
-@pytest.mark.parametrize(("current", "entered"), [(0, []), (1, [0])])
-def test_a_cupy_device_is_entered_only_where_it_differs(
-    monkeypatch: pytest.MonkeyPatch, current: int, entered: list[int]
+# ---- kernels that CuPy cannot compile ----
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class CUDADriverError(RuntimeError):
+    pass
+
+
+class CompileException(Exception):  # of Exception alone, as CuPy's
+    pass
+
+
+@pytest.fixture
+def failing_cupy(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Let CuPy raise an error where it compiles."""
+
+    def fail(error: Exception) -> None:
+        def compiled(**options: object) -> None:
+            raise error
+
+        cuda = SimpleNamespace(
+            runtime=SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDevice=lambda: 0),
+            driver=SimpleNamespace(CUDADriverError=CUDADriverError),
+            compiler=SimpleNamespace(CompileException=CompileException),
+        )
+        monkeypatch.setattr(compilers, "cupy", lambda: SimpleNamespace(cuda=cuda, RawModule=compiled))
+        compilers.cuda_kernel.cache_clear()
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find CUDA headers. Please install CUDA toolkit headers (cupy-cuda12x[ctk])"),
+        RuntimeError("Failure finding libnvrtc.so: no such file"),
+        OSError("libnvrtc-builtins.so.13.0: cannot open shared object file"),
+        CompileException("nvrtc: error: invalid value for --gpu-architecture (-arch)"),
+    ],
+    ids=["headers", "NVRTC", "its parts", "an old one"],
+)
+def test_what_is_missing_to_compile_comes_with_the_command(
+    error: Exception, failing_cupy: Callable[[Exception], None]
 ) -> None:
-    """Leaving a device sets the one before, and so makes a context there."""
-    used: list[int] = []
+    failing_cupy(error)
+    with pytest.raises(MissingError) as caught:
+        compilers.cuda_kernel("render_4", 0)
+    said = f"CuPy cannot compile gpuload's kernels ({error}): {compilers.INSTALL_CUDA}"
+    assert str(caught.value) == said and caught.value.__cause__ is error
 
-    @contextmanager
-    def device(index: int) -> Iterator[None]:
-        used.append(index)
-        yield
 
-    runtime = SimpleNamespace(getDevice=lambda: current)
-    monkeypatch.setattr(
-        compilers, "cupy", lambda: SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=device))
-    )
-    with compilers._on_device(0):
-        pass
-    assert used == entered
+@pytest.mark.parametrize("kind", [CUDARuntimeError, CUDADriverError])
+def test_what_the_gpu_says_is_no_missing_package(
+    kind: type[Exception], failing_cupy: Callable[[Exception], None]
+) -> None:
+    failing_cupy(kind("out of memory"))
+    with pytest.raises(kind, match="out of memory"):
+        compilers.cuda_kernel("render_4", 0)
+
+
+def test_cupy_has_the_errors_that_are_told_apart() -> None:
+    pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
+    cuda = compilers.cupy().cuda
+    assert issubclass(cuda.runtime.CUDARuntimeError, RuntimeError)
+    assert issubclass(cuda.driver.CUDADriverError, RuntimeError)
+    assert issubclass(cuda.compiler.CompileException, Exception)
+
+
+NO_HEADERS = """
+import cuda.pathfinder
+cuda.pathfinder.find_nvidia_header_directory = lambda name: None
+from gpuload import compilers
+try:
+    compilers.cupy()._core.core.assemble_cupy_compiler_options(())
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_cupy_raises_a_runtime_error_where_headers_are_missing() -> None:
+    pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
+    run = in_fresh_process(f"import os; os.environ.pop('CUDA_PATH', None){NO_HEADERS}")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Failed to find CUDA headers")

@@ -135,7 +135,7 @@ def test_headers_are_required_where_there_is_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
     monkeypatch.setitem(sys.modules, "cuda.pathfinder", pathfinder)
     detail = "not found: CuPy cannot compile the kernels for a GPU"
-    assert finding("CUDA headers") == ("CUDA headers", status, detail, 'pip install "cupy-cuda13x[ctk]"')
+    assert finding("CUDA headers") == ("CUDA headers", status, detail, doctor.INSTALL_HEADERS)
 
 
 # ---- the decoder ----

@@ -23,11 +23,13 @@ from gpuload import (
     ArgumentError,
     ArgumentTypeError,
     DataLoader,
+    MissingError,
     RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    compilers,
 )
 from gpuload.device import Device, device_of
 from gpuload.loading.order import Order
@@ -223,6 +225,16 @@ def test_the_users_own_indices_go_through_pinned_memory() -> None:
         assert runtime.gpu.waits == []
         assert [rows.tolist() for (rows,) in batches] == [[1, 2], [7]]
     assert runtime.gpu.problems == []
+
+
+def test_what_is_missing_fails_before_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingError("no CuPy")
+
+    with simulated(), monkeypatch.context() as patch:
+        patch.setattr(compilers, "cupy", missing)
+        with pytest.raises(MissingError, match="no CuPy"):
+            path_of((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
 
 
 def test_a_dropped_path_is_freed_at_once() -> None:

@@ -30,12 +30,15 @@ class TensorPath:
 
     Raises:
         ArgumentError: a sampler of gpuload's that is for more samples than there are.
+        MissingError: CuPy or CUDA's headers are not installed.
     """
 
     def __init__(
         self, tensors: tuple[torch.Tensor, ...], order: Order, collate_fn: Callable[[Any], Any], device: Device
     ) -> None:
         self._order, self._collate_fn, self._device = order, collate_fn, device
+        if device.launches:
+            device.prepare(f"gather_{WORDS[0]}")  # what is missing fails here, not in the first batch
         self.tensors = tuple(device.resident(tensor).contiguous() for tensor in tensors)
         self._ready = device.event()
         self._ready.record(device.current_stream())

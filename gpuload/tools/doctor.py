@@ -38,7 +38,7 @@ WIDTH = 110  # characters of a line
 INSTALL_COMPILER = "apt-get install g++"
 INSTALL_DEMO = 'pip install "gpuload[demo]"'
 INSTALL_DRIVER = "apt-get install nvidia-driver-580"  # the first that runs CUDA 13
-INSTALL_HEADERS = 'pip install "cupy-cuda13x[ctk]"'
+INSTALL_HEADERS = 'pip install "cuda-toolkit[cudart,nvrtc]==13.*"'
 INSTALL_TORCH = 'pip install --force-reinstall "torch>=2.11" --index-url https://download.pytorch.org/whl/cu130'
 OLD = "it is not tested on older ones"
 DEMO = ("torchvision", "scikit-learn", "matplotlib")
@@ -223,7 +223,7 @@ def _cupy() -> str:
     try:
         version = compilers.cupy().__version__
     except MissingError as error:
-        raise _LackingError(f"does not import ({error.__cause__})") from error
+        raise _LackingError(f"does not import ({error.__cause__ or error})") from error
     if not torch.cuda.is_available():
         return f"{version}, waits for a GPU"
     device_of("cuda").prepare("render_4")
