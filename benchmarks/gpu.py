@@ -2,34 +2,45 @@
 
     make gpu        (or: python -m benchmarks.gpu)
 
-Fits ten minutes. Writes what it measured, with the GPU's name and versions, to
-``benchmarks/results/<GPU>.json``, anew after every step; ends with status 1 if a check failed.
+First a table of what it found here; where something of that would stop it, nothing runs, unless ``--anyway`` says so.
+Fits ten minutes. Writes what it measured, with the GPU's name and versions, to ``benchmarks/results/<GPU>.json``, anew
+after every step; ends with status 1 if a check failed.
 """
 
+import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-
-from benchmarks.machine import machine
+from benchmarks import preflight
+from benchmarks.preflight import RACE_FILES, RESULTS, Line
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cuda"]
 # a few seconds of the kernel's every path, for the sanitizers, under which it is a hundred times slower
 SANITIZED = [*TESTS, "tests/test_engines.py", "-k", "extreme or padding_alone or one_channel or equal_sizes"]
-Step = dict[str, Any]
+RACE = ("photos", "--only", "gpuload", "torch", "--device", "cuda", "--batch-size", "256", "--rounds", "3")
+LIMIT = 600  # seconds that all of it may take
+LOOK = 30  # of them, for the table
+Result = dict[str, Any]
 
 
-def run(title: str, command: list[str], limit: float, **environment: str) -> Step:
+class Step(NamedTuple):
+    """One part of the whole; it is ended after ``limit`` seconds."""
+
+    title: str
+    limit: float
+    play: Callable[[str, float], Result]
+
+
+def run(title: str, command: Sequence[str], limit: float, **environment: str) -> Result:
     """Run a command, its output shown as it comes; what happened."""
     print(f"\n== {title}: {' '.join(command)}", flush=True)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
@@ -44,48 +55,73 @@ def run(title: str, command: list[str], limit: float, **environment: str) -> Ste
     return {"step": title, "status": status}
 
 
-def measured(title: str, module: str, limit: float, *options: str) -> Step:
+def tested(title: str, limit: float) -> Result:
+    return run(title, [*TESTS, "tests"], limit)
+
+
+def measured(title: str, limit: float, *options: str) -> Result:
     """Run a benchmark and read the figures that it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "figures.json"
-        result = run(title, [sys.executable, "-m", module, "--json", str(target), *options], limit)
+        command = [sys.executable, "-m", f"benchmarks.{title}", "--json", str(target), *options]
+        result = run(title, command, limit)
         if target.exists():
             result["figures"] = json.loads(target.read_text())
     return result
 
 
-def sanitized(tool: str, limit: float, *options: str) -> Step:
-    """The kernel's tests under one tool of compute-sanitizer, where it is installed."""
-    program = shutil.which("compute-sanitizer")
-    if program is None:
-        print(f"\n== {tool}: compute-sanitizer is not installed", flush=True)
-        return {"step": tool, "status": 0, "skipped": "compute-sanitizer is not installed"}
-    command = [program, "--tool", tool, "--error-exitcode", "9", *options, *SANITIZED]
-    return run(tool, command, limit, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+def raced(title: str, limit: float) -> Result:
+    return measured(title, limit, *RACE, "--files", str(RACE_FILES), "--workers", str(os.cpu_count() or 2))
 
 
-def main() -> int:
-    if not torch.cuda.is_available():
-        print(f"no GPU: torch {torch.__version__} sees no CUDA device", file=sys.stderr)
-        return 1
+def sanitized(title: str, limit: float) -> Result:
+    """The kernel's tests under one tool of compute-sanitizer."""
+    program = preflight.compute_sanitizer()
+    assert program is not None
+    options = ["--report-api-errors", "no"] if title == "memcheck" else []
+    command = [program, "--tool", title, "--error-exitcode", "9", *options, *SANITIZED]
+    return run(title, command, limit, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+
+
+STEPS = (
+    Step("tests", 180, tested),
+    Step("kernels", 60, measured),
+    Step("race", 150, raced),
+    Step("memcheck", 90, sanitized),
+    Step("racecheck", 90, sanitized),
+)
+
+
+def play(lines: Sequence[Line]) -> list[str]:
+    """All steps; the names of those that failed."""
+    import torch
+
+    from benchmarks.machine import machine
+
     name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
-    target = ROOT / "benchmarks" / "results" / f"{name}.json"
-    target.parent.mkdir(exist_ok=True)
-    workers = str(os.cpu_count() or 2)
-    race = ("photos", "--only", "gpuload", "torch", "--device", "cuda", "--files", "12800", "--batch-size", "256")
-    steps: list[Step] = []
-    todo: list[Callable[[], Step]] = [
-        lambda: run("tests", [*TESTS, "tests"], 180),
-        lambda: measured("kernels", "benchmarks.kernels", 60),
-        lambda: measured("race", "benchmarks.race", 150, *race, "--workers", workers, "--rounds", "3"),
-        lambda: sanitized("memcheck", 90, "--report-api-errors", "no"),
-        lambda: sanitized("racecheck", 90),
-    ]
-    for step in todo:
-        steps.append(step())
-        target.write_text(json.dumps({"machine": machine(), "steps": steps}, indent=2) + "\n")
-    failed = [step["step"] for step in steps if step["status"] != 0]
-    print(f"\nwrote {target.relative_to(ROOT)}; failed: {', '.join(failed) or 'nothing'}")
+    target, reasons = RESULTS / f"{name}.json", preflight.skipped(lines)
+    results: list[Result] = []
+    for title, limit, step in STEPS:
+        if title in reasons:
+            print(f"\n== {title}: skipped, {reasons[title]}", flush=True)
+            results.append({"step": title, "status": 0, "skipped": reasons[title]})
+        else:
+            results.append(step(title, limit))
+        target.write_text(json.dumps({"machine": machine(), "steps": results}, indent=2) + "\n")
+    print(f"\nwrote {target.relative_to(ROOT)}")
+    return [result["step"] for result in results if result["status"] != 0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.gpu", description="Everything that needs a GPU.")
+    parser.add_argument("--anyway", action="store_true", help="run although something would stop it")
+    options = parser.parse_args(arguments)
+    lines = preflight.look()
+    print(preflight.text(lines), flush=True)
+    if preflight.stopping(lines) and not options.anyway:
+        return 1
+    failed = play(lines)
+    print(f"failed: {', '.join(failed) or 'nothing'}")
     return 1 if failed else 0
 
 
