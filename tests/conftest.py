@@ -4,7 +4,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from hypothesis import settings
 from PIL import Image
 
 import gpuload
+from gpuload.compilers import compiler
+from tests.simulation.runtime import simulated
 
 settings.register_profile("gpuload", deadline=None)
 settings.load_profile("gpuload")
@@ -22,6 +24,8 @@ torch.set_num_threads(1)  # images are small here: more threads would spin, and 
 
 SIZES = {"cats": ((60, 80), (75, 50), (64, 64)), "dogs": ((48, 90), (101, 67), (33, 40))}  # (height, width)
 PHOTOS_A_CLASS = 12
+# warnings are errors, but for the one that Python 3.12 and later give where a process with threads forks
+STRICT = ("-W", "error", "-W", "ignore:This process (pid=:DeprecationWarning")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -31,10 +35,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA GPU")
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-def device(request: pytest.FixtureRequest) -> torch.device:
-    """Each device in turn."""
-    return torch.device(request.param)
+@pytest.fixture(params=["cpu", "simulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Each device in turn; on the simulated GPU nothing may be in no order."""
+    if request.param != "simulated":
+        yield torch.device(request.param)
+        return
+    if compiler() is None:
+        pytest.skip("no C++ compiler")
+    with simulated() as runtime:
+        yield torch.device("cuda", 0)
+        runtime.gpu.finish()
+        assert runtime.gpu.problems == []
 
 
 def make_photo(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -83,7 +95,7 @@ def run_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     def run(program: str, *arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-W", "error", "-c", program, *map(str, arguments)]
+        command = [sys.executable, *STRICT, "-c", program, *map(str, arguments)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
         assert ended.returncode == 0, ended.stderr[-4000:]
         return ended

@@ -323,9 +323,8 @@ def test_a_dataset_is_a_torch_dataset(photos: Path) -> None:
 def test_worker_processes_start_after_the_parent_has_decoded(photos: Path, run_python: Callable[..., Any]) -> None:
     """A decoder that does not survive a fork would hang them."""
     program = """
-import sys, warnings, torch
+import sys, torch
 from gpuload import ImageFolder, transforms as T
-warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork")
 dataset = ImageFolder(sys.argv[1], transform=T.Compose([T.Resize((16, 16))]))
 alone = torch.stack([dataset[i][0] for i in range(len(dataset))])
 batches = torch.utils.data.DataLoader(dataset, batch_size=5, num_workers=2, multiprocessing_context="fork")

@@ -4,6 +4,7 @@ Each file goes through `decode` and through a loader: its header read, its regio
 ordinary JPEG, by Pillow where it is not.
 """
 
+import ctypes
 import io
 import random
 import struct
@@ -503,6 +504,35 @@ def test_many_threads_at_once(encode: Encode, make_photo: Photo) -> None:
     images = next(iter(DataLoader(dataset, 720, num_workers=6, collate_fn=images_of, device="cpu")))
     for image, number, (top, left, _, _) in zip(images, which, regions, strict=True):
         assert np.array_equal(image, expected[number][top:, left:])
+
+
+# ---- memory that is used again ----
+
+
+def test_a_decoder_leaves_nothing_in_memory_that_is_used_again(encode: Encode, make_photo: Photo) -> None:
+    """As a worker does it: files in one place, pixels in another, sample after sample, a broken one now and then."""
+    found = jpeg_decoder()
+    if found is None:
+        pytest.skip("nvImageCodec or a C++ compiler is missing")
+    pointer = ctypes.c_void_p
+    call = ctypes.CFUNCTYPE(ctypes.c_bool, pointer, ctypes.c_int64, pointer, pointer, pointer)(found.address)
+    file, pixels = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.uint8)
+    rng = random.Random(0)
+    for number in range(128):
+        size = rng.randint(1, 120), rng.randint(1, 120)
+        data = encode(make_photo(*size, seed=number), progressive=number % 3 == 0, subsampling=number % 2)
+        broken = number % 7 == 6
+        data = data[: len(data) // 2] if broken else data
+        top, left = rng.randrange(size[0]), rng.randrange(size[1])
+        region = np.array([top, left, size[0] - top, size[1] - left], np.int32)
+        used = int(region[2] * region[3] * 3)
+        file[: len(data)], pixels[:] = np.frombuffer(data, np.uint8), number
+        both = np.array(size, np.int32)
+        decoded = call(file.ctypes.data, len(data), both.ctypes.data, region.ctypes.data, pixels.ctypes.data)
+        assert (pixels[used:] == number).all()
+        if not broken:
+            assert decoded
+            assert np.array_equal(pixels[:used].reshape(*region[2:], 3), pillow(data)[top:, left:]), number
 
 
 # ---- broken files ----

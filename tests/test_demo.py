@@ -20,9 +20,6 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 pytest.importorskip("torchvision")
 
-# Python 3.12 and later warn where torch's loader forks its workers
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 COLORS = {"blue": (20, 40, 220), "red": (220, 40, 20)}
 
 
