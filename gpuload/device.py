@@ -182,7 +182,8 @@ class _CudaEvent:
         self._event.record(stream)
 
     def wait(self, stream: Stream) -> None:
-        _refuse_capture()
+        with torch.cuda.device(self._device):
+            _refuse_capture()
         stream.wait_event(self._event)
 
     def synchronize(self) -> None:

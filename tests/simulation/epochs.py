@@ -246,6 +246,7 @@ def _launches(place: CudaDevice) -> None:
 def _synchronizes(place: CudaDevice) -> None:
     event = place.event(blocking=True)
     event.record(place.current_stream())
+    event.wait(place.stream())
     event.synchronize()
 
 

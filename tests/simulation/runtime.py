@@ -147,6 +147,10 @@ class Runtime:
         index = device if isinstance(device, int) else self.index_of("cuda" if device is None else device)
         return self.gpu.current_stream(index)
 
+    def is_capturing(self) -> bool:
+        self.gpu.touch(self.gpu.here.device)
+        return self.gpu.capturing == threading.get_ident()
+
     # ---- CuPy and the driver ----
 
     def cupy(self) -> Any:
@@ -205,7 +209,7 @@ class Runtime:
             "current_device": lambda: self.gpu.here.device, "set_device": self.set_device, "device": self.device,
             "stream": self.on, "Stream": self.new_stream, "Event": self.new_event,
             "current_stream": self.current_stream,
-            "is_current_stream_capturing": lambda: self.gpu.capturing == threading.get_ident(),
+            "is_current_stream_capturing": self.is_capturing,
         }  # fmt: skip
         accelerator = {
             "is_available": lambda: True, "current_accelerator": lambda check_available=False: torch.device("cuda"),
