@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset as Tor
 from gpuload import DataLoader, ImageFolder, SampleError, transforms as T
 from gpuload.compilers import host_library
 from gpuload.loading.images import share_size
+from gpuload.loading.stretch import Errors
 
 TRAIN = T.Compose([T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.ToDtype(torch.float32, scale=True)])
 
@@ -219,3 +220,27 @@ def test_a_dropped_loader_is_freed_at_once(copies: Path, kind: str) -> None:
     assert loader_gone() is None
     assert path_gone() is None
     assert threading.active_count() == before
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_batch_that_is_given_up_half_way_keeps_no_error(photos: Path) -> None:
+    """A sample of it has failed, and others never will be read; the error's traceback holds what holds the error."""
+
+    class Half:
+        def __init__(self) -> None:
+            self.errors = Errors(ImageFolder(photos), np.arange(4))
+
+        def stages(self) -> Iterator[None]:
+            with self.errors.raised():
+                yield
+
+        def fail(self) -> None:
+            with self.errors.of(2):
+                raise OSError("trouble")
+
+    job = Half()
+    stages, gone = job.stages(), weakref.ref(job)
+    next(stages)
+    job.fail()
+    del stages, job
+    assert gone() is None

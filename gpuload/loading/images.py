@@ -230,8 +230,8 @@ class _ImageJob:
             if not self._stretch.planned or self._replaced:
                 yield from self._planned_alone()
             self._begin()
-            yield in_shares(self._render, 0, self._count, self._path.planner.share)
-            self._errors.raise_first()
+            with self._errors.raised():
+                yield in_shares(self._render, 0, self._count, self._path.planner.share)
             if not self._replaced:
                 break
         else:

@@ -78,6 +78,18 @@ class Errors:
             index = int(self._indices[slot])
             self._errors[slot] = SampleError(index, self._dataset.path(index), error)
 
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """At the end of the block the first error is raised; if it is left in another way, none is kept.
+
+        The frames that an error's traceback holds hold these errors: nothing but the garbage collector would end that.
+        """
+        try:
+            yield
+            self.raise_first()
+        finally:
+            self._errors.clear()
+
     def raise_first(self) -> None:
         """Raise the error of the first sample that has one."""
         if not self._errors:
@@ -153,8 +165,8 @@ class Stretch:
             self.files = Files(dataset.paths(self.indices), dataset.exif_transpose, self._planner.decoder)
             self.files.sizes[:] = dataset.sizes[self.indices]
             if np.count_nonzero(self.files.sizes) < self.files.sizes.size:
-                yield self._measuring()
-                self._errors.raise_first()
+                with self._errors.raised():
+                    yield self._measuring()
                 dataset.sizes[self.indices] = self.files.sizes
             self._plan()
             self.planned = True
