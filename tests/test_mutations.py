@@ -1,12 +1,11 @@
 """Every wait, record and guard of the CUDA side is needed: without it, the simulated GPU finds something wrong.
 
 `MUTATIONS` lists them; each is taken out of the shipped source, and epochs are played until something is found: with
-two seeds, or with 20 where ``GPULOAD_SCHEDULES`` is 1000.
+two seeds, or with 20 where ``GPULOAD_CASES`` is 1000.
 """
 
 import importlib
 import inspect
-import os
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,12 @@ from unittest import mock
 import pytest
 
 from gpuload.compilers import compiler
+from tests.cases import cases
 from tests.simulation.epochs import calls, play, write_photos
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 PLAYS = 100  # at most, of a seed; most are found in the first few
-SEEDS = 20 if int(os.environ.get("GPULOAD_SCHEDULES", "0")) >= 1000 else 2
+SEEDS = cases(100) // 50
 
 
 class Mutation(NamedTuple):

@@ -2,10 +2,9 @@
 
 The seed decides when the work of each stream runs, which of the host's threads goes on, and what the user does: other
 streams, batches kept or dropped, early ends, samples that fail, a CUDA graph that is captured meanwhile.
-``GPULOAD_SCHEDULES`` is the number of schedules of each kind of dataset, 100 of them without it.
+``GPULOAD_CASES`` is the number of schedules of each kind of dataset, 100 of them without it.
 """
 
-import os
 import random
 import threading
 from collections.abc import Callable
@@ -16,12 +15,13 @@ import pytest
 
 from gpuload.compilers import compiler
 from gpuload.errors import CaptureError
+from tests.cases import cases
 from tests.simulation.epochs import KINDS, Played, calls, outcome, play, write_photos
 from tests.simulation.runtime import simulated
 from tests.simulation.threads import Threads
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
-SCHEDULES = int(os.environ.get("GPULOAD_SCHEDULES", "100"))
+SCHEDULES = cases(100)
 PARTS = 10
 
 
@@ -86,6 +86,7 @@ def test_a_program_that_ends_in_mid_epoch(kind: str, root: Path, run_python: Cal
     program = """
 import atexit, random, sys, threading
 from pathlib import Path
+from tests.cases import cases
 from tests.simulation.epochs import KINDS
 from tests.simulation.runtime import Runtime
 from tests.simulation.gpu import Gpu
