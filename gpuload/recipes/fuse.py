@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.errors import ArgumentError
 from gpuload.recipes.ops import Filter, Mask, PadMode
-from gpuload.recipes.recipes import Recipes
+from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
 
 __all__ = ["Fused", "fuse", "left_to_pillow", "unfused"]
@@ -23,7 +22,6 @@ __all__ = ["Fused", "fuse", "left_to_pillow", "unfused"]
 SUPPORT = np.array([0.0, 0.5, 1.0, 1.0, 2.0, 3.0])  # of each Filter, in pixels
 LUMA = np.array([19595, 38470, 7471])  # Pillow's RGB -> L, times 2^16
 NOT_PADDED = -1
-MOST_PIXELS = 2**31 - 1  # on a side: records are 32 bits wide
 
 Array = NDArray[np.int64]
 
@@ -145,7 +143,7 @@ class _Fusion:
         self.resized |= where
         before, after = self._both(*before), self._both(*after)
         low, high = self._ends()
-        low, high = np.maximum(low, 0), np.minimum(high, self.kept - 1)
+        low, high = np.clip(low, 0, self.kept), np.minimum(high, self.kept - 1)  # of padding alone nothing is kept
         self.window += np.where(where, low, 0)
         np.copyto(self.kept, np.maximum(high - low + 1, 0), where=where)
         self.begin -= np.where(where, low + self.step * before, 0)
@@ -178,14 +176,14 @@ class _Fusion:
         return self.window + low, self.window + high
 
     def done(self) -> Fused:
-        if self.count.size and self.count.max() > MOST_PIXELS:
-            height, width = self.count[:, self.count.max(0).argmax()]
-            raise ArgumentError(f"an image of {height} x {width} pixels is larger than {MOST_PIXELS} on a side")
         low, high = self._shown()
         first, end, ksize = _sources(self.length, self.virtual, self.filter, low, high)
         nothing = low > high
         if np.count_nonzero(nothing):
             first, end, ksize = np.where(nothing, 0, first), np.where(nothing, 1, end), np.where(nothing, 1, ksize)
+        wide = np.maximum(np.abs(self.begin), ksize) > MOST_PIXELS
+        if np.count_nonzero(wide):  # records are 32 bits wide; sizes have been checked
+            self.refuse(np.asarray(wide.any(axis=0)))
         span = end - first
         first = np.where(self.mirrored, self.length - end, first)
         records = np.zeros(len(self.by_pillow), RECORD)

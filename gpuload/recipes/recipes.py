@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gpuload.errors import ArgumentError
 from gpuload.recipes.ops import Mask, Op, Recipe
 
-__all__ = ["Recipes", "RecipesBuilder", "apply"]
+__all__ = ["MOST_PIXELS", "Recipes", "RecipesBuilder", "apply"]
+
+MOST_PIXELS = 2**30 - 1  # on a side: sums of two fit in 32 bits, and products of two in 64; as in kernels/checks.h
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,16 @@ class RecipesBuilder:
 
     Attributes:
         height, width: pixels of the images by now: (n,) int64.
+
+    Raises:
+        ArgumentError: an image gets more than `MOST_PIXELS` on a side.
     """
 
     def __init__(self, height: NDArray[np.int64], width: NDArray[np.int64]) -> None:
         self._entering = height, width
         self._steps: list[tuple[Op, Mask]] = []
         self.height, self.width = height, width
+        self._check()
 
     def add(self, op: Op, where: Mask) -> None:
         """Add an operation for the samples ``where``."""
@@ -72,6 +79,14 @@ class RecipesBuilder:
         height, width = op.size_after(self.height, self.width)
         if height is not self.height or width is not self.width:
             self.height, self.width = np.where(where, height, self.height), np.where(where, width, self.width)
+            self._check()
+
+    def _check(self) -> None:
+        either = self.height | self.width  # greater than the limit, all of whose bits are set, where one of them is
+        if len(either) and either.max() > MOST_PIXELS:
+            first = int((either > MOST_PIXELS).argmax())
+            height, width = self.height[first], self.width[first]
+            raise ArgumentError(f"an image of {height} x {width} pixels is larger than {MOST_PIXELS} on a side")
 
     def done(self) -> Recipes:
         return Recipes(self._steps, *self._entering, self.height, self.width)

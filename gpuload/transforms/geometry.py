@@ -10,6 +10,7 @@ from gpuload.arguments import at_least, color, margins, pair, probability, range
 from gpuload.errors import ArgumentError
 from gpuload.recipes.draws import Draws
 from gpuload.recipes.ops import Crop, Flip, Pad as PadOp, PadMode, Resize as ResizeOp
+from gpuload.recipes.recipes import MOST_PIXELS
 from gpuload.transforms.base import Interpolation, InterpolationMode, Transform, chosen, every, filter_of, pad_mode_of
 from gpuload.transforms.plan import Sizes, Steps
 
@@ -22,6 +23,24 @@ __all__ = [
     "RandomVerticalFlip",
     "Resize",
 ]
+
+
+def _within(name: str, *values: int) -> None:
+    """Check numbers of pixels: with more than an image may have on a side, sums and products would not fit."""
+    if max(values) > MOST_PIXELS:
+        raise ArgumentError(f"{name} must be at most {MOST_PIXELS} pixels, got {max(values)}")
+
+
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
+    sizes = pair("size", size)
+    _within("size", *sizes)
+    return sizes
+
+
+def _margins(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
+    sides = margins(padding)
+    _within("padding", *sides)
+    return sides
 
 
 class Resize(Transform):
@@ -42,11 +61,11 @@ class Resize(Transform):
         antialias: bool | None = True,
     ) -> None:
         super().__init__(size=size, interpolation=interpolation, max_size=max_size)
-        sizes = pair("size", size) if size is not None else None
+        sizes = _size(size) if size is not None else None
         self._exact = sizes if isinstance(size, Sequence) and len(size) == 2 else None
         self._edge = sizes[0] if sizes is not None else None
         if max_size is not None:
-            at_least("max_size", max_size, 1, " pixel")
+            _within("max_size", at_least("max_size", max_size, 1, " pixel"))
             if self._exact is not None:
                 raise ArgumentError(f"max_size={max_size} goes with one int as size, got size={size!r}")
             if self._edge is not None and max_size <= self._edge:
@@ -95,7 +114,7 @@ class CenterCrop(Transform):
 
     def __init__(self, size: int | Sequence[int]) -> None:
         super().__init__(size=size)
-        self._size = pair("size", size)
+        self._size = _size(size)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         crop_height, crop_width = self._size
@@ -134,8 +153,8 @@ class RandomCrop(Transform):
         padding_mode: str = "constant",
     ) -> None:
         super().__init__(size=size, padding=padding, pad_if_needed=pad_if_needed, fill=fill, padding_mode=padding_mode)
-        self._size = pair("size", size)
-        self._margins = margins(padding) if padding is not None else (0, 0, 0, 0)
+        self._size = _size(size)
+        self._margins = _margins(padding) if padding is not None else (0, 0, 0, 0)
         self._pad_if_needed = pad_if_needed
         self._fill, self._mode = color(fill), pad_mode_of(padding_mode)
         self.floats = padding is None and not pad_if_needed
@@ -194,7 +213,7 @@ class RandomResizedCrop(Transform):
         antialias: bool | None = True,
     ) -> None:
         super().__init__(size=size, scale=scale, ratio=ratio, interpolation=interpolation)
-        self._size = pair("size", size)
+        self._size = _size(size)
         self._scale = range_of("scale", scale, 0.0)
         self._ratio = range_of("ratio", ratio, 1e-6)
         logs = torch.log(torch.tensor(self._ratio))  # in float32, as torchvision has them
@@ -212,7 +231,8 @@ class RandomResizedCrop(Transform):
         for _ in range(10):
             target = area[rows] * draws.uniform(*self._scale, rows)
             ratio = draws.log_uniform(*self._log_ratio, rows)
-            h, w = np.rint(np.sqrt(target / ratio)), np.rint(np.sqrt(target * ratio))
+            squares = np.minimum((target / ratio, target * ratio), MOST_PIXELS**2)  # more would be no integers
+            h, w = np.rint(np.sqrt(squares))
             crop_height[rows], crop_width[rows] = h, w  # those that do not fit are drawn again
             rows = rows[(h <= 0) | (h > height[rows]) | (w <= 0) | (w > width[rows])]
             if not len(rows):
@@ -271,7 +291,7 @@ class Pad(Transform):
 
     def __init__(self, padding: int | Sequence[int], fill: Any = 0, padding_mode: str = "constant") -> None:
         super().__init__(padding=padding, fill=fill, padding_mode=padding_mode)
-        self._op = PadOp(*margins(padding), color(fill), pad_mode_of(padding_mode))
+        self._op = PadOp(*_margins(padding), color(fill), pad_mode_of(padding_mode))
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         return [(self._op, every(height))]
