@@ -30,6 +30,7 @@ class Work(ctypes.Structure):
     _fields_ = [
         ("count", ctypes.c_int64),
         ("paths", ctypes.c_char_p),  # file names, each ended by a NUL
+        ("paths_bytes", ctypes.c_int64),  # of all of them
         ("path_at", ctypes.c_void_p),  # (count,) int64: where each begins
         ("sizes", ctypes.c_void_p),  # (count, 2) int32: height, width in pixels
         ("regions", ctypes.c_void_p),  # (count, 4) int32: top, left, height, width in pixels
@@ -56,7 +57,7 @@ _FUNCTIONS = {
     "gpuload_measure": (None, [_work, _int64, _int64]),
     "gpuload_share": (None, [_work, _int64, _int64]),
     "gpuload_put": (ctypes.c_uint8, [_work, _int64, _pointer]),
-    "gpuload_weights": (None, [_pointer, ctypes.c_int, _pointer]),
+    "gpuload_weights": (ctypes.c_uint8, [_pointer, ctypes.c_int, _pointer]),
     "gpuload_philox": (None, [_uint64, _uint32, _pointer, _int64, _uint32, _uint32, _pointer]),
 }
 

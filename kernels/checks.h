@@ -114,9 +114,13 @@ inline bool record_fits(const Work& work, int64_t i) {
            rows_fit(work, record.x, record.filter, record.weights_x);
 }
 
-// Does the region lie in the image?
-inline bool region_fits(const Work& work, int64_t i) {
-    const int32_t *region = work.regions + 4 * i, *size = work.sizes + 2 * i;
+// Does file name i begin, and end, among the file names?
+inline bool path_fits(const Work& work, int64_t i) {
+    return in(work.path_at[i], 0, work.paths_bytes - 1) && work.paths[work.paths_bytes - 1] == 0;
+}
+
+// Does the region (top, left, height, width) lie in the image, and is it one?
+inline bool region_fits(const int32_t* region, const int32_t* size) {
     for (int k = 0; k < 2; ++k)
         if (region[k] < 0 || region[2 + k] < 1 || int64_t(region[k]) + region[2 + k] > size[k]) return false;
     return true;

@@ -56,7 +56,7 @@ class Rendering {
         const int64_t pixels = int64_t(record_.y.span) * record_.x.span;
         uint8_t* out = scratch_.grayscale.room(pixels * 3 + SLACK);
         passes::to_grayscale(source.pixels, pixels, source.limit, out);
-        return {out, source.pitch, out + pixels * 3 + SLACK};
+        return {out, source.pitch, out + pixels * 3 + SLACK, 0};
     }
 
     // The horizontal pass over every row that the vertical one reads.
@@ -72,7 +72,7 @@ class Rendering {
             }
             passes::across(from, source.limit, x_, scratch_.strip, to);
         }
-        return {out - y_.begin * line_pitch_, line_pitch_, out + height * line_pitch_ + SLACK};
+        return {out, line_pitch_, out + height * line_pitch_ + SLACK, y_.begin};
     }
 
     // Lines y ... y + used - 1 of the output; null: padding.
@@ -119,7 +119,7 @@ class Rendering {
         else if (line && line != out)
             std::memcpy(out, line, size_t(bytes));
         for (int x = 0; x < x_.count && (!line || x_.padded); ++x)
-            if (!line || x_.first(x) < 0) std::memcpy(out + x * 3, record_.fill, 3);
+            if (!line || x_.first(x) < 0) std::memcpy(out + int64_t(x) * 3, record_.fill, 3);
         return out;
     }
 
@@ -135,7 +135,7 @@ class Rendering {
 // A sample's pixels (packed RGB rows of its region, `slack` bytes behind them may be read) into its place in the output.
 inline void render(const Work& work, const Record& record, const uint8_t* pixels, int64_t slack, Scratch& scratch) {
     const int64_t pitch = int64_t(record.x.span) * 3;
-    const Image source = {pixels, pitch, pixels + record.y.span * pitch + slack};
+    const Image source = {pixels, pitch, pixels + record.y.span * pitch + slack, 0};
     Rendering rendering(work, record, scratch);
     switch (work.element_bytes) {
         case 1: return rendering.run(source, (const uint8_t*)work.table, (uint8_t*)work.out);

@@ -31,6 +31,7 @@ void place(const Work& work, int64_t i, const uint8_t* pixels, int64_t slack) {
 
 Status measure(const Work& work, int64_t i) {
     if (!work.decode) return ODD;
+    if (!checks::path_fits(work, i)) return INVALID;
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
     FileHead head(file, mine.file);
@@ -40,14 +41,15 @@ Status measure(const Work& work, int64_t i) {
 
 Status share(const Work& work, int64_t i) {
     if (!work.decode) return ODD;
-    if (!checks::record_fits(work, i) || !checks::region_fits(work, i)) return INVALID;
+    const int32_t *region = work.regions + 4 * i, *size = work.sizes + 2 * i;
+    if (!checks::record_fits(work, i) || !checks::region_fits(region, size) || !checks::path_fits(work, i))
+        return INVALID;
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
     uint8_t* data = mine.file.room(file.bytes());
     const int64_t bytes = file.read(0, file.bytes(), data);
     if (bytes < 0) return UNREADABLE;
     WholeFile whole = {data, bytes};
-    const int32_t *region = work.regions + 4 * i, *size = work.sizes + 2 * i;
     int32_t found[2];
     if (!jpeg::header(whole, work.upright, found)) return ODD;
     if (found[0] != size[0] || found[1] != size[1]) return CHANGED;
@@ -61,8 +63,8 @@ Status share(const Work& work, int64_t i) {
 // Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
 template <class Step>
 void for_each(const Work& work, int64_t first, int64_t count, Step step) {
-    const int64_t end = std::min(work.count, std::min(first, work.count) + std::min(count, work.count));
-    for (int64_t i = std::max<int64_t>(first, 0); i < end; ++i) {
+    if (first < 0) return;
+    for (int64_t i = first; i < work.count && i - first < count; ++i) {
         if (work.status[i] != TODO) continue;
         try {
             work.status[i] = step(work, i);
@@ -95,7 +97,11 @@ EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {
 }
 
 // Rows of weights of one axis: int32, extent x (2 + ksize).
-EXPORT void gpuload_weights(const Axis* axis, int filter, int* rows) { rows::fill(*axis, filter, rows); }
+EXPORT uint8_t gpuload_weights(const Axis* axis, int filter, int* rows) {
+    if (!checks::in(filter, NEAREST, LANCZOS) || !checks::axis_fits(*axis, filter)) return INVALID;
+    rows::fill(*axis, filter, rows);
+    return OK;
+}
 
 // words: n x (4 * blocks), those of blocks block_first ... of each position.
 EXPORT void gpuload_philox(uint64_t seed, uint32_t epoch, const uint64_t* positions, int64_t n, uint32_t block_first,

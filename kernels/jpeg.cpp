@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "checks.h"
 #include "share.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -82,6 +83,7 @@ class Decoder {
     }
 
     bool start() {
+        if (!nv.libjpeg_turbo) return false;  // nothing is open
         auto create = MADE(InstanceCreateInfo, INSTANCE_CREATE_INFO);
         create.load_builtin_modules = 1;  // the JPEG parser; of the extensions, only libjpeg_turbo is loaded
         auto extension = MADE(ExtensionDesc, EXTENSION_DESC);
@@ -157,7 +159,7 @@ Decoder* decoder() {
 constexpr int32_t NARROW = 16;  // columns; libjpeg-turbo upsamples the chroma of a narrower region in a simpler way
 
 bool decode(const uint8_t* data, int64_t bytes, const int32_t* size, const int32_t* region, uint8_t* out) {
-    Decoder* with = decoder();
+    Decoder* with = checks::region_fits(region, size) ? decoder() : nullptr;
     if (!with) return false;
     const int32_t least = std::min(NARROW, size[1]);
     if (region[3] >= least) return with->decode(data, bytes, region, out);

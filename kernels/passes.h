@@ -15,13 +15,14 @@ using simd::GROUP;
 using simd::LANES;
 using simd::STRIP;
 
-// Rows of pixels in memory; bytes before `limit` may be read.
+// Rows of pixels in memory, from row `top` on; bytes before `limit` may be read.
 struct Image {
     const uint8_t* pixels;
     int64_t pitch;
     const uint8_t* limit;
+    int64_t top;
 
-    const uint8_t* row(int64_t y) const { return pixels + y * pitch; }
+    const uint8_t* row(int64_t y) const { return pixels + (y - top) * pitch; }
 };
 
 // Bytes from row to row of an image of the engine's own.
@@ -73,17 +74,17 @@ simd::Lanes weigh(const uint8_t* strip, const Rows& rows, int i) {
     const uint8_t* p = strip + int64_t(rows.column(i)) * LANES;
     const int* weights = rows.weights(i);
     simd::Lanes sum;
-    for (int j = 0; j < (most ? most : rows.most); ++j) sum.add(p + j * LANES, weights[j]);
+    for (int64_t j = 0; j < (most ? most : rows.most); ++j) sum.add(p + j * LANES, weights[j]);
     return sum;
 }
 
 // Horizontal pass over four rows; up to SLACK bytes behind an output row are written, too.
 inline void across(const uint8_t* const* source, const uint8_t* limit, const Rows& rows, Buffer& memory,
                    uint8_t* const* out) {
-    const int64_t columns = rows.end - rows.begin;
+    const int64_t columns = rows.end - rows.begin, begin = int64_t(rows.begin) * 3;
     uint8_t* strip = memory.room((columns + rows.most + simd::TOGETHER) * LANES);
     const uint8_t* from[STRIP];
-    for (int r = 0; r < STRIP; ++r) from[r] = source[r] + rows.begin * 3;
+    for (int r = 0; r < STRIP; ++r) from[r] = source[r] + begin;
     interleave(from, columns, limit, strip);
     with_constant(rows.most, [&](auto most) {
         for (int i = 0; i < rows.count; i += GROUP) {
@@ -119,7 +120,7 @@ inline void down(const Image& source, int first, const int* weights, int n, int6
 inline void pick(const uint8_t* source, const Rows& rows, const uint8_t* fill, uint8_t* out) {
     for (int i = 0; i < rows.count; ++i) {
         const int first = rows.first(i);
-        std::memcpy(out + i * 3, first < 0 ? fill : source + int64_t(first) * 3, 3);
+        std::memcpy(out + int64_t(i) * 3, first < 0 ? fill : source + int64_t(first) * 3, 3);
     }
 }
 

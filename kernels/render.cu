@@ -36,7 +36,7 @@ struct Pass {
     int stride, count;
     int64_t along;  // bytes from one source pixel to the next
 
-    GPULOAD_MEMBER const int* row(int i) const { return rows + i * stride; }
+    GPULOAD_MEMBER const int* row(int i) const { return rows + int64_t(i) * stride; }
 };
 
 GPULOAD_FN Pass make_pass(const Axis& axis, const uint8_t* staging, int64_t host_made, Tile tile, int64_t along,

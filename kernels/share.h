@@ -20,6 +20,7 @@ typedef bool (*Decode)(const uint8_t* data, int64_t bytes, const int32_t* size, 
 struct Work {
     int64_t count;
     const char* paths;       // file names, each ended by a NUL
+    int64_t paths_bytes;     // of all of them
     const int64_t* path_at;  // where each begins
     int32_t* sizes;          // (height, width) of each image
     const int32_t* regions;  // (top, left, height, width) of the pixels that each record reads

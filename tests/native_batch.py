@@ -69,6 +69,7 @@ class Batch:
         self.work = Work(
             count=n,
             paths=self.names,
+            paths_bytes=len(self.names),
             path_at=self.starts.ctypes.data,
             sizes=self.sizes.ctypes.data,
             regions=fused.regions.ctypes.data,

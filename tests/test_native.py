@@ -200,7 +200,7 @@ def test_the_cuda_kernel_renders_what_was_staged(seed: int) -> None:
 FORK = """
 import os, sys
 sys.path.insert(0, {tests!r})
-from tests.test_native import *
+from tests.native_batch import Status, of_files
 batch = of_files([{path!r}] * 20, (40, 50))
 batch.share()
 assert not batch.status.any()

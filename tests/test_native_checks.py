@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpuload.compilers import compiler
+from gpuload.compilers import compiler, jpeg_library
 from gpuload.native import Status
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Pad, PadMode, Recipe, Resize
+from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
 from tests.conftest import encode, make_photo
-from tests.native_batch import Batch, needs_decoder, of_files, staged
+from tests.native_batch import Batch, native, needs_decoder, of_files, staged
 from tests.recipes import batched
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
@@ -72,6 +73,71 @@ def test_a_region_outside_its_image_is_invalid(tmp_path: Path, region: tuple[int
     batch.share()
     assert batch.status.tolist() == [Status.INVALID]
     assert batch.untouched()
+
+
+@needs_decoder
+@pytest.mark.parametrize("start", [-1, 12, 1 << 40, -(1 << 63)])
+def test_a_file_name_outside_the_names_is_invalid(start: int) -> None:
+    batch = of_files(["0123456789"], (40, 50))
+    assert batch.work.paths_bytes == 11
+    batch.starts[0] = start
+    for call in (batch.share, batch.measure):
+        batch.status[:] = Status.TODO
+        call()
+        assert batch.status.tolist() == [Status.INVALID]
+
+
+@needs_decoder
+def test_file_names_without_an_end_are_invalid() -> None:
+    for size in (0, 10):
+        batch = of_files(["0123456789"], (40, 50))
+        batch.work.paths_bytes = size
+        batch.measure()
+        assert batch.status.tolist() == [Status.INVALID]
+
+
+def test_shares_outside_the_batch_are_none() -> None:
+    least, most = -(1 << 63), (1 << 63) - 1
+    batch = of_files(["a"] * 3)
+    batch.work.decode = None
+    for first, count in ((least, least), (least, most), (-1, 5), (0, 0), (0, -1), (2, least), (3, 1), (most, most)):
+        batch.share(first, count)
+        assert batch.status.tolist() == [Status.TODO] * 3, (first, count)
+    batch.share(2, most)
+    assert batch.status.tolist() == [Status.TODO, Status.TODO, Status.ODD]
+
+
+@needs_decoder
+@pytest.mark.parametrize(
+    "region", [(-1, 0, 8, 8), (0, 33, 8, 8), (0, 0, 0, 8), (0, 0, 8, -8), (40, 0, (1 << 31) - 1, 8)]
+)
+def test_the_decoder_refuses_a_region_outside_its_image(region: tuple[int, int, int, int]) -> None:
+    data, library, size = encode(make_photo(40, 40)), jpeg_library(), np.array([40, 40], np.int32)
+    assert library is not None
+    out = np.full(8 * 8 * 3, 0xAB, np.uint8)
+    for wanted, decoded in (((32, 32, 8, 8), True), (region, False)):
+        where = np.array(wanted, np.int32)
+        out[:] = 0xAB
+        addresses = size.ctypes.data, where.ctypes.data, out.ctypes.data
+        assert library.gpuload_jpeg_decode(data, len(data), *addresses) is decoded
+        assert (out == 0xAB).all() != decoded
+
+
+def test_rows_of_weights_of_a_spoiled_axis_are_not_made() -> None:
+    """Nor those of an unknown filter."""
+    fused = fuse(Recipes.of([(Resize(12, 12, Filter.BILINEAR),)], [20], [20]))
+    axis = np.array(fused.records["axes"][0, 0])
+    rows = np.zeros((12, 2 + int(axis["ksize"])), np.int32)
+    assert native().gpuload_weights(axis.ctypes.data, Filter.BILINEAR.value, rows.ctypes.data) == Status.OK
+    assert rows.any(axis=1).all()
+    rows[:] = 0
+    for kernel_filter in (-1, 6):
+        assert native().gpuload_weights(axis.ctypes.data, kernel_filter, rows.ctypes.data) == Status.INVALID
+    for name in ("length", "resized", "window", "kept", "extent", "step", "ksize"):
+        spoiled = axis.copy()
+        spoiled[name] = (1 << 31) - 1
+        assert native().gpuload_weights(spoiled.ctypes.data, 2, rows.ctypes.data) == Status.INVALID, name
+    assert not rows.any()
 
 
 @needs_decoder

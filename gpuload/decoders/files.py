@@ -49,6 +49,7 @@ class Files:
         self.work = Work(
             count=len(self.status),
             paths=self._names,
+            paths_bytes=len(self._names),
             path_at=self._starts.ctypes.data,
             sizes=self.sizes.ctypes.data,
             status=self.status.ctypes.data,
