@@ -1,6 +1,7 @@
 # make demo   watch a small network learn from real photos
 # make test   the tests
 # make setup  just .venv, with pinned versions
+# make sanitize  the native code under sanitizers: what the tests make it do, and damaged files
 # make check  format, lint, types
 # make bench  images per second beside torch's loader (and DALI and FFCV, after `make peers`), and what limits it
 # make gpu    everything that needs a GPU: tests, compute-sanitizer, benchmarks; writes benchmarks/results/
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check gpu bench peers docs clean
+.PHONY: setup demo test sanitize check gpu bench peers docs clean
 
 setup: $(READY)
 
@@ -23,6 +24,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+sanitize: $(READY)
+	$(BIN)/python -m tests.sanitize
 
 check: $(READY)
 	$(BIN)/ruff format --check .

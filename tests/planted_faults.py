@@ -1,0 +1,188 @@
+"""Are the sanitizers' builds such that they find something? Faults planted into copies of the native code.
+
+A step of ``python -m tests.sanitize``, whose environment it needs; no test of `make test`, for each fault is a build.
+Planted are: a read and a write one byte beyond a buffer of the caller's, a write behind one of the code's own, a use
+of freed memory, an index behind an array's end and one behind a vector's, a signed overflow, a shift by too much, a
+float that no integer holds, and a misaligned store.
+"""
+
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gpuload.compilers import build, kernel_folder
+from gpuload.native import Status, declare
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.ops import Filter, Flip, Recipe, Resize
+from tests.conftest import encode, make_photo
+from tests.native_batch import Batch, of_files, staged
+from tests.recipes import batched
+
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "sanitize" / "planted"
+WELL, OTHERWISE, NOT_AT_ALL = 0, 70, 71  # exit statuses of a scenario that nothing stopped
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def put(library: ctypes.CDLL, recipe: Recipe, height: int, width: int) -> bool:
+    pixels = picture(height, width)
+    batch = Batch(fuse(batched([pixels], [recipe])))
+    out = np.zeros(len(batch.out), np.uint8)  # its own memory, with nothing around it
+    batch.work.out = out.ctypes.data
+    return bool(library.gpuload_put(ctypes.byref(batch.work), 0, pixels.ctypes.data) == Status.OK)
+
+
+def whole(library: ctypes.CDLL) -> bool:
+    return put(library, (), 4, 9)
+
+
+def flipped(library: ctypes.CDLL) -> bool:
+    return put(library, (Flip(True),), 9, 21)
+
+
+def narrow(library: ctypes.CDLL) -> bool:
+    return put(library, (Resize(5, 4, Filter.BICUBIC),), 9, 4)
+
+
+def grown(library: ctypes.CDLL) -> bool:
+    return put(library, (Resize(9, 61, Filter.BOX),), 9, 21)
+
+
+def vertical_first(library: ctypes.CDLL) -> bool:
+    return put(library, (Resize(9, 31, Filter.LANCZOS),), 97, 35)
+
+
+def with_host_weights(library: ctypes.CDLL) -> bool:
+    batch = staged(picture(9, 9), (Resize(20, 9, Filter.NEAREST),))
+    return batch.put(0, picture(9, 9), library) == Status.OK
+
+
+def measured(library: ctypes.CDLL) -> bool:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(encode(make_photo(9, 9)))
+        file.flush()
+        batch = of_files([file.name], decode=1)  # which is not called
+        library.gpuload_measure(ctypes.byref(batch.work), 0, 1)
+    return batch.sizes.tolist() == [[9, 9]]
+
+
+SCENARIOS: list[Callable[[ctypes.CDLL], bool]] = [
+    whole, flipped, narrow, grown, vertical_first, with_host_weights, measured,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A text of the native code, what is planted in its place, what shows it, and what the sanitizer says."""
+
+    file: str
+    text: str
+    planted: str
+    scenario: Callable[[ctypes.CDLL], bool]
+    said: tuple[str, ...]
+
+
+FAULTS = {
+    "a read beyond the caller's pixels": Fault(
+        "passes.h",
+        "first < 0 ? fill : source + int64_t(first) * 3, 3);",
+        "first < 0 ? fill : source + int64_t(first) * 3, 4);",
+        flipped,
+        ("heap-buffer-overflow", "READ of size", "0 bytes to the right of"),
+    ),
+    "a write beyond the caller's output": Fault(
+        "passes.h",
+        "for (; out < end; ++out, bytes += 3)",
+        "for (; out <= end; ++out, bytes += 3)",
+        flipped,
+        ("heap-buffer-overflow", "WRITE of size 1", "0 bytes to the right of"),
+    ),
+    "a write beyond the code's own strip": Fault(
+        "passes.h",
+        "memory.room((columns + rows.most + simd::TOGETHER) * LANES)",
+        "memory.room(columns * LANES - 1)",
+        grown,
+        ("heap-buffer-overflow", "WRITE of size"),
+    ),
+    "a use of freed memory": Fault(
+        "engine.h",
+        "scratch_.columns.room(STRIP * pitch)",
+        "scratch_.lines.room(STRIP * pitch)",
+        vertical_first,
+        ("heap-use-after-free",),
+    ),
+    "an index behind an array's end": Fault(
+        "engine.h",
+        "for (int r = 0; r < used; ++r) {",
+        "for (int r = 0; r <= used; ++r) {",
+        whole,
+        ("index 4 out of bounds for type",),
+    ),
+    "an index behind a vector's end": Fault(
+        "passes.h",
+        "    for (int i = 0; i < rows.count; ++i) {\n        const int first",
+        "    for (int i = 0; i <= rows.count; ++i) {\n        const int first",
+        flipped,
+        ("Assertion '__n < this->size()' failed",),
+    ),
+    "a signed overflow": Fault(
+        "passes.h", "int sum = HALF;", "int sum = INT_MAX - 99;", narrow, ("signed integer overflow",)
+    ),
+    "a shift by too much": Fault(
+        "jpeg_header.h", "return p[0] << 8 | p[1];", "return p[0] << 32 | p[1];", measured, ("shift exponent 32",)
+    ),
+    "a float that no integer holds": Fault(
+        "weights.cuh", "weight * double(ONE);", "weight * double(ONE) * ONE;", narrow, ("is outside the range of",)
+    ),
+    "a misaligned store": Fault(
+        "host.cpp",
+        "(int*)(work.staging + record.weights_y)",
+        "(int*)(work.staging + record.weights_y + 1)",
+        with_host_weights,
+        ("store to misaligned address",),
+    ),
+}
+
+
+def ended(library: Path, scenario: Callable[[ctypes.CDLL], bool]) -> tuple[int, str]:
+    """The exit status of a forked child that plays the scenario, and what it said on the way."""
+    with tempfile.TemporaryFile() as said:
+        child = os.fork()
+        if child == 0:
+            status = NOT_AT_ALL
+            try:
+                os.dup2(said.fileno(), 2)
+                status = WELL if scenario(declare(ctypes.CDLL(str(library)))) else OTHERWISE
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        return status, said.read().decode()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_without_a_fault_nothing_is_reported(scenario: Callable[[ctypes.CDLL], bool]) -> None:
+    assert ended(build(kernel_folder() / "host.cpp"), scenario) == (WELL, "")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_reported(name: str) -> None:
+    fault, folder = FAULTS[name], FOLDER / name.replace(" ", "-").replace("'", "")
+    shutil.copytree(kernel_folder(), folder, dirs_exist_ok=True)
+    text = (folder / fault.file).read_text()
+    assert text.count(fault.text) == 1
+    (folder / fault.file).write_text(text.replace(fault.text, fault.planted))
+    status, said = ended(build(folder / "host.cpp", f"-I{folder}", "-O0"), fault.scenario)
+    assert status not in (WELL, OTHERWISE, NOT_AT_ALL), said
+    for part in fault.said:
+        assert part in said
