@@ -1,7 +1,7 @@
 # make demo   watch a small network learn from real photos
 # make test   the tests
 # make setup  just .venv, with pinned versions
-# make sanitize  the native code under sanitizers: what the tests make it do, and damaged files
+# make sanitize  native code and kernels under sanitizers, damaged files, a thousand schedules on the simulated GPU
 # make check  format, lint, types
 # make bench  images per second beside torch's loader (and DALI and FFCV, after `make peers`), and what limits it
 # make gpu    everything that needs a GPU: tests, compute-sanitizer, benchmarks; writes benchmarks/results/

@@ -1,4 +1,6 @@
-"""The native code and the kernels under sanitizers: ``python -m tests.sanitize``, which is ``make sanitize``.
+"""What takes too long for `make test`: ``python -m tests.sanitize``, which is ``make sanitize``.
+
+The native code and the kernels under sanitizers, damaged files, a thousand schedules on the simulated GPU.
 
 Steps run two at a time, the longest first, each with its output kept back until it fails. What they build lies in
 ``build/sanitize``: a second run compiles nothing.
@@ -16,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = 2
+KINDS = ("images", "tensors", "ordinary")  # of datasets, on the simulated GPU
 MOST_SECONDS = 240  # of a step; one that hangs is killed
 ADDRESS = (
     "-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all "
@@ -60,7 +63,7 @@ def pytest_of(*names: str, only: str = "") -> tuple[str, ...]:
 
 def steps() -> list[Step]:
     """What runs; the longest first."""
-    address = under_address_sanitizer()
+    address, thousand = under_address_sanitizer(), {"GPULOAD_CASES": "1000"}
     plain = under_address_sanitizer("-mno-avx")  # wins over -march=native, and takes AVX2 and AVX-512 along
     native = "test_native", "test_native_checks", "test_jpeg_header", "test_engines", "test_decoders", "test_extremes"
     # not what compiles once more for each level of x86, nor what is Pillow's alone
@@ -69,7 +72,12 @@ def steps() -> list[Step]:
     return [
         Step("native code", pytest_of(*native, only=native_code), address),
         Step("damaged files, 2,000 of each format", damaged, {**address, "GPULOAD_CASES": "2000"}),
-        Step("threads", pytest_of("test_barriers"), {"GPULOAD_SANITIZE": "1"}),
+        *(
+            Step(f"schedules of {kind}", pytest_of("test_schedules", only=f"any and {kind}"), thousand)
+            for kind in KINDS
+        ),
+        Step("mutations", pytest_of("test_mutations"), thousand),
+        Step("threads", pytest_of("test_barriers"), thousand),
         Step("planted faults", pytest_of("planted_faults"), address),
         Step("without AVX2", pytest_of("test_native", "test_extremes", only="equal or files or gigabytes"), plain),
     ]

@@ -1,7 +1,7 @@
 """The native code with real threads, under sanitizers: no race, no barrier that only some reach, nothing outside.
 
 `tests/native/threads.cuh` makes a block of 16 threads. What the sanitizers are to find is planted, too: each barrier is
-left out in turn. In `make test` the code as it ships; with GPULOAD_SANITIZE=1, as `make sanitize` sets it, all of it.
+left out in turn. In `make test` the code as it ships; with GPULOAD_CASES, as `make sanitize` sets it, all of it.
 """
 
 import ctypes
@@ -31,13 +31,13 @@ from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import RECORD
 from gpuload.samplers.permutation import permutation_key, permute
 from gpuload.transforms.plan import Plan
+from tests.cases import THOROUGH
 from tests.conftest import encode, make_photo
 from tests.cuda_on_cpu import cuda_on_cpu
 from tests.recipes import Pixels, batched
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
-ALL = os.environ.get("GPULOAD_SANITIZE") == "1"
-planted = pytest.mark.skipif(not ALL, reason="make sanitize runs it")
+planted = pytest.mark.skipif(not THOROUGH, reason="make sanitize runs it")
 
 HERE = Path(__file__).parent / "native"
 RACES = ("-O1", "-fsanitize=thread")  # at -O0, GCC does not see what a call stores
@@ -116,7 +116,7 @@ def sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
         done = compile_program(folder / "nothing.cpp", folder / "nothing", flags)
         done = done if done.returncode else run(folder / "nothing")
         if done.returncode:
-            (pytest.fail if ALL else pytest.skip)(f"{flags} does not work here: {done.stderr[-1000:]}")
+            (pytest.fail if THOROUGH else pytest.skip)(f"{flags} does not work here: {done.stderr[-1000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
         start = lru_cache(maxsize=None)(
             lambda *program: pool.submit(make, tmp_path_factory.mktemp("sources"), *program)
         )
-        for program in PROGRAMS if ALL else ():  # ahead of the tests
+        for program in PROGRAMS if THOROUGH else ():  # ahead of the tests
             start(*program)
         yield lambda *program: start(*program).result()
         pool.shutdown(cancel_futures=True)

@@ -9,8 +9,10 @@ import itertools
 import mmap
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,10 +25,9 @@ from torchvision.transforms.v2 import InterpolationMode
 from gpuload import ArgumentError, DataLoader, ImageFolder, SampleError, transforms as T
 from gpuload.compilers import compiler
 from gpuload.decoders.files import Files
-from gpuload.device import HostDevice
-from gpuload.engines import make_engine
+from gpuload.device import Device, HostDevice, device_of
+from gpuload.engines import cuda, make_engine
 from gpuload.engines.base import Layout
-from gpuload.engines.cuda import CudaEngine
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws, TorchDraws
 from gpuload.recipes.fuse import fuse
@@ -38,7 +39,7 @@ from tests.cases import cases
 from tests.conftest import encode
 from tests.native_batch import Batch, native
 from tests.recipes import Pixels, batched, functional
-from tests.simulated import SimulatedDevice
+from tests.simulation.runtime import simulated
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
@@ -54,32 +55,36 @@ SCALES = [(0.08, 1.0), (0.0, 1e-6), (1e-9, 1e-8), (1.0, 1.0), (0.9, 1.9), (5.0, 
 RATIOS = [(0.75, 4 / 3), (0.2, 0.4), (3.0, 7.0), (1e-3, 1e-3), (1e3, 1e3), (1e-6, 1e6), (1.0, 1.0), (1e-6, 1e-6)]
 
 
-def simulated() -> SimulatedDevice:
-    """A GPU without one: fewer blocks than tiles, so that each walks over several."""
-    return SimulatedDevice(blocks=3)
+@contextmanager
+def device_for(name: str) -> Iterator[Device]:
+    """The host, or for "cuda" a simulated GPU, of a grid with fewer blocks than tiles: each walks over several."""
+    if name != "cuda":
+        yield HostDevice()
+        return
+    with simulated() as runtime, mock.patch.object(cuda, "MAX_BLOCKS", 3):
+        yield device_of("cuda")
+        runtime.gpu.finish()
+        assert runtime.gpu.problems == []
 
 
-def engine_of(name: str) -> Any:
-    """An engine that leaves the bytes as they are: the CPU's, or CUDA's as C++."""
-    layout = Layout.of(Plan([]), None, torch.contiguous_format)
-    return CudaEngine(layout, simulated()) if name == "cuda" else make_engine(name, layout, HostDevice(), take=_take)
-
-
-_take = BufferPool(2).take
+def engine_of(name: str, device: Device) -> Any:
+    """An engine that leaves the bytes as they are."""
+    return make_engine(name, Layout.of(Plan([]), None, torch.contiguous_format), device, BufferPool(2).take)
 
 
 def rendered(name: str, pictures: list[Pixels], recipes: list[Recipe]) -> list[NDArray[np.uint8]]:
     """What an engine makes of pictures that are decoded already: (H, W, 3) of each."""
     together, files = batched(pictures, recipes), Files([b""] * len(pictures), upright=False, decoder=None)
-    engine = engine_of(name)
-    fused = engine.fuse(together)
-    batch = engine.batch(fused, files)
-    for slot, (picture, recipe) in enumerate(zip(pictures, recipes, strict=True)):
-        left = np.asarray(apply(Image.fromarray(picture), recipe)) if fused.by_pillow[slot] else picture
-        top, first, height, width = fused.regions[slot].tolist()
-        batch.put(slot, left[top : top + height, first : first + width])
-    batch.finish()
-    return [image.permute(1, 2, 0).numpy() for image in batch.images()]
+    with device_for(name) as device:
+        engine = engine_of(name, device)
+        fused = engine.fuse(together)
+        batch = engine.batch(fused, files)
+        for slot, (picture, recipe) in enumerate(zip(pictures, recipes, strict=True)):
+            left = np.asarray(apply(Image.fromarray(picture), recipe)) if fused.by_pillow[slot] else picture
+            top, first, height, width = fused.regions[slot].tolist()
+            batch.put(slot, left[top : top + height, first : first + width])
+        batch.finish()
+        return [image.permute(1, 2, 0).cpu().numpy() for image in batch.images()]
 
 
 # ---- cases ----
@@ -265,17 +270,14 @@ def long_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("kind", FILE_TRANSFORMS)
-def test_files_as_long_as_a_jpeg_may_be(
-    name: str, kind: str, long_files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_as_long_as_a_jpeg_may_be(name: str, kind: str, long_files: Path) -> None:
     transform = T.Compose(FILE_TRANSFORMS[kind])
     dataset = ImageFolder(long_files, transform=transform)
-    if name == "cuda":
-        device = simulated()
-        monkeypatch.setattr("gpuload.loader.resolve", lambda _: device)
-    loader: Any = DataLoader(dataset, 6, num_workers=2, seed=9, device=None if name == "cuda" else "cpu")
-    assert loader.engine == name
-    images = [image for batch, _ in loader for image in batch]
+    with device_for(name) as device:
+        loader: Any = DataLoader(dataset, 6, num_workers=2, seed=9, device=device.torch_device)
+        assert loader.engine == name
+        images = [image.cpu() for batch, _ in loader for image in batch]
+        del loader
     sources = [dataset.image(i) for i in range(len(dataset))]
     draws = CounterDraws(9, 0, range(len(sources)))
     recipes = transform.plan.recipes([i.height for i in sources], [i.width for i in sources], draws)
@@ -349,14 +351,15 @@ def test_a_part_of_the_largest_image(name: str) -> None:
     pixels = picture_of((8, 8), 1)
     recipe: Recipe = (Crop(MOST_PIXELS - 8, MOST_PIXELS - 8, 8, 8), Resize(5, 11, Filter.BICUBIC))
     recipes = Recipes.of([recipe], [MOST_PIXELS], [MOST_PIXELS])
-    engine, files = engine_of(name), Files([b""], upright=False, decoder=None)
-    fused = engine.fuse(recipes)
-    assert fused.regions.tolist() == [[MOST_PIXELS - 8, MOST_PIXELS - 8, 8, 8]]
-    batch = engine.batch(fused, files)
-    batch.put(0, pixels)
-    batch.finish()
-    wanted = apply(Image.fromarray(pixels), recipe[1:])
-    assert np.array_equal(batch.images()[0].permute(1, 2, 0).numpy(), np.asarray(wanted))
+    files, wanted = Files([b""], upright=False, decoder=None), apply(Image.fromarray(pixels), recipe[1:])
+    with device_for(name) as device:
+        engine = engine_of(name, device)
+        fused = engine.fuse(recipes)
+        assert fused.regions.tolist() == [[MOST_PIXELS - 8, MOST_PIXELS - 8, 8, 8]]
+        batch = engine.batch(fused, files)
+        batch.put(0, pixels)
+        batch.finish()
+        assert np.array_equal(batch.images()[0].permute(1, 2, 0).cpu().numpy(), np.asarray(wanted))
 
 
 def test_an_image_that_grows_beyond_its_limit_is_refused() -> None:

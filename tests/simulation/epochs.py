@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from tests.simulation.threads import Threads
 __all__ = ["KINDS", "Epochs", "Played", "calls", "play"]
 
 Make = Callable[..., DataLoader]
-Batch = list[torch.Tensor]
+Batch = list[torch.Tensor]  # empty, where a sample failed
+Epoch = list[Batch | None]  # its batches; None: its end
 EPOCHS = 2
+LOADERS = 64  # different ones of each kind
 
 
 class Ordinary(Dataset[Any]):
@@ -124,7 +127,7 @@ class Epochs:
         index = loader.device.index
         self._streams = [runtime.gpu.default_stream(index), runtime.new_stream(f"cuda:{index}")]
         self._kept: list[Any] = []
-        self.copies: list[list[Batch]] = []
+        self.copies: list[Epoch] = []
 
     def play(self) -> None:
         """All epochs; each may end early."""
@@ -146,6 +149,7 @@ class Epochs:
         with nullcontext() if is_default else torch.cuda.stream(stream):  # another device may be current
             batch = outcome(batches)
             if batch is None:
+                self.copies[-1].append(None)
                 return False
             self.copies[-1].append([part.clone() for part in batch])  # the user's work
             if rng.random() < 0.3:
@@ -201,16 +205,16 @@ def play(kind: str, root: Path, seed: int, device: int = 0) -> Played:
     gc.enable()
     problems += runtime.gpu.problems
     if not problems:
-        loader = KINDS[kind](root, random.Random(seed), seed=5, device="cpu")
-        problems += [f"epoch {number}: wrong batches" for number, epoch in enumerate(got) if _differs(epoch, loader)]
+        pairs = zip(got, _wanted(kind, root, seed % LOADERS), strict=True)
+        problems += [f"epoch {number}: wrong batches" for number, pair in enumerate(pairs) if _differ(*pair)]
     return Played(problems, used, threads.running, runtime.gpu.contexts)
 
 
 def _played(
     kind: str, root: Path, seed: int, runtime: Runtime, threads: Threads, device: str
-) -> tuple[list[str], list[list[Batch]]]:
+) -> tuple[list[str], list[Epoch]]:
     """What went wrong, and copies of the batches of each epoch."""
-    loader = KINDS[kind](root, random.Random(seed), seed=5, device=device)
+    loader = KINDS[kind](root, random.Random(seed % LOADERS), seed=5, device=device)
     epochs, failures = Epochs(runtime, threads, random.Random(seed), loader), list[str]()
     del loader
     try:
@@ -219,7 +223,7 @@ def _played(
         failures.append(f"{type(error).__name__}: {error}")
     epochs.drop()
     runtime.gpu.finish()
-    return failures, [[[plain(part).clone() for part in batch] for batch in epoch] for epoch in epochs.copies]
+    return failures, [[batch and [plain(part).clone() for part in batch] for batch in epoch] for epoch in epochs.copies]
 
 
 def calls(device: int) -> Played:
@@ -260,12 +264,23 @@ def _copies(place: CudaDevice) -> None:
     place.resident(torch.arange(3))
 
 
-def _differs(epoch: list[Batch], loader: DataLoader) -> bool:
-    """Do the batches differ from the first ones of the loader's next epoch?"""
-    batches = iter(loader)
-    wanted = iter(lambda: outcome(batches), None)
-    return any(
-        not torch.equal(ours, theirs)
-        for batch, reference in zip(epoch, wanted, strict=False)
-        for ours, theirs in zip(batch, reference, strict=True)
-    )
+@lru_cache(maxsize=4 * LOADERS)
+def _wanted(kind: str, root: Path, number: int) -> list[Epoch]:
+    """The batches of all epochs, of the same loader on the CPU."""
+    loader = KINDS[kind](root, random.Random(number), seed=5, device="cpu")
+    epochs = []
+    for _ in range(EPOCHS):
+        batches = iter(loader)
+        epochs.append([*iter(partial(outcome, batches), None), None])
+    return epochs
+
+
+def _differ(epoch: Epoch, wanted: Epoch) -> bool:
+    """Is the epoch anything but the first of the batches that are wanted?"""
+    return len(epoch) > len(wanted) or not all(map(_equal, epoch, wanted))
+
+
+def _equal(ours: Batch | None, theirs: Batch | None) -> bool:
+    if ours is None or theirs is None:
+        return ours is theirs
+    return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))

@@ -1,6 +1,9 @@
 """Allocators that hand memory out again as soon as CUDA's would, in other hands: whoever still uses it is found."""
 
+import ctypes
+import mmap
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,6 +17,17 @@ POISON = 0xA5
 
 def _rounded(size: int) -> int:
     return max(-(-size // GRAIN), 1) * GRAIN
+
+
+def _sanitizer(name: str) -> Callable[[int, int], None]:
+    """A function of AddressSanitizer's, which tells it what compiled code may touch; without it, nothing."""
+    found = getattr(ctypes.CDLL(None), f"__asan_{name}_memory_region", None)
+    if found is not None:
+        found.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return found or (lambda address, size: None)
+
+
+_forbid, _allow = _sanitizer("poison"), _sanitizer("unpoison")
 
 
 class Block:
@@ -54,14 +68,18 @@ class Memory:
 
     def __init__(self, gpu: Gpu, device: int | None, size: int) -> None:
         self.gpu, self.device = gpu, device
-        self.array = np.empty(size, np.uint8)
+        self.array = np.frombuffer(mmap.mmap(-1, size), np.uint8)
         self.address = self.array.ctypes.data
+        _forbid(self.address, size)
         self.accesses = Accesses()
         self._top, self.made = 0, 0
         self._free: list[tuple[int, int, Stream | None]] = []  # begin, size, stream; what came back last, last
         self._in_use: list[tuple[list[Ticket], int, int, Stream | None]] = []
         self.live: dict[int, int] = {}  # begin: size
         self._lock = threading.RLock()
+
+    def __del__(self) -> None:
+        _allow(self.address, len(self.array))
 
     @property
     def name(self) -> str:
@@ -85,6 +103,8 @@ class Memory:
                 self.gpu.unsafe("an allocation")
                 assert self._top <= len(self.array), f"the simulated {self.name} is full"
             self.live[begin] = size
+            _forbid(self.address + begin, room)
+            _allow(self.address + begin, size)
             block = Block(self, begin, size, stream)
         self._poison(block)
         return block
