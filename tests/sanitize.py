@@ -18,7 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = 2
-KINDS = ("images", "tensors", "ordinary")  # of datasets, on the simulated GPU
 MOST_SECONDS = 240  # of a step; one that hangs is killed
 ADDRESS = (
     "-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all "
@@ -68,18 +67,16 @@ def steps() -> list[Step]:
     native = "test_native", "test_native_checks", "test_jpeg_header", "test_engines", "test_decoders", "test_extremes"
     # not what compiles once more for each level of x86, nor what is Pillow's alone
     native_code = "not (level_of_x86 or [pillow or -pillow])"
-    damaged = pytest_of("test_fuzz", only="(named and cpu-0) or between")
+    damaged = pytest_of("test_fuzz", only="(named and 0-cpu) or between")
     return [
         Step("native code", pytest_of(*native, only=native_code), address),
+        Step("mutations, overlap", pytest_of("test_mutations", "test_overlap"), thousand),
+        Step("schedules of tensors, ordinary samples", pytest_of("test_schedules", only="not images"), thousand),
+        Step("schedules of images", pytest_of("test_schedules", only="images"), thousand),
         Step("damaged files, 2,000 of each format", damaged, {**address, "GPULOAD_CASES": "2000"}),
-        *(
-            Step(f"schedules of {kind}", pytest_of("test_schedules", only=f"any and {kind}"), thousand)
-            for kind in KINDS
-        ),
-        Step("mutations", pytest_of("test_mutations"), thousand),
         Step("threads", pytest_of("test_barriers"), thousand),
-        Step("planted faults", pytest_of("planted_faults"), address),
         Step("without AVX2", pytest_of("test_native", "test_extremes", only="equal or files or gigabytes"), plain),
+        Step("planted faults", pytest_of("planted_faults"), address),
     ]
 
 

@@ -110,6 +110,7 @@ def outcomes(batches: Iterator[Any], most: int) -> list[Any]:
     raise AssertionError("the loader does not end")
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_sample_arrives_or_is_named(
     damaged_folder: Path, workers: int, device: torch.device, monkeypatch: pytest.MonkeyPatch

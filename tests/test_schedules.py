@@ -15,7 +15,7 @@ import pytest
 
 from gpuload.compilers import compiler
 from gpuload.errors import CaptureError
-from tests.cases import cases
+from tests.cases import THOROUGH, cases
 from tests.simulation.epochs import KINDS, Played, calls, outcome, play, write_photos
 from tests.simulation.runtime import simulated
 from tests.simulation.threads import Threads
@@ -80,13 +80,13 @@ def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> Non
         del loader, batches
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS if THOROUGH else ["images", "workers"])
 def test_a_program_that_ends_in_mid_epoch(kind: str, root: Path, run_python: Callable[..., Any]) -> None:
     """Threads end, the work that was given to the device is whole, and what the program lets go of is free."""
     program = """
 import atexit, random, sys, threading
 from pathlib import Path
-from tests.cases import cases
+from tests.cases import THOROUGH, cases
 from tests.simulation.epochs import KINDS
 from tests.simulation.runtime import Runtime
 from tests.simulation.gpu import Gpu

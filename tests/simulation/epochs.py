@@ -72,11 +72,11 @@ def images(root: Path, rng: random.Random, **options: Any) -> DataLoader:
 def tensors(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     width = rng.choice((3, 4, 16))
     rows = torch.arange(23 * width).view(23, width), torch.arange(23)
-    if rng.random() < 0.5:
+    if rng.random() < 0.8:
         rows = tuple(tensor.to(options["device"]) + 0 for tensor in rows)  # there already, by work of the user's
     dataset = TensorDataset(*rows, device=rows[0].device)
     samplers = [SubsetRandomSampler(range(2, 20), seed=1), ClassBalancedSampler([0, 1, 1] * 7, seed=1),
-                rng.sample(range(23), 11), None, None]  # fmt: skip
+                rng.sample(range(23), 11), None]  # fmt: skip
     sampler = rng.choice(samplers)
     given = {"shuffle": True} if sampler is None else {"sampler": sampler}
     return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
@@ -142,6 +142,8 @@ class Epochs:
             self._runtime.reuse()
 
     def _one(self, batches: Iterator[Any]) -> bool:
+        if self._runtime.gpu.problems:  # what follows may be anything
+            return False
         rng, stream = self._rng, self._streams[0]
         if rng.random() < 0.4:
             self._streams.reverse()
