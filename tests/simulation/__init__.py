@@ -13,4 +13,5 @@ before it, so that two that could collide are found even where they did not.
 | `kernels.py` | launches: what a kernel reads and writes, and its run |
 | `runtime.py` | torch.cuda, CuPy and the driver, as far as gpuload calls them |
 | `threads.py` | threads of which one runs at a time, chosen by the seed, and their time |
+| `epochs.py` | a user who plays epochs: other streams, batches kept or dropped, early ends, samples that fail |
 """
