@@ -182,8 +182,9 @@ class _CudaEvent:
         self._event.record(stream)
 
     def wait(self, stream: Stream) -> None:
-        with torch.cuda.device(self._device):
-            _refuse_capture()
+        if stream == torch.cuda.current_stream(self._device):  # another one is not the graph's
+            with torch.cuda.device(self._device):
+                _refuse_capture()
         stream.wait_event(self._event)
 
     def synchronize(self) -> None:

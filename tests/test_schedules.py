@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gpuload.compilers import compiler
 from gpuload.errors import CaptureError
@@ -61,6 +62,21 @@ def test_a_batch_cannot_be_part_of_a_graph(kind: str, root: Path) -> None:
             next(batches)
         runtime.gpu.capturing = None
         del loader, batches
+
+
+def test_a_dropped_iterator_does_not_mind_a_graph() -> None:
+    """That is captured on another stream: its copies are waited for all the same."""
+    with simulated() as runtime:
+        loader = KINDS["ordinary"](Path(), random.Random(0), seed=1, device="cuda")
+        batches = iter(loader)
+        next(batches)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            runtime.gpu.capturing = threading.get_ident()
+            del batches
+            runtime.gpu.capturing = None
+        runtime.reuse()
+        runtime.gpu.finish()
+        assert runtime.gpu.problems == []
 
 
 @pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])

@@ -4,7 +4,7 @@ import gc
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -148,7 +148,10 @@ class Epochs:
         if rng.random() < 0.4:
             self._streams.reverse()
         is_default = stream is self._runtime.gpu.default_stream(stream.device)
-        with nullcontext() if is_default else torch.cuda.stream(stream):  # another device may be current
+        with ExitStack() as stack:  # nothing entered: another device is current
+            if not is_default:
+                stack.enter_context(torch.cuda.device(self._loader.device))
+                stack.enter_context(torch.cuda.stream(stream))
             batch = outcome(batches)
             if batch is None:
                 self.copies[-1].append(None)
@@ -252,7 +255,7 @@ def _launches(place: CudaDevice) -> None:
 def _synchronizes(place: CudaDevice) -> None:
     event = place.event(blocking=True)
     event.record(place.current_stream())
-    event.wait(place.stream())
+    event.wait(place.current_stream())
     event.synchronize()
 
 

@@ -109,8 +109,8 @@ class Runtime:
 
     # ---- devices, streams and events ----
 
-    def set_device(self, device: Any) -> None:
-        self.gpu.here.device = torch.device("cuda", device).index if isinstance(device, int) else device.index
+    def set_device(self, device: torch.device | int) -> None:
+        self.gpu.here.device = device if isinstance(device, int) else device.index
         self.gpu.touch(self.gpu.here.device)
 
     @contextmanager
@@ -129,7 +129,8 @@ class Runtime:
         before, device = here.streams.get(stream.device), here.device
         here.streams[stream.device], here.device = stream, stream.device
         yield
-        here.device = device
+        if device != stream.device:
+            self.set_device(device)  # torch makes a context there
         if before is None:
             del here.streams[stream.device]
         else:
