@@ -163,6 +163,12 @@ def test_all_memory_comes_back(runtime: Runtime) -> None:
     assert runtime.used == 0
 
 
+def test_rows_are_in_simulated_memory_too(runtime: Runtime) -> None:
+    for row in torch.zeros(3, 4, device="cuda"):
+        assert row.device == torch.device("cuda", 0)
+    assert [row.is_pinned() for row in torch.empty(2, 4, pin_memory=True)] == [True, True]
+
+
 def test_tensors_of_two_devices_do_not_meet(runtime: Runtime) -> None:
     with pytest.raises(RuntimeError, match="tensors of several devices"):
         torch.zeros(3, device="cuda:0") + torch.zeros(3, device="cuda:1")

@@ -21,7 +21,6 @@ ABOUT = {
 VIEWS = {
     "__getitem__", "as_strided", "chunk", "contiguous", "detach", "expand", "flatten", "movedim", "narrow", "permute",
     "reshape", "select", "split", "squeeze", "t", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
-    "__iter__",
 }  # fmt: skip
 TO_HOST = {
     "__bool__", "__contains__", "__float__", "__index__", "__int__", "__repr__", "allclose", "equal", "item", "nonzero",
@@ -119,6 +118,9 @@ class Simulated(torch.Tensor):
             return view
 
         return mapped(wrap, made)
+
+    def __iter__(self) -> Iterator["Simulated"]:
+        return iter(self.unbind(0))
 
     @property
     def memory(self) -> Memory:
