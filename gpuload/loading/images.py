@@ -20,7 +20,7 @@ from gpuload.loading.order import Order
 from gpuload.loading.prefetch import Pipeline, Stage as JobStage, unless_stop_iteration
 from gpuload.loading.stretch import Errors, Planner, Stretch, from_start, in_shares
 from gpuload.loading.survey import Survey, survey
-from gpuload.loading.transfer import Moving, move, pinned
+from gpuload.loading.transfer import Moving, move, pinned, sending
 from gpuload.native import Status
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import apply
@@ -176,8 +176,7 @@ class ImagePath:
         yield Stage("decode", threads, tuple(self._decoders(found)))
         yield from planner.engine.stages(threads, target, tuple(found.fusing()), self._facts(found))
         if self._is_sent:
-            copy = "copied from pinned memory on a side stream, while the batch before is in use"
-            yield Stage("stage", f"CPU -> {target}", (copy,))
+            yield sending(target)
         if planner.plan.tail:
             names = ", ".join(name_of(function) for function in planner.plan.tail)
             yield Stage("call", CALLER, (f"{names}: ordinary code, not in the kernel, on one image after the other",))

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from gpuload.device import Device, Event, Stream
+from gpuload.stage import Stage
 
-__all__ = ["Moving", "move", "pinned"]
+__all__ = ["Moving", "move", "pinned", "sending"]
 
 AHEAD = 2  # batches: the one that is asked for, and the one after
 PLAIN = (torch.Tensor,)  # no other types: they may hold more than their elements
@@ -183,6 +184,13 @@ def _outcomes(batches: Iterator[Any]) -> Iterator[Any]:
         except Exception as error:
             held.append(_Failed(error))
         yield held.pop()
+
+
+def sending(target: str) -> Stage:
+    """What `Moving` does, for explain."""
+    return Stage(
+        "stage", f"CPU -> {target}", ("copied from pinned memory on a side stream, while the batch before is in use",)
+    )
 
 
 def _settle(undelivered: deque[tuple[Event, Stream]]) -> None:

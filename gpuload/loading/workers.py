@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
 
 from gpuload.device import Device
 from gpuload.loading.order import Order
-from gpuload.loading.transfer import Moving
+from gpuload.loading.transfer import Moving, sending
 from gpuload.stage import CALLER, Stage, name_of, threads_of
 
 __all__ = ["WorkerPath"]
@@ -46,8 +46,7 @@ class WorkerPath:
         yield Stage("sample", workers, (f"{_dataset(loader.dataset)}: ordinary code, gpuload renders nothing",))
         yield Stage("collate", workers, (name_of(loader.collate_fn),))
         if self._device.launches:
-            copy = "copied from pinned memory on a side stream, while the batch before is in use"
-            yield Stage("stage", f"CPU -> {target}", (copy,))
+            yield sending(target)
         ahead = (loader.prefetch_factor or 0) * loader.num_workers
         yield Stage(
             "deliver", target, ("in order", f"{ahead} batches prepared ahead" if ahead else "made when asked for")
