@@ -32,6 +32,11 @@ class Work(ctypes.Structure):
         ("paths", ctypes.c_char_p),  # file names, each ended by a NUL
         ("paths_bytes", ctypes.c_int64),  # of all of them
         ("path_at", ctypes.c_void_p),  # (count,) int64: where each begins
+        (
+            "memory",
+            ctypes.c_void_p,
+        ),  # (count,) uint64: address of an image's first pixel, 0 of a file; None: all are files
+        ("memory_channels", ctypes.c_void_p),  # (count,) uint8: 3, or 1: gray
         ("sizes", ctypes.c_void_p),  # (count, 2) int32: height, width in pixels
         ("regions", ctypes.c_void_p),  # (count, 4) int32: top, left, height, width in pixels
         ("records", ctypes.c_void_p),  # (count,) RECORD

@@ -114,6 +114,15 @@ inline bool record_fits(const Work& work, int64_t i) {
            rows_fit(work, record.x, record.filter, record.weights_x);
 }
 
+// Does image i lie in memory?
+inline bool in_memory(const Work& work, int64_t i) { return work.memory && work.memory[i]; }
+
+// Are the image's rows in memory such that nothing overflows 64 bits? That they are there must be believed.
+inline bool memory_fits(const Work& work, int64_t i) {
+    const int channels = work.memory_channels[i];
+    return (channels == 1 || channels == 3) && in(work.sizes[2 * i], 1, MOST) && in(work.sizes[2 * i + 1], 1, MOST);
+}
+
 // Does file name i begin, and end, among the file names?
 inline bool path_fits(const Work& work, int64_t i) {
     return in(work.path_at[i], 0, work.paths_bytes - 1) && work.paths[work.paths_bytes - 1] == 0;

@@ -53,10 +53,10 @@ class Rendering {
 
   private:
     Image in_grayscale(const Image& source) {
-        const int64_t pixels = int64_t(record_.y.span) * record_.x.span;
-        uint8_t* out = scratch_.grayscale.room(pixels * 3 + SLACK);
-        passes::to_grayscale(source.pixels, pixels, source.limit, out);
-        return {out, source.pitch, out + pixels * 3 + SLACK, 0};
+        const int64_t width = record_.x.span, height = record_.y.span, pitch = width * 3;
+        uint8_t* out = scratch_.grayscale.room(height * pitch + SLACK);
+        for (int64_t y = 0; y < height; ++y) passes::to_grayscale(source.row(y), width, source.limit, out + y * pitch);
+        return {out, pitch, out + height * pitch + SLACK, 0};
     }
 
     // The horizontal pass over every row that the vertical one reads.
@@ -132,10 +132,8 @@ class Rendering {
     uint8_t* lines_;
 };
 
-// A sample's pixels (packed RGB rows of its region, `slack` bytes behind them may be read) into its place in the output.
-inline void render(const Work& work, const Record& record, const uint8_t* pixels, int64_t slack, Scratch& scratch) {
-    const int64_t pitch = int64_t(record.x.span) * 3;
-    const Image source = {pixels, pitch, pixels + record.y.span * pitch + slack, 0};
+// A sample's pixels, RGB rows of its region, into its place in the output.
+inline void render(const Work& work, const Record& record, const Image& source, Scratch& scratch) {
     Rendering rendering(work, record, scratch);
     switch (work.element_bytes) {
         case 1: return rendering.run(source, (const uint8_t*)work.table, (uint8_t*)work.out);

@@ -1,4 +1,4 @@
-// The CPU's native code, one library: a worker's share of a batch of files, rows of weights, and the words of random
+// The CPU's native code, one library: a worker's share of a batch of images, rows of weights, and the words of random
 // draws. gpuload/native.py declares what is exported here.
 #include <new>
 
@@ -12,6 +12,8 @@
 
 namespace {
 
+using passes::Image;
+
 // What one thread keeps from sample to sample; freed when the thread ends.
 struct Thread {
     Buffer file, pixels;
@@ -19,17 +21,31 @@ struct Thread {
 };
 thread_local Thread mine;
 
-// Pixels of sample i, given: to their place in staging, or rendered into the output.
-void place(const Work& work, int64_t i, const uint8_t* pixels, int64_t slack) {
+// Sample i's region, RGB: to its place in staging, or rendered into the output.
+void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
-    if (!work.staging) return engine::render(work, record, pixels, slack, mine.scratch);
+    if (!work.staging) return engine::render(work, record, source, mine.scratch);
     uint8_t* to = work.staging + record.pixels;
-    if (to != pixels) std::memcpy(to, pixels, size_t(record.y.span) * record.x.span * 3);
+    if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
     if (record.weights_y >= 0) rows::fill(record.y, record.filter, (int*)(work.staging + record.weights_y));
     if (record.weights_x >= 0) rows::fill(record.x, record.filter, (int*)(work.staging + record.weights_x));
 }
 
+// Packed RGB rows of sample i's region; `slack` bytes behind them may be read, too.
+Image packed(const Work& work, int64_t i, const uint8_t* pixels, int64_t slack) {
+    const int64_t pitch = int64_t(work.records[i].x.span) * 3;
+    return {pixels, pitch, pixels + work.records[i].y.span * pitch + slack, 0};
+}
+
+// Where to make those rows: in staging at once, or in the thread's own memory.
+uint8_t* room(const Work& work, int64_t i) {
+    const Record& record = work.records[i];
+    if (work.staging) return work.staging + record.pixels;
+    return mine.pixels.room(int64_t(record.y.span) * record.x.span * 3 + simd::SLACK);
+}
+
 Status measure(const Work& work, int64_t i) {
+    if (checks::in_memory(work, i)) return OK;  // its size is known
     if (!work.decode) return ODD;
     if (!checks::path_fits(work, i)) return INVALID;
     const OpenFile file(work.paths + work.path_at[i]);
@@ -39,11 +55,23 @@ Status measure(const Work& work, int64_t i) {
     return head.failed() ? UNREADABLE : ordinary ? OK : ODD;
 }
 
-Status share(const Work& work, int64_t i) {
-    if (!work.decode) return ODD;
-    const int32_t *region = work.regions + 4 * i, *size = work.sizes + 2 * i;
-    if (!checks::record_fits(work, i) || !checks::region_fits(region, size) || !checks::path_fits(work, i))
-        return INVALID;
+Status from_memory(const Work& work, int64_t i) {
+    const int channels = work.memory_channels[i];
+    const int32_t* region = work.regions + 4 * i;
+    const uint8_t* image = reinterpret_cast<const uint8_t*>(work.memory[i]);
+    const Image source = passes::part(image, work.sizes + 2 * i, region, channels);
+    if (channels == 3) {
+        place(work, i, source);
+        return OK;
+    }
+    uint8_t* pixels = room(work, i);
+    passes::to_rgb(source, region[2], region[3], pixels);
+    place(work, i, packed(work, i, pixels, simd::SLACK));
+    return OK;
+}
+
+Status from_file(const Work& work, int64_t i) {
+    const int32_t* size = work.sizes + 2 * i;
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
     uint8_t* data = mine.file.room(file.bytes());
@@ -53,11 +81,19 @@ Status share(const Work& work, int64_t i) {
     int32_t found[2];
     if (!jpeg::header(whole, work.upright, found)) return ODD;
     if (found[0] != size[0] || found[1] != size[1]) return CHANGED;
-    const int64_t needed = int64_t(region[2]) * region[3] * 3;
-    uint8_t* pixels = work.staging ? work.staging + work.records[i].pixels : mine.pixels.room(needed + simd::SLACK);
-    if (!work.decode(data, bytes, size, region, pixels)) return FAILED;
-    place(work, i, pixels, simd::SLACK);
+    uint8_t* pixels = room(work, i);
+    if (!work.decode(data, bytes, size, work.regions + 4 * i, pixels)) return FAILED;
+    place(work, i, packed(work, i, pixels, simd::SLACK));
     return OK;
+}
+
+Status share(const Work& work, int64_t i) {
+    const bool in_memory = checks::in_memory(work, i);
+    if (!in_memory && !work.decode) return ODD;
+    if (!checks::record_fits(work, i) || !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) ||
+        !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i)))
+        return INVALID;
+    return in_memory ? from_memory(work, i) : from_file(work, i);
 }
 
 // Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
@@ -79,17 +115,17 @@ void for_each(const Work& work, int64_t first, int64_t count, Step step) {
 EXPORT int gpuload_record_bytes() { return sizeof(Record); }
 EXPORT int gpuload_work_bytes() { return sizeof(Work); }
 
-// Read headers: sizes, and OK, UNREADABLE or ODD.
+// Read the files' headers: sizes, and OK, UNREADABLE or ODD.
 EXPORT void gpuload_measure(const Work* work, int64_t first, int64_t count) { for_each(*work, first, count, measure); }
 
-// Read, decode and place samples whose sizes are known.
+// Read, decode and place samples whose sizes are known, or place those that lie in memory.
 EXPORT void gpuload_share(const Work* work, int64_t first, int64_t count) { for_each(*work, first, count, share); }
 
 // Place the pixels of one sample, decoded elsewhere: packed RGB rows of its region's height and width.
 EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {
     if (i < 0 || i >= work->count || !checks::record_fits(*work, i)) return INVALID;
     try {
-        place(*work, i, pixels, 0);
+        place(*work, i, packed(*work, i, pixels, 0));
     } catch (const std::bad_alloc&) {
         return FAILED;
     }

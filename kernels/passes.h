@@ -25,6 +25,24 @@ struct Image {
     const uint8_t* row(int64_t y) const { return pixels + (y - top) * pitch; }
 };
 
+// A region (top, left, height, width) of an image of packed rows, where it lies.
+inline Image part(const uint8_t* pixels, const int32_t* size, const int32_t* region, int channels) {
+    const int64_t pitch = int64_t(size[1]) * channels, begin = region[0] * pitch + int64_t(region[1]) * channels;
+    return {pixels + begin, pitch, pixels + size[0] * pitch, 0};
+}
+
+// Rows of so many bytes, packed.
+inline void pack(const Image& source, int64_t height, int64_t bytes, uint8_t* out) {
+    if (source.pitch == bytes) return void(std::memcpy(out, source.pixels, size_t(height * bytes)));
+    for (int64_t y = 0; y < height; ++y) std::memcpy(out + y * bytes, source.row(y), size_t(bytes));
+}
+
+// Rows of gray pixels as packed RGB.
+inline void to_rgb(const Image& gray, int64_t height, int64_t width, uint8_t* out) {
+    for (int64_t y = 0; y < height; ++y)
+        for (int64_t x = 0; x < width; ++x, out += 3) out[0] = out[1] = out[2] = gray.row(y)[x];
+}
+
 // Bytes from row to row of an image of the engine's own.
 inline int64_t pitch_of(int64_t width) { return (width * 3 + 2 * simd::SLACK - 1) / simd::SLACK * simd::SLACK; }
 

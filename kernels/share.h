@@ -1,4 +1,4 @@
-// The interface of the CPU's native code: one batch of files, as arrays. Its Python twin is gpuload/native.py.
+// The interface of the CPU's native code: one batch of images, as arrays. Its Python twin is gpuload/native.py.
 #pragma once
 #include "record.cuh"
 
@@ -15,15 +15,17 @@ enum Status : uint8_t {
 // A region of a JPEG into packed RGB rows. size: height, width; region: top, left, height, width.
 typedef bool (*Decode)(const uint8_t* data, int64_t bytes, const int32_t* size, const int32_t* region, uint8_t* out);
 
-// One batch; the arrays have `count` entries. With `staging`, pixels and host-made rows of weights go to their
+// One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: packed rows. With `staging`, pixels and host-made rows of weights go to their
 // offsets there; without it, pixels go to memory of the thread's own and are rendered into `out`.
 struct Work {
     int64_t count;
-    const char* paths;       // file names, each ended by a NUL
-    int64_t paths_bytes;     // of all of them
-    const int64_t* path_at;  // where each begins
-    int32_t* sizes;          // (height, width) of each image
-    const int32_t* regions;  // (top, left, height, width) of the pixels that each record reads
+    const char* paths;               // file names, each ended by a NUL
+    int64_t paths_bytes;             // of all of them
+    const int64_t* path_at;          // where each begins
+    const uint64_t* memory;          // address of each image's first pixel; 0: it is a file. Null: all are
+    const uint8_t* memory_channels;  // 3, or 1: gray; null where `memory` is
+    int32_t* sizes;                  // (height, width) of each image
+    const int32_t* regions;          // (top, left, height, width) of the pixels that each record reads
     const Record* records;
     uint8_t* status;
     Decode decode;  // null: every file is ODD

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gpuload.compilers import host_library, jpeg_library
+from gpuload.decoders.files import Memory
 from gpuload.native import Status, Work
 from gpuload.recipes.fuse import Fused, fuse
 from gpuload.recipes.ops import Recipe
@@ -48,6 +49,13 @@ def at_the_edge(data: bytes) -> Iterator[int]:
         assert libc.mprotect(ctypes.c_void_p(base + pages), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
         yield base + pages - len(data)
         del first
+
+
+def in_memory(images: Sequence[NDArray[np.uint8] | None]) -> Memory:
+    """Packed arrays of (H, W) or (H, W, 3), where they lie; None: a file."""
+    addresses = [0 if image is None else image.ctypes.data for image in images]
+    channels = [1 if image is not None and image.ndim == 2 else 3 for image in images]
+    return Memory(np.array(addresses, np.uint64), np.array(channels, np.uint8), images)
 
 
 class Batch:
@@ -90,6 +98,11 @@ class Batch:
         self.memory = np.full(size + 2 * GUARD, UNTOUCHED, np.uint8)
         self.staging = self.memory[GUARD:-GUARD]
         self.work.staging, self.work.staging_bytes = self.staging.ctypes.data, size
+
+    def remember(self, memory: Memory) -> None:
+        """Tell it of images in memory."""
+        self.images = memory  # to keep what the work has the addresses of
+        self.work.memory, self.work.memory_channels = memory.addresses.ctypes.data, memory.channels.ctypes.data
 
     def image(self, i: int) -> NDArray[Any]:
         """Sample i of the output: (H, W, C)."""

@@ -35,7 +35,8 @@ from gpuload.recipes.recipes import Recipes, apply
 from gpuload.recipes.record import NO_WEIGHTS
 from gpuload.staging import ALIGNMENT, BufferPool
 from gpuload.transforms.plan import Plan
-from tests.recipes import Pixels, batched, random_batch, random_picture
+from tests.native_batch import in_memory
+from tests.recipes import Pixels, batched, random_batch, random_picture, random_recipe
 from tests.simulation.runtime import Runtime, simulated
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -322,6 +323,49 @@ def test_files_of_all_sizes(name: str, kernel_filter: str, paths: list[Path]) ->
         images, wanted, _ = from_files(make(name, plan), plan, paths * 4, workers=2)
         for image, reference in zip(images, wanted, strict=True):
             assert torch.equal(image.cpu(), reference)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("decoder", ["with a decoder", "without"])
+def test_files_beside_images_in_memory(name: str, decoder: str, paths: list[Path]) -> None:
+    """Arrays of one channel and of three; the whole batch, and slices of it. What is not done natively is put."""
+    rng, plan = random.Random(4), Plan(VALUES[torch.float32])
+    found = jpeg_decoder() if decoder == "with a decoder" else None
+    engine, ordinary = make(name, plan), [path for path in paths if path.name not in ("c.jpg", "e.jpg")]
+    for _ in range(8):
+        lying = [rng.choice((picture, picture[..., 0].copy(), None)) for picture in random_batch(rng, 12)[0]]
+        named = [rng.choice(ordinary) if array is None else Path() for array in lying]
+        images = [
+            decode(path.read_bytes()) if array is None else Image.fromarray(array).convert("RGB")
+            for array, path in zip(lying, named, strict=True)
+        ]
+        names = [bytes(path) if array is None else b"" for array, path in zip(lying, named, strict=True)]
+        files = Files(names, False, found, in_memory(lying))
+        files.sizes[:] = [(image.height, image.width) for image in images]
+        recipes = [random_recipe(rng, image.height, image.width) for image in images]
+        for part in (slice(None), slice(5, 11), slice(3, 4)):
+            check_natively(engine, plan, files[part], images[part], recipes[part], lying[part])
+
+
+def check_natively(
+    engine: Any, plan: Plan, files: Files, images: list[Image.Image], recipes: list[Recipe], lying: list[Any]
+) -> None:
+    height, width = files.sizes.T.tolist()
+    together = Recipes.of(recipes, height, width)
+    fused = engine.fuse(together)
+    files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
+    batch = engine.batch(fused, files)
+    batch.share(0, len(files))
+    taken = [array is not None or files.work.decode is not None for array in lying]
+    done = np.array(taken) & ~fused.by_pillow & (engine.name != "pillow")
+    assert files.undone(0, len(files)) == np.flatnonzero(~done).tolist()
+    for slot in files.undone(0, len(files)):
+        image = apply(images[slot], recipes[slot]) if fused.by_pillow[slot] else images[slot]
+        top, left, height, width = fused.regions[slot].tolist()
+        batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
+    batch.finish()
+    for made, image, recipe in zip(batch.images(), images, recipes, strict=True):
+        assert torch.equal(made.cpu(), plan.render(image, recipe)), recipe
 
 
 @pytest.mark.parametrize("name", ["cpu", "kernel"])

@@ -6,11 +6,13 @@ import platform
 import random
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from gpuload.compilers import build, compiler, kernel_folder
@@ -22,8 +24,8 @@ from gpuload.recipes.recipes import apply
 from gpuload.recipes.record import RECORD
 from tests.conftest import encode, make_photo
 from tests.cuda_on_cpu import cuda_on_cpu
-from tests.native_batch import IDENTITY, Batch, native, needs_decoder, of_files, staged
-from tests.recipes import batched, random_batch
+from tests.native_batch import IDENTITY, Batch, at_the_edge, in_memory, native, needs_decoder, of_files, staged
+from tests.recipes import Pixels, batched, random_batch
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
@@ -174,6 +176,64 @@ def test_every_filter_equals_pillow_at_many_scales(kernel_filter: Filter) -> Non
         batch = Batch(fuse(batched([picture], [recipe])))
         assert batch.put(0, picture) == Status.OK
         assert np.array_equal(batch.image(0), np.asarray(apply(Image.fromarray(picture), recipe)))
+
+
+# ---- images in memory ----
+
+
+def grays(rng: random.Random, pictures: list[Pixels]) -> list[NDArray[np.uint8]]:
+    """The pictures, half of them one channel of theirs."""
+    return [np.ascontiguousarray(picture[..., 1]) if rng.random() < 0.5 else picture for picture in pictures]
+
+
+def wanted(image: NDArray[np.uint8], recipe: Recipe) -> Pixels:
+    return np.asarray(apply(Image.fromarray(image).convert("RGB"), recipe))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_in_memory_equal_pillow(seed: int) -> None:
+    """Gray and RGB, read where they lie: behind each is memory that nobody may read."""
+    rng = random.Random(seed)
+    pictures, recipes = random_batch(rng, 100, 90)
+    images = grays(rng, pictures)
+    batch = Batch(fuse(batched(pictures, recipes)), channels_last=rng.randrange(2), decode=0)
+    batch.sizes[:] = [image.shape[:2] for image in images]
+    batch.status[batch.fused.by_pillow] = Status.ODD
+    memory = in_memory(images)
+    with ExitStack() as edges:
+        for i, image in enumerate(images):
+            memory.addresses[i] = edges.enter_context(at_the_edge(image.tobytes()))
+        batch.remember(memory)
+        batch.share()
+    assert np.array_equal(batch.status == Status.OK, ~batch.fused.by_pillow)
+    for i in np.flatnonzero(~batch.fused.by_pillow).tolist():
+        assert np.array_equal(batch.image(i), wanted(images[i], recipes[i])), (images[i].shape, recipes[i])
+    assert batch.guards_hold()
+
+
+def test_images_in_memory_are_staged() -> None:
+    """Their regions, as RGB, and the rows of weights."""
+    rng = random.Random(3)
+    pictures, recipes = random_batch(rng, 60, 90)
+    for image, picture, recipe in zip(grays(rng, pictures), pictures, recipes, strict=True):
+        put, shared = staged(picture, recipe), staged(picture, recipe)
+        rgb = np.asarray(Image.fromarray(image).convert("RGB"))
+        if put.fused.by_pillow[0]:
+            continue
+        shared.sizes[:] = image.shape[:2]
+        shared.remember(in_memory([image]))
+        shared.share()
+        assert (put.put(0, rgb), shared.status.tolist()) == (Status.OK, [Status.OK])
+        assert np.array_equal(shared.memory, put.memory), (image.shape, recipe)
+
+
+def test_images_in_memory_are_not_measured() -> None:
+    """Files beside them are."""
+    batch = of_files(["missing.jpg"] * 3, (4, 5))
+    batch.remember(in_memory([np.zeros((4, 5), np.uint8), None, np.zeros((4, 5, 3), np.uint8)]))
+    batch.measure()
+    assert [batch.status[i] for i in (0, 2)] == [Status.OK] * 2 and batch.status[1] not in (Status.OK, Status.TODO)
+    assert batch.sizes.tolist() == [[4, 5]] * 3
 
 
 # ---- staging ----

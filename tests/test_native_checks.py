@@ -13,7 +13,7 @@ from gpuload.recipes.ops import Crop, Filter, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
 from tests.conftest import encode, make_photo
-from tests.native_batch import Batch, native, needs_decoder, of_files, staged
+from tests.native_batch import Batch, in_memory, native, needs_decoder, of_files, staged
 from tests.recipes import batched
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
@@ -73,6 +73,56 @@ def test_a_region_outside_its_image_is_invalid(tmp_path: Path, region: tuple[int
     batch.share()
     assert batch.status.tolist() == [Status.INVALID]
     assert batch.untouched()
+
+
+NOWHERE = 1  # an address that ends the process that reads there
+
+
+def remembered(channels: int, stage: bool) -> Batch:
+    """An image of 8 x 9 that lies where nobody can read."""
+    picture = np.zeros((8, 9, 3), np.uint8)
+    batch = staged(picture, ()) if stage else Batch(fuse(batched([picture], [()])))
+    batch.sizes[:] = 8, 9
+    batch.remember(in_memory([picture]))
+    batch.images.addresses[:], batch.images.channels[:] = NOWHERE, channels
+    return batch
+
+
+def check_refused(batch: Batch) -> None:
+    batch.share()
+    assert batch.status.tolist() == [Status.INVALID]
+    assert batch.untouched()
+
+
+@pytest.mark.parametrize("stage", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("corner", [(-1, 0), (0, -1), (0, 1), (1, 0), (0, (1 << 31) - 1), (-(1 << 31), 0)])
+def test_a_region_outside_its_image_in_memory_is_invalid(corner: tuple[int, int], channels: int, stage: bool) -> None:
+    batch = remembered(channels, stage)
+    batch.fused.regions[0, :2] = corner
+    check_refused(batch)
+
+
+@pytest.mark.parametrize("stage", [False, True])
+@pytest.mark.parametrize("size", [(7, 9), (8, 8), (0, 9), (8, -9), (1 << 30, 9), (8, (1 << 31) - 1)])
+def test_an_image_in_memory_must_have_the_size_that_its_region_lies_in(size: tuple[int, int], stage: bool) -> None:
+    for channels in (1, 3):
+        batch = remembered(channels, stage)
+        batch.sizes[:] = size
+        check_refused(batch)
+
+
+@pytest.mark.parametrize("stage", [False, True])
+@pytest.mark.parametrize("channels", [0, 2, 4, 255])
+def test_other_channels_than_one_or_three_are_invalid(channels: int, stage: bool) -> None:
+    check_refused(remembered(channels, stage))
+
+
+@pytest.mark.parametrize("stage", [False, True])
+def test_a_spoiled_record_of_an_image_in_memory_touches_nothing(stage: bool) -> None:
+    batch = remembered(3, stage)
+    batch.fused.records["pixels" if stage else "output"] = 1
+    check_refused(batch)
 
 
 @needs_decoder
