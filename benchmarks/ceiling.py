@@ -42,7 +42,9 @@ from benchmarks.photos import photos
 from gpuload import DataLoader, ImageFolder, transforms as T
 from gpuload.compilers import build, host_library
 from gpuload.device import HostDevice
+from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine
+from gpuload.loading.course import Course
 from gpuload.loading.images import ImagePath
 
 BATCH = 256
@@ -116,13 +118,25 @@ def make_loader(data: Path, threads: int, decoder: str) -> DataLoader:
     dataset = ImageFolder(data, transform=transform)
     loader = DataLoader(dataset, BATCH, shuffle=True, drop_last=True, num_workers=threads, seed=0, device="cpu")
     assert isinstance(loader.path, ImagePath)
-    engine = CudaEngine(loader.path.engine.layout, NoGpu())
+    true_course = loader.path.course
+    stand_ins: dict[str, Any] = {}
+
+    def course(*arguments: Any) -> Course:
+        made = true_course(*arguments)
+        if not stand_ins:
+            stand_ins.update(_stand_ins(decoder, made.engine.layout))
+        return made._replace(planners=(replace(made.planners[0], **stand_ins),))
+
+    loader.path.course = course  # type: ignore[method-assign, assignment]
+    return loader
+
+
+def _stand_ins(decoder: str, layout: Layout) -> dict[str, Any]:
+    engine = CudaEngine(layout, NoGpu())
     if decoder in SHARES:
         engine.library = Instead(decoder)  # type: ignore[assignment]
-        loader.path.planner = replace(loader.path.planner, engine=engine)
-    else:
-        loader.path.planner = replace(loader.path.planner, engine=engine, decoder=StandIn(decoder))
-    return loader
+        return {"engine": engine}
+    return {"engine": engine, "decoder": StandIn(decoder)}
 
 
 def play(loader: DataLoader) -> tuple[float, float]:

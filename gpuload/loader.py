@@ -10,17 +10,16 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     Sampler,
-    TensorDataset as TorchTensorDataset,
 )
 
 from gpuload.arguments import at_least, epoch_number, seed_or_new
 from gpuload.datasets import ImageDataset, TensorDataset
-from gpuload.decoders import find_decoder
-from gpuload.device import Device, resolve
-from gpuload.engines import ENGINES, make_engine
-from gpuload.engines.base import Engine, Layout
+from gpuload.device import resolve
+from gpuload.engines import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError
-from gpuload.loading.images import ImagePath
+from gpuload.lifting import Rows, Unknown, find
+from gpuload.loading.course import Settings
+from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
@@ -28,8 +27,6 @@ from gpuload.recipes.ops import Recipe
 from gpuload.samplers import RandomSampler, SequentialSampler
 from gpuload.samplers.base import CounterSampler
 from gpuload.stage import Stage, lay_out
-from gpuload.staging import BufferPool
-from gpuload.transforms.plan import Plan
 from gpuload.transforms.values import DTYPES
 
 __all__ = ["DataLoader"]
@@ -107,8 +104,8 @@ class DataLoader(TorchDataLoader[Any]):
         place = resolve(dataset.device if device is None and isinstance(dataset, TensorDataset) else device)
         self.device = place.torch_device
         self.dtype, self.memory_format = dtype, memory_format
-        self._plan = _plan_of(dataset)
-        _check_images(self._plan, dataset, dtype, memory_format, engine)
+        found = find(dataset)
+        _check_images(found, dataset, dtype, memory_format, engine)
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             _check_not_empty(dataset)
             sampler = RandomSampler(dataset, seed=self.seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
@@ -136,40 +133,33 @@ class DataLoader(TorchDataLoader[Any]):
         )
         as_torch(self)
         self._epoch = 0
-        self.path = self._make_path(place, engine, as_torch)
-        self.engine = self.path.engine.name if isinstance(self.path, ImagePath) else None
+        self._as_torch, self._place = as_torch, place
+        self._rendering = Rendering(engine, dtype, memory_format, self.seed)
+        self.path = self._make_path(found)
+        self.engine = self._engine_name(found)
 
-    def _make_path(
-        self, device: Device, engine: str | None, as_torch: Callable[..., None]
-    ) -> ImagePath | TensorPath | WorkerPath:
-        order = Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, device)
-        if self._plan is not None and isinstance(self.dataset, ImageDataset):
-            return self._image_path(self.dataset, self._plan, order, device, engine)
-        tensors = _tensors_of(self.dataset)
-        if tensors is not None:
-            return TensorPath(tensors, order, self.collate_fn, device)
+    def _make_path(self, found: ImageDataset | Rows | Unknown) -> ImagePath | TensorPath | WorkerPath:
+        order = Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, self._place)
+        match found:
+            case ImageDataset():
+                return ImagePath(order, self._rendering, self._place)
+            case Rows():
+                return TensorPath(found.tensors, order, self.collate_fn, self._place)
         inner: TorchDataLoader[Any] = TorchDataLoader.__new__(TorchDataLoader)
-        as_torch(inner)
-        return WorkerPath(inner, order, device)
+        self._as_torch(inner)
+        return WorkerPath(inner, order, self._place)
 
-    def _image_path(
-        self, dataset: ImageDataset, plan: Plan, order: Order, device: Device, engine: str | None
-    ) -> ImagePath:
-        layout = Layout.of(plan, self.dtype, self.memory_format)
-        pinning = device if device.launches else resolve(None) if self.pin_memory else None
+    def _settings(self) -> Settings:
+        return Settings(self.num_workers, self.prefetch_factor or PREFETCHED, self.collate_fn, self.pin_memory)
 
-        def make(in_flight: int) -> Engine:
-            take = BufferPool(in_flight + 2).take if pinning is None else pinning.pinned
-            return make_engine(engine, layout, device, take)
-
-        prefetch = self.prefetch_factor or PREFETCHED
-        return ImagePath(
-            dataset, plan, order, self.seed, self.num_workers, prefetch, device, make, find_decoder(), self.collate_fn
-        )
+    def _engine_name(self, found: ImageDataset | Rows | Unknown) -> str | None:
+        if not (isinstance(self.path, ImagePath) and isinstance(found, ImageDataset)):
+            return None
+        return self.path.course(self.epoch, found, self._settings()).engine.name
 
     def check_worker_number_rationality(self) -> None:
         """torch's warning of more worker processes than cores; workers that are threads may be more."""
-        if self._plan is None:
+        if isinstance(find(self.dataset), Unknown):
             super().check_worker_number_rationality()
 
     @property
@@ -186,7 +176,14 @@ class DataLoader(TorchDataLoader[Any]):
     def __iter__(self) -> Any:
         epoch = self.epoch
         self.set_epoch(epoch + 1)
+        if isinstance(self.path, ImagePath):
+            return self.path.batches(epoch, self._images(), self._settings())
         return self.path.batches(epoch)
+
+    def _images(self) -> ImageDataset:
+        found = find(self.dataset)
+        assert isinstance(found, ImageDataset)
+        return found
 
     def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch of images: all that the loader draws.
@@ -196,10 +193,19 @@ class DataLoader(TorchDataLoader[Any]):
         """
         if not isinstance(self.path, ImagePath):
             raise ArgumentError("only a loader over images with a gpuload transform has recipes")
-        return self.path.recipes(epoch_number(epoch))
+        return self.path.recipes(epoch_number(epoch), self._images(), self._settings())
+
+    def values(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """The value that each byte of an image becomes: (channels, 256) of ``dtype``; None: there is no such table."""
+        if not isinstance(self.path, ImagePath):
+            return None
+        course = self.path.course(self.epoch, self._images(), self._settings())
+        return course.planners[-1].plan.table(dtype) if course.program.ends_natively else None
 
     def stages(self) -> list[Stage]:
         """The path that a sample will take, in order: which stage runs where, and what it does."""
+        if isinstance(self.path, ImagePath):
+            return list(self.path.stages(self.epoch, self._images(), self._settings()))
         return list(self.path.stages(self.epoch))
 
     def explain(self) -> None:
@@ -222,7 +228,7 @@ def _check_not_empty(dataset: Any) -> None:
         raise ArgumentError("the dataset is empty: it has no samples")
 
 
-def _check_images(plan: Plan | None, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
+def _check_images(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")
     if memory_format not in (torch.contiguous_format, torch.channels_last):
@@ -233,21 +239,8 @@ def _check_images(plan: Plan | None, dataset: Any, dtype: Any, memory_format: An
         raise ArgumentError(f"engine must be one of {', '.join(ENGINES)} or None, got {engine!r}")
     given = {"dtype": dtype is not None, "engine": engine is not None}
     given["memory_format"] = memory_format != torch.contiguous_format
-    for name in (name for name, is_given in given.items() if is_given and plan is None):
+    for name in (name for name, is_given in given.items() if is_given and not isinstance(found, ImageDataset)):
         raise ArgumentError(
             f"{name} is for images that gpuload renders (an ImageFolder with a gpuload transform), "
             f"got {type(dataset).__name__}"
         )
-
-
-def _plan_of(dataset: Any) -> Plan | None:
-    """The plan of a dataset of images whose samples are just that: file, transform, target."""
-    is_plain = isinstance(dataset, ImageDataset) and type(dataset).__getitem__ is ImageDataset.__getitem__
-    return dataset.plan if is_plain else None
-
-
-def _tensors_of(dataset: Any) -> tuple[torch.Tensor, ...] | None:
-    """The tensors of a TensorDataset whose samples are just their rows."""
-    if isinstance(dataset, TorchTensorDataset) and type(dataset).__getitem__ is TorchTensorDataset.__getitem__:
-        return dataset.tensors
-    return None

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
+from gpuload.decoders.files import Memory
 from gpuload.decoders.pillow import decode, image_size
 from gpuload.errors import ArgumentError, ArgumentTypeError, SampleError
 from gpuload.recipes.draws import Draws, TorchDraws
 from gpuload.recipes.ops import Recipe
-from gpuload.transforms.compose import plan_of
+from gpuload.stage import name_of
 from gpuload.transforms.plan import Plan
+from gpuload.transforms.program import Program, compiled
 
 __all__ = ["ImageDataset"]
 
@@ -28,7 +30,7 @@ class ImageDataset(Dataset[Any]):
     makes of the RGB PIL image; without a transform it is that PIL image.
 
     Args:
-        transform: a gpuload transform, which the loader compiles, or any callable.
+        transform: gpuload's or torchvision's, which the loader compiles, or any callable.
         target_transform: callable on the target.
         exif_transpose: turn images as their EXIF orientation says. False, as torchvision, leaves them.
     """
@@ -45,6 +47,8 @@ class ImageDataset(Dataset[Any]):
         self.transform, self.target_transform = transform, target_transform
         self.exif_transpose = exif_transpose
         self._sizes = np.zeros((0, 2), np.int32)
+
+    channels = 3  # of the images that the transform gets: 3 (RGB), or 1 (L)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -68,6 +72,18 @@ class ImageDataset(Dataset[Any]):
         """The targets of n samples, before ``target_transform``."""
         return [self.target(index) for index in indices.tolist()]
 
+    def memory(self, indices: NDArray[np.int64]) -> Memory | None:
+        """The pixels of n samples, where some lie in memory; None: all are files."""
+        return None
+
+    def known_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Height and width of n images, in pixels: (n, 2); 0: not known yet."""
+        return self.sizes[indices]
+
+    def remember(self, indices: NDArray[np.int64], sizes: NDArray[np.int32]) -> None:
+        """Height and width of n images, in pixels, now known; 0: no longer."""
+        self.sizes[indices] = sizes
+
     def describe(self) -> str:
         """What it holds, for explain."""
         return f"{len(self)} files of {type(self).__name__}"
@@ -85,9 +101,9 @@ class ImageDataset(Dataset[Any]):
         return self._sizes
 
     @property
-    def plan(self) -> Plan | None:
-        """What the transform compiles to; None: it is not one of gpuload's."""
-        return plan_of(self.transform)
+    def program(self) -> Program | str:
+        """What the transform compiles to, as it is now; or why it does not, in words."""
+        return compiled(self.transform, self.channels)
 
     def labels(self, indices: NDArray[np.int64]) -> Sequence[Any] | NDArray[np.int64]:
         """The targets of n samples, after ``target_transform``.
@@ -159,19 +175,27 @@ class ImageDataset(Dataset[Any]):
             index: of the sample.
             draws: one sample's random numbers; None: torch's default generator.
         """
-        plan, (height, width) = self._need_plan(), self.size(self.position(index))
+        plan, (height, width) = self.require_recipes(), self.size(self.position(index))
         recipe: Recipe = plan.recipes([height], [width], draws or TorchDraws())[0]
         return recipe
 
     def apply(self, index: int, recipe: Recipe) -> Any:
         """Sample ``index`` with these operations, on the CPU with Pillow: (C, H, W) tensor."""
-        return self._need_plan().apply(self.image(self.position(index)), recipe)
+        return self.require_recipes().apply(self.image(self.position(index)), recipe)
 
-    def _need_plan(self) -> Plan:
-        plan = self.plan
-        if plan is None:
-            raise ArgumentError(f"the transform {self.transform!r} is not one of gpuload.transforms: it has no recipe")
-        return plan
+    def require_recipes(self) -> Plan:
+        """The plan, which makes recipes, where that is the whole of the transform.
+
+        Raises:
+            ArgumentError: there is ordinary code in it, or nothing that gpuload knows.
+        """
+        program = self.program
+        if isinstance(program, str):
+            raise ArgumentError(f"{type(self).__name__} has no recipes: {program}")
+        calls = [name_of(call) for leg in program.legs for call in leg.calls]
+        if calls:
+            raise ArgumentError(f"the transform has no recipe: {', '.join(calls)} is ordinary code")
+        return program.legs[0].plan
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         index = self.position(index)

@@ -45,7 +45,10 @@ class Batch(Protocol):
         """Every sample is rendered or put; on a worker thread."""
 
     def images(self) -> Images:
-        """(B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ."""
+        """(B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ.
+
+        Of an engine on the host: at any time, and each is there as soon as its share is rendered.
+        """
 
 
 class Engine(Protocol):
@@ -90,6 +93,11 @@ class Layout:
         """The layout of what a plan makes; dtype None: the plan's own."""
         table = plan.table(dtype)
         return Layout(table.dtype, plan.channels, memory_format == torch.channels_last, table)
+
+    def equals(self, other: "Layout") -> bool:
+        """Does the same leave?"""
+        same = (self.dtype, self.channels, self.channels_last) == (other.dtype, other.channels, other.channels_last)
+        return same and torch.equal(self.table, other.table)
 
     def place(self, fused: Fused) -> "Output":
         """Give every sample its place in the output: sets the records."""

@@ -52,6 +52,7 @@ class _CpuBatch:
         self._engine, self._fused, self._files = engine, fused, files
         self._output = layout.place(fused)
         self._out = engine.take(self._output.nbytes).view(layout.dtype)
+        self._images = self._output.images(self._out)
         work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
         work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
         work.channels, work.channels_last = layout.channels, layout.channels_last
@@ -65,7 +66,7 @@ class _CpuBatch:
         check(self._engine.library.gpuload_put(self._files.address, slot, packed.ctypes.data))
 
     def finish(self) -> None:
-        self._images = self._output.images(self._out)
+        pass  # every sample is in its place
 
     def images(self) -> Images:
         return self._images

@@ -42,6 +42,7 @@ class _PillowBatch:
         layout = engine.layout
         self._output = layout.place(fused)
         self._out = engine.take(self._output.nbytes).view(layout.dtype)
+        self._images = self._output.images(self._out)
         # values are looked up as the integers of their width: numpy has no bfloat16, and needs no threads of its own
         bits = INTEGERS[layout.dtype.itemsize]
         self._table = layout.table.view(bits).numpy()
@@ -55,7 +56,7 @@ class _PillowBatch:
             self._places[slot][channel] = values[pixels[:, :, channel]]
 
     def finish(self) -> None:
-        self._images = self._output.images(self._out)
+        pass  # every sample is in its place
 
     def images(self) -> Images:
         return self._images

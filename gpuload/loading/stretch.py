@@ -40,6 +40,7 @@ class Planner:
         decoder: of ordinary JPEGs; None: Pillow decodes everything.
         seed: of what is drawn.
         share: most samples of a worker's task.
+        leg: of the dataset's program, whose plan it is.
     """
 
     dataset: ImageDataset
@@ -48,11 +49,30 @@ class Planner:
     decoder: Decoder | None
     seed: int
     share: int
+    leg: int
 
-    def drawn(self, epoch: int, start: int, sizes: NDArray[Any]) -> Recipes:
-        """What is drawn for images of these (height, width) at the positions of an epoch from ``start`` on."""
-        positions = np.arange(start, start + len(sizes))
-        return self.plan.recipes(sizes[:, 0], sizes[:, 1], CounterDraws(self.seed, epoch, positions))
+    def drawn(self, epoch: int, positions: NDArray[np.int64], sizes: NDArray[Any]) -> Recipes:
+        """What is drawn for images of these (height, width) at positions of an epoch."""
+        draws = CounterDraws(self.seed, epoch, positions, self.leg)
+        return self.plan.recipes(sizes[:, 0], sizes[:, 1], draws)
+
+    def planned(
+        self, epoch: int, positions: NDArray[np.int64], sizes: NDArray[Any], errors: "Errors"
+    ) -> tuple[Recipes, Fused]:
+        """What is drawn, and how it fuses.
+
+        Raises:
+            SampleError: the plan fails at a sample, the first of them.
+        """
+        try:
+            recipes = self.drawn(epoch, positions, sizes)
+        except Exception:
+            for slot in range(len(positions)):
+                with errors.of(slot):
+                    self.drawn(epoch, positions[slot : slot + 1], sizes[slot : slot + 1])
+            errors.raise_first()
+            raise
+        return recipes, self.engine.fuse(recipes)
 
 
 class Errors:
@@ -77,6 +97,10 @@ class Errors:
         except Exception as error:
             index = int(self._indices[slot])
             self._errors[slot] = SampleError(index, self._dataset.path(index), error)
+
+    def has(self, slot: int) -> bool:
+        """Did this sample fail?"""
+        return slot in self._errors
 
     @contextmanager
     def raised(self) -> Iterator[None]:
@@ -131,6 +155,7 @@ class Stretch:
         indices: of the samples in the dataset: (n,) int64; negative ones count from the end.
 
     Attributes:
+        positions: of the samples in the epoch: (n,) int64.
         planned: `stages` has ended well; what follows is there.
         gate: opened when `stages` has ended, well or not.
         files: the encoded files.
@@ -139,6 +164,7 @@ class Stretch:
 
     def __init__(self, planner: Planner, epoch: int, start: int, indices: NDArray[np.int64]) -> None:
         self._planner, self._epoch, self._start, self.indices = planner, epoch, start, indices
+        self.positions = np.arange(start, start + len(indices))
         self.planned, self.gate = False, Gate()
         self.files: Files
         self.fused: Fused
@@ -162,12 +188,13 @@ class Stretch:
             dataset = self._planner.dataset
             self.indices = from_start(self.indices, len(dataset))
             self._errors = Errors(dataset, self.indices)
-            self.files = Files(dataset.paths(self.indices), dataset.exif_transpose, self._planner.decoder)
-            self.files.sizes[:] = dataset.sizes[self.indices]
+            paths, memory = dataset.paths(self.indices), dataset.memory(self.indices)
+            self.files = Files(paths, dataset.exif_transpose, self._planner.decoder, memory)
+            self.files.sizes[:] = dataset.known_sizes(self.indices)
             if np.count_nonzero(self.files.sizes) < self.files.sizes.size:
                 with self._errors.raised():
                     yield self._measuring()
-                dataset.sizes[self.indices] = self.files.sizes
+                dataset.remember(self.indices, self.files.sizes)
             self._plan()
             self.planned = True
         finally:
@@ -190,21 +217,9 @@ class Stretch:
     # ---- the plan ----
 
     def _plan(self) -> None:
-        planner, sizes = self._planner, self.files.sizes
-        try:
-            self._recipes = planner.drawn(self._epoch, self._start, sizes)
-        except Exception:
-            self._plan_one_by_one()
-            raise
-        self.fused = planner.engine.fuse(self._recipes)
+        sizes = self.files.sizes
+        self._recipes, self.fused = self._planner.planned(self._epoch, self.positions, sizes, self._errors)
         self.files.status[:] = np.where(self.fused.by_pillow | _too_large(sizes), Status.ODD, Status.TODO)
-
-    def _plan_one_by_one(self) -> None:
-        """Find the first sample that the plan fails at, and raise its error."""
-        for slot in range(len(self.indices)):
-            with self._errors.of(slot):
-                self._planner.drawn(self._epoch, self._start + slot, self.files.sizes[slot : slot + 1])
-        self._errors.raise_first()
 
 
 def _too_large(sizes: NDArray[np.int32]) -> NDArray[np.bool_]:

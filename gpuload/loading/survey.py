@@ -1,20 +1,22 @@
 """A look at the first images of a dataset: what is drawn for them, and which of it fuses into the kernel."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from gpuload.datasets.base import ImageDataset
-from gpuload.engines.base import Engine
 from gpuload.errors import GpuloadError
-from gpuload.recipes.draws import CounterDraws
+from gpuload.loading.course import Course
+from gpuload.loading.stretch import Planner
+from gpuload.randomness import call_seeded
+from gpuload.recipes.draws import CounterDraws, call_seeds
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import Recipes
-from gpuload.transforms.plan import Plan
+from gpuload.transforms.program import image_of, pixels_of
 
-__all__ = ["Survey", "survey"]
+__all__ = ["Survey", "cost_of_calls", "survey"]
 
 IMAGES, DRAWS = 8, 8  # recipes are drawn for the first images, so many times each
 USUAL_SIZE = 375, 500  # height and width of a photo, where there is none to look at
@@ -53,16 +55,15 @@ class Survey:
             yield f"{' to '.join(shown)} pixels"
 
 
-def survey(dataset: ImageDataset, plan: Plan, engine: Engine, seed: int, epoch: int) -> Survey:
+def survey(planner: Planner, epoch: int) -> Survey:
     """Draw recipes for the first images of the dataset, whose files are opened for it. No random state changes."""
-    found = Survey()
+    found, dataset = Survey(), planner.dataset
     for index in range(min(len(dataset), IMAGES) or 1):
         positions = np.arange(index * DRAWS, (index + 1) * DRAWS)
         try:
             height, width = dataset.size(index) if len(dataset) else USUAL_SIZE
-            draws = CounterDraws(seed, epoch, positions)
-            recipes = plan.recipes(np.full(DRAWS, height), np.full(DRAWS, width), draws)
-            left = engine.fuse(recipes).by_pillow
+            recipes = planner.drawn(epoch, positions, np.tile([height, width], (DRAWS, 1)))
+            left = planner.engine.fuse(recipes).by_pillow
         except GpuloadError as error:
             found.failures.append(f"an image fails: {error}")
             continue
@@ -70,6 +71,32 @@ def survey(dataset: ImageDataset, plan: Plan, engine: Engine, seed: int, epoch: 
         found.sizes |= set(zip(recipes.final_height.tolist(), recipes.final_width.tolist(), strict=True))
         found.breaks += [_break(recipes[i], height, width) for i in np.flatnonzero(left).tolist()]
     return found
+
+
+def cost_of_calls(course: Course) -> dict[int, float]:
+    """Seconds that the ordinary code of each leg takes for the first image, by the leg's number; where it works."""
+    costs: dict[int, float] = {}
+    dataset, epoch, seed = course.planners[0].dataset, course.epoch, course.planners[0].seed
+    if course.program.is_native or not len(dataset):
+        return costs
+    try:
+        image = dataset.image(0)
+        for number, leg in enumerate(course.program.legs):
+            tensor = leg.plan(image, CounterDraws(seed, epoch, [0], number))
+            if not leg.calls:
+                break
+            seed_of_calls = call_seeds(seed, epoch, [0], number)[0]
+            call_seeded(seed_of_calls, leg.call, tensor)  # once before: first calls import and compile
+            begin = time.perf_counter()
+            made = call_seeded(seed_of_calls, leg.call, tensor)
+            costs[number] = time.perf_counter() - begin
+            pixels = pixels_of(made, leg)
+            if pixels is None:
+                break
+            image = image_of(pixels)
+    except Exception:  # it will be said when the sample's turn comes
+        return costs
+    return costs
 
 
 def _break(recipe: Recipe, height: int, width: int) -> str:

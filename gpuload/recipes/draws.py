@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuload.compilers import host_library
 from gpuload.philox import philox
 
-__all__ = ["CounterDraws", "Draws", "Rows", "TorchDraws"]
+__all__ = ["CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds"]
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -52,6 +52,14 @@ class TorchDraws:
 
 
 BLOCKS_AHEAD = 4  # blocks of four words made at once for all samples; few samples need more
+LEG_BLOCKS = 1 << 16  # each leg of a program has so many blocks of its own; the last one seeds its ordinary code
+
+
+def call_seeds(seed: int, epoch: int, positions: Any, leg: int) -> list[int]:
+    """64-bit seeds of the ordinary code that a leg of a program ends with, one for each of n positions."""
+    low, high, _, _ = philox(seed, leg * LEG_BLOCKS + LEG_BLOCKS - 1, np.asarray(positions), epoch)
+    seeds: list[int] = (low | (high << np.uint64(32))).tolist()
+    return seeds
 
 
 def _words(seed: int, epoch: int, positions: NDArray[np.uint64], first: int) -> NDArray[np.uint32]:
@@ -74,10 +82,11 @@ class CounterDraws:
         seed: 64 bits.
         epoch: 32 bits.
         positions: in the epoch, one for each of n samples: (n,) integers.
+        leg: of the program that draws.
     """
 
-    def __init__(self, seed: int, epoch: int, positions: Any) -> None:
-        self._seed, self._epoch = seed, epoch
+    def __init__(self, seed: int, epoch: int, positions: Any, leg: int = 0) -> None:
+        self._seed, self._epoch, self._first = seed, epoch, leg * LEG_BLOCKS
         self._positions = np.ascontiguousarray(positions, np.uint64)
         self._used = np.zeros(len(self._positions), np.int64)
         self._words = np.empty((len(self._positions), 0), np.uint32)
@@ -85,7 +94,7 @@ class CounterDraws:
     def _next(self, rows: Rows) -> NDArray[np.uint32]:
         at = self._used[rows]
         if len(at) and int(at.max()) >= self._words.shape[1]:
-            first = self._words.shape[1] // 4
+            first = self._first + self._words.shape[1] // 4
             more = _words(self._seed, self._epoch, self._positions, first)
             self._words = np.concatenate([self._words, more], axis=1)
         self._used[rows] = at + 1

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.loader import DataLoader
-from gpuload.loading.images import ImagePath
 
 __all__ = ["contact_sheet", "pictures", "sheet"]
 
@@ -47,7 +46,7 @@ def contact_sheet(loader: DataLoader, batch: Any, path: str | os.PathLike[str]) 
         raise ArgumentTypeError(f"batch must be (images, labels), got {type(batch).__name__}")
     images, labels = batch
     _check(images)
-    table = loader.path.planner.plan.table(images.dtype) if isinstance(loader.path, ImagePath) else None
+    table = loader.values(images.dtype)
     captions = [_caption(label, getattr(loader.dataset, "classes", ())) for label in labels]
     finished = sheet(pictures(images, table), captions)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Transforms in order: `Compose` compiles those of gpuload into one plan."""
+"""Transforms in order: what `Compose` holds compiles into one program."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,38 +7,41 @@ from gpuload.errors import ArgumentTypeError
 from gpuload.recipes.draws import TorchDraws
 from gpuload.transforms.base import Transform, pil_image
 from gpuload.transforms.plan import Plan
+from gpuload.transforms.program import Program, flat, program_of
 
-__all__ = ["Compose", "plan_of"]
+__all__ = ["Compose"]
 
 
 class Compose(Transform):
-    """``torchvision.transforms.v2.Compose``: transforms in order; those of gpuload become one plan.
+    """``torchvision.transforms.v2.Compose``: transforms in order.
 
     Args:
-        transforms: gpuload transforms, nested Compose allowed. Callables of your own may stand at the end: each
-            gets the (C, H, W) tensor of one sample, after the plan.
+        transforms: gpuload's, torchvision's (v1 and v2), or any callables, nested Compose allowed. What gpuload has
+            an operation for becomes native code, whichever library it is of. Other callables may stand anywhere:
+            each gets one image, a PIL image until a transform makes a tensor of it (ToTensor, ToImage, ToDtype, ...),
+            and what it returns goes on natively where it is such an image again.
 
     Attributes:
         transforms: as given, nested ones flattened.
-        plan: what they compiled to.
     """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
         if not isinstance(transforms, Sequence) or isinstance(transforms, str):
             raise ArgumentTypeError(f"Compose takes a list of transforms, got {transforms!r}")
-        flat: list[Callable[[Any], Any]] = []
-        for transform in transforms:
-            flat += transform.transforms if isinstance(transform, Compose) else [transform]
-        super().__init__(transforms=flat)
-        self.transforms: list[Callable[[Any], Any]] = flat
-        self.plan = Plan(flat)
+        listed = [one for transform in transforms for one in flat(transform)]
+        super().__init__(transforms=listed)
+        self.transforms: list[Callable[[Any], Any]] = listed
+        self.program  # noqa: B018  what cannot be compiled is said here
+
+    @property
+    def program(self) -> Program:
+        """What they compile to, as they are now."""
+        return program_of([one for transform in self.transforms for one in flat(transform)])
+
+    @property
+    def plan(self) -> Plan:
+        """The first native leg of the program: all of it, where there is no ordinary code."""
+        return self.program.legs[0].plan
 
     def __call__(self, image: Any) -> Any:
-        return self.plan(pil_image(image), TorchDraws())
-
-
-def plan_of(transform: Any) -> Plan | None:
-    """What a transform compiles to; None: it is not one of gpuload's."""
-    if isinstance(transform, Compose):
-        return transform.plan
-    return Plan([transform]) if isinstance(transform, Transform) else None
+        return self.program(pil_image(image), TorchDraws())

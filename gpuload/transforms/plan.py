@@ -1,6 +1,6 @@
-"""Transforms compiled once: what they do to the geometry, to the values, and what is left to ordinary code."""
+"""Transforms that native code runs, compiled: what they do to the geometry, and what to the values."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,41 +47,35 @@ class Pointwise(Protocol):
 class Plan:
     """A sequence of transforms, checked and sorted.
 
+    Args:
+        transforms: each `Geometric` or `Pointwise`.
+        channels: 1 or 3, of the image that enters; a single one is three equal ones to the operations.
+
     Attributes:
         geometric: the transforms of 8-bit pixels, each with whether values are floats by then.
         pointwise: the transforms of values.
-        tail: callables that gpuload does not know; they get the finished (C, H, W) tensor of one sample.
         channels: 1 or 3, of the image that leaves.
 
     Raises:
-        ArgumentTypeError: an entry that is neither a transform nor callable, or a transform after a callable.
+        ArgumentTypeError: an entry that is neither.
         ArgumentError: a transform that needs 8-bit pixels after ToDtype made floats of them.
     """
 
-    def __init__(self, transforms: Sequence[Any]) -> None:
+    def __init__(self, transforms: Sequence[Any], channels: int = 3) -> None:
         self.geometric: list[tuple[Geometric, bool]] = []
         self.pointwise: list[Pointwise] = []
-        self.tail: list[Callable[[Any], Any]] = []
-        self.channels = 3
+        self.channels = channels
         for transform in transforms:
             self._add(transform)
         self._values = self._map(torch.arange(256, dtype=torch.uint8).view(1, 1, 256).repeat(self.channels, 1, 1))
 
     def _add(self, transform: Any) -> None:
-        known = isinstance(transform, Geometric | Pointwise)
-        if self.tail and known:
-            raise ArgumentTypeError(
-                f"{transform!r} stands after {self.tail[-1]!r}, which gpuload cannot compile: "
-                "put your own callables last, after all of gpuload's transforms"
-            )
         if isinstance(transform, Geometric):
             self._add_geometric(transform)
         elif isinstance(transform, Pointwise):
             self.pointwise.append(transform)
-        elif callable(transform):
-            self.tail.append(transform)
         else:
-            raise ArgumentTypeError(f"transforms must be gpuload transforms or callables, got {transform!r}")
+            raise ArgumentTypeError(f"a plan is made of gpuload transforms, got {transform!r}")
 
     def _add_geometric(self, transform: Geometric) -> None:
         floats = self._map(torch.zeros(self.channels, 1, 1, dtype=torch.uint8)).is_floating_point()
@@ -121,11 +115,11 @@ class Plan:
         """The output value of each input byte: (channels, 256), of ``dtype`` or the plan's own."""
         return self._values[:, 0, :].to(dtype or self.dtype).contiguous()
 
-    def __call__(self, image: Image.Image, draws: Draws) -> Any:
+    def __call__(self, image: Image.Image, draws: Draws) -> torch.Tensor:
         """Draw and apply: see `apply`."""
         return self.apply(image, self.recipes([image.height], [image.width], draws)[0])
 
-    def apply(self, image: Image.Image, recipe: Recipe) -> Any:
+    def apply(self, image: Image.Image, recipe: Recipe) -> torch.Tensor:
         """One sample on the CPU, operation by operation with Pillow and torch.
 
         Args:
@@ -133,15 +127,8 @@ class Plan:
             recipe: the sample's operations.
 
         Returns:
-            (channels, H, W) tensor of `dtype`, or whatever the last of ``tail`` makes of it.
+            (channels, H, W) tensor of `dtype`.
         """
-        finished: Any = self.render(image, recipe)
-        for function in self.tail:
-            finished = function(finished)
-        return finished
-
-    def render(self, image: Image.Image, recipe: Recipe) -> torch.Tensor:
-        """As `apply`, without the callables of ``tail``."""
         pixels = np.array(reference.apply(image.convert("RGB"), recipe))
         return self._map(torch.from_numpy(pixels).permute(2, 0, 1)[: self.channels].contiguous())
 

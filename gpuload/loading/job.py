@@ -1,0 +1,241 @@
+"""One batch of images, for the pipeline: leg after leg of the dataset's program, each in shares of samples."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gpuload.decoders.files import Files, Memory
+from gpuload.engines.base import Batch
+from gpuload.errors import DecodeError
+from gpuload.loading.course import Course
+from gpuload.loading.prefetch import Stage
+from gpuload.loading.stretch import Errors, Stretch, in_shares
+from gpuload.native import Status
+from gpuload.randomness import call_seeded
+from gpuload.recipes.draws import call_seeds
+from gpuload.recipes.fuse import Fused
+from gpuload.recipes.ops import Recipe
+from gpuload.recipes.recipes import apply
+from gpuload.transforms.program import Leg, image_of, pixels_of, run
+
+__all__ = ["ImageJob"]
+
+ATTEMPTS = 3  # how often a batch is planned while its files are being replaced
+
+Pixels = NDArray[np.uint8]
+
+
+class _Source(NamedTuple):
+    """What a leg of a batch works at.
+
+    Attributes:
+        slots: which samples of the batch these are.
+        files: where their images lie.
+        fused: the records.
+        recipe: what was drawn for one of them.
+        image: one of them, for Pillow.
+    """
+
+    slots: NDArray[np.int64]
+    files: Files
+    fused: Fused
+    recipe: Callable[[int], Recipe]
+    image: Callable[[int], Image.Image]
+
+
+class _Run(NamedTuple):
+    """A leg of a batch.
+
+    Attributes:
+        number: of the leg.
+        source: what it works at.
+        batch: where that is rendered.
+        errors: which samples went wrong.
+        seeds: of the ordinary code after it, one for each sample.
+    """
+
+    number: int
+    source: _Source
+    batch: Batch
+    errors: Errors
+    seeds: list[int]
+
+
+class ImageJob:
+    """One batch.
+
+    Args:
+        course: of the epoch.
+        stretch: what its samples are planned with; the first batch of a stretch has that done.
+        first, count: which samples of the stretch they are.
+    """
+
+    def __init__(self, course: Course, stretch: Stretch, first: int, count: int) -> None:
+        self._course, self._stretch, self._first, self._count = course, stretch, first, count
+        self._replaced: set[int] = set()  # samples whose file has not the size that was planned for
+        self._between: dict[int, Pixels] = {}  # what ordinary code has made of samples, for the next leg
+        self._made: dict[int, Any] = {}  # samples that ordinary code has finished
+
+    def stages(self) -> Iterator[Stage]:
+        if not self._count:
+            return
+        yield from self._planned_together()
+        yield from self._first_leg()
+        for number in range(1, len(self._course.program.legs)):
+            if self._between:
+                self._run = self._continued(number)
+                yield from self._rendered()
+        self._finish()
+
+    def result(self) -> tuple[Any, Any]:
+        """Images, in one tensor or a list, and labels."""
+        if not self._count:  # a batch sampler of the user's may say so; what that makes is for the collate function
+            return [], []
+        if len(self._made) == self._count:
+            return self._stacked, self._labels
+        images = self._run.batch.images()
+        if self._made:  # a few were no images where the others went on natively
+            native = {int(at): images[slot] for slot, at in enumerate(self._run.source.slots)}
+            images = [(native | self._made)[at] for at in range(self._count)]
+        return images, self._labels
+
+    # ---- the plan ----
+
+    def _planned_together(self) -> Iterator[Stage]:
+        if self._first > 0:
+            yield self._stretch.gate
+        elif self._count == len(self._stretch.indices):
+            yield from self._stretch.stages()
+        else:
+            try:
+                yield from self._stretch.stages()
+            except Exception:
+                return  # which batch has the sample that failed is seen when each is planned alone
+
+    def _first_leg(self) -> Iterator[Stage]:
+        for _ in range(ATTEMPTS):
+            if not self._stretch.planned or self._replaced:
+                yield from self._planned_alone()
+            self._run = self._begun()
+            yield from self._rendered()
+            if not self._replaced:
+                return
+        for slot in self._replaced:
+            with self._run.errors.of(slot):
+                raise DecodeError("the file is being replaced again and again while it is read")
+        self._run.errors.raise_first()
+
+    def _planned_alone(self) -> Iterator[Stage]:
+        dataset = self._course.planners[0].dataset
+        self._stretch = self._stretch.alone(self._first, self._count)
+        self._first = 0
+        unknown = self._stretch.indices[list(self._replaced)]
+        dataset.remember(unknown, np.zeros((len(unknown), 2), np.int32))
+        for state in (self._replaced, self._between, self._made):
+            state.clear()
+        yield from self._stretch.stages()
+
+    def _begun(self) -> _Run:
+        """The first leg: this batch's part of the stretch."""
+        stretch, planner, part = self._stretch, self._course.planners[0], slice(self._first, self._first + self._count)
+        self._indices, self._positions = stretch.indices[part], stretch.positions[part]
+        indices, dataset, first = self._indices, planner.dataset, self._first
+        # here, not with the stretch: code of the user's runs for no more samples than are in flight
+        self._labels = self._course.prepared(dataset.labels(indices))
+        source = _Source(
+            np.arange(self._count),
+            stretch.files[part],
+            stretch.fused[part],
+            lambda slot: stretch.recipe(first + slot),
+            lambda slot: dataset.image(int(indices[slot])),
+        )
+        return self._begin(0, source)
+
+    def _continued(self, number: int) -> _Run:
+        """A later leg: of those samples that ordinary code made images of."""
+        slots = np.array(sorted(self._between))
+        pixels = [self._between.pop(slot) for slot in slots.tolist()]
+        addresses = np.array([one.ctypes.data for one in pixels], np.uint64)
+        channels = np.array([one.shape[2] for one in pixels], np.uint8)
+        files = Files([b""] * len(slots), False, None, Memory(addresses, channels, pixels))
+        files.sizes[:] = [one.shape[:2] for one in pixels]
+        planner = self._course.planners[number]
+        errors = Errors(planner.dataset, self._indices[slots])
+        recipes, fused = planner.planned(self._course.epoch, self._positions[slots], files.sizes, errors)
+        files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
+        source = _Source(
+            slots, files, fused, lambda slot: recipes[slot], lambda slot: image_of(pixels[slot]).convert("RGB")
+        )
+        return self._begin(number, source)
+
+    def _begin(self, number: int, source: _Source) -> _Run:
+        course, planner = self._course, self._course.planners[number]
+        batch = planner.engine.batch(source.fused, source.files)
+        errors = Errors(planner.dataset, self._indices[source.slots])
+        positions = self._positions[source.slots]
+        has_calls = bool(course.program.legs[number].calls)
+        seeds = call_seeds(planner.seed, course.epoch, positions, number) if has_calls else []
+        return _Run(number, source, batch, errors, seeds)
+
+    # ---- pixels ----
+
+    def _rendered(self) -> Iterator[Stage]:
+        running = self._run
+        with running.errors.raised():
+            yield in_shares(self._render, 0, len(running.source.slots), self._course.planners[0].share)
+
+    def _render(self, first: int, count: int) -> None:
+        running = self._run
+        running.batch.share(first, count)
+        for slot in running.source.files.undone(first, count):
+            with running.errors.of(slot):
+                self._render_with_pillow(slot)
+        if running.seeds:
+            for slot in range(first, first + count):
+                with running.errors.of(slot):
+                    self._call(slot)
+
+    def _render_with_pillow(self, slot: int) -> None:
+        """What native code did not take: other formats, odd JPEGs, recipes that do not fuse, whatever failed."""
+        running = self._run
+        if running.source.files.status[slot] == Status.CHANGED:
+            self._replaced.add(slot)
+            return
+        image = running.source.image(slot)
+        if (image.height, image.width) != tuple(running.source.files.sizes[slot].tolist()):
+            self._replaced.add(slot)
+            return
+        if running.source.fused.by_pillow[slot]:
+            image = apply(image, running.source.recipe(slot))
+        top, left, height, width = running.source.fused.regions[slot].tolist()
+        running.batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
+
+    def _call(self, slot: int) -> None:
+        """Ordinary code on a rendered image, with random numbers of its own."""
+        running, number = self._run, self._run.number
+        if slot in self._replaced or running.errors.has(slot):
+            return
+        leg, at = self._course.program.legs[number], int(running.source.slots[slot])
+        is_last = number == len(self._course.program.legs) - 1
+        made, pixels = call_seeded(running.seeds[slot], _called, leg, running.batch.images()[slot], is_last)
+        if pixels is None:
+            self._made[at] = made
+        else:
+            self._between[at] = pixels
+
+    def _finish(self) -> None:
+        if len(self._made) == self._count:
+            self._stacked = self._course.stacked([self._made[at] for at in range(self._count)])
+        else:
+            self._run.batch.finish()
+
+
+def _called(leg: Leg, image: torch.Tensor, is_last: bool) -> tuple[Any, Pixels | None]:
+    """A finished sample; or the pixels that go on to the next leg."""
+    made = leg.call(image)
+    pixels = None if is_last else pixels_of(made, leg)
+    return (run(leg.rest, made), None) if pixels is None else (None, pixels)

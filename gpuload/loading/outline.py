@@ -1,0 +1,74 @@
+"""The way of images through a loader, in words, for explain."""
+
+from collections.abc import Iterator
+
+from torch.utils.data import default_collate
+
+from gpuload.datasets.base import ImageDataset
+from gpuload.decoders import pillow
+from gpuload.decoders.base import Decoder
+from gpuload.loading.course import Course, Settings
+from gpuload.loading.order import Order
+from gpuload.loading.survey import Survey, cost_of_calls, survey
+from gpuload.loading.transfer import sending
+from gpuload.stage import Stage, collated_by, name_of, threads_of
+
+__all__ = ["image_stages"]
+
+
+def image_stages(course: Course, order: Order, settings: Settings, depth: int) -> Iterator[Stage]:
+    """What is done with the images of an epoch; depth: most batches in flight."""
+    threads, target = threads_of(settings.workers), course.device.describe()
+    first = course.planners[0]
+    found = survey(first, course.epoch)
+    yield order.describe(host=threads)
+    yield Stage("read", threads, (first.dataset.describe(),))
+    yield Stage("draw", threads, (_drawn(course), f"from seed {first.seed}, epoch {course.epoch} and position alone"))
+    yield Stage("decode", threads, tuple(_decoders(first.dataset, first.decoder, found)))
+    yield from _legs(course, found, threads, target)
+    if course.is_sent:
+        yield sending(target)
+    in_flight = "1 batch in flight" if depth == 1 else f"{depth} batches in flight"
+    collated = collated_by(settings.collate_fn, "single samples" if course.single else "[images, labels]")
+    yield Stage("deliver", target, (f"{collated}, in order", in_flight))
+
+
+def _drawn(course: Course) -> str:
+    names = [name_of(transform) for leg in course.program.legs for transform, _ in leg.plan.geometric]
+    return ", ".join(names) or "nothing"
+
+
+def _legs(course: Course, found: Survey, threads: str, target: str) -> Iterator[Stage]:
+    costs = cost_of_calls(course)
+    for number, (leg, planner) in enumerate(zip(course.program.legs, course.planners, strict=True)):
+        is_last = number == len(course.planners) - 1
+        known = found if number == 0 else Survey()  # what ordinary code leaves is not known before
+        yield from planner.engine.stages(threads, target, tuple(known.fusing()), _facts(course, number, known))
+        if leg.calls:
+            names = ", ".join(name_of(function) for function in leg.calls)
+            cost = f", {costs[number] * 1000:.1f} ms an image" if number in costs else ""
+            after = "its result is delivered" if is_last else "what it returns goes on natively"
+            yield Stage("call", threads, (f"{names}: ordinary code on {leg.form.value}{cost}; {after}",))
+
+
+def _facts(course: Course, number: int, found: Survey) -> list[str]:
+    leg, engine = course.program.legs[number], course.planners[number].engine
+    values = ", ".join(repr(transform).partition("(")[0] for transform in leg.plan.pointwise)
+    facts = [f"values by a table of 256 a channel: {values}"] if values else []
+    facts.append(", ".join([engine.layout.describe(), *found.span()]))
+    ends = not leg.calls and number == len(course.planners) - 1
+    if len(found.sizes) > 1 and course.collate_fn is default_collate and ends:
+        facts.append("sizes differ, so batches will not stack: end the transform with a fixed size, or pass collate_fn")
+    return facts + found.failures[:1]
+
+
+def _decoders(dataset: ImageDataset, decoder: Decoder | None, found: Survey) -> Iterator[str]:
+    if decoder is None:
+        yield f"all by {pillow.describe()}; nvImageCodec, which is faster, is not installed"
+    elif 0 < found.count == len(found.breaks):
+        yield f"all by {pillow.describe()}"
+    else:
+        yield f"ordinary JPEGs by {decoder.describe()}, just the region that is needed"
+        yield f"all others by {pillow.describe()}"
+    if dataset.exif_transpose:
+        yield "turned as their EXIF orientation says"

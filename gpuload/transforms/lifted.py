@@ -1,0 +1,268 @@
+"""torchvision's transforms (v1 and v2) as gpuload's: by exact type, as their attributes are now.
+
+Where torchvision's does something else than gpuload's operation would (to a tensor instead of a PIL image, with an
+argument that gpuload has not), it is not lifted: then it is called, as ordinary code.
+"""
+
+import sys
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from gpuload.errors import GpuloadError
+from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
+from gpuload.transforms.geometry import (
+    CenterCrop,
+    Pad,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Resize,
+)
+from gpuload.transforms.plan import Geometric, Pointwise
+from gpuload.transforms.values import DTYPES, ToImage
+
+__all__ = ["Form", "Hand", "is_plain", "lifted", "qualified_name"]
+
+
+class Form(Enum):
+    """What torchvision's transforms would have in hand at a place: it decides what they do."""
+
+    PIL = "a PIL image"
+    IMAGE = "a tv_tensors.Image"
+    TENSOR = "a tensor"
+
+    @property
+    def type(self) -> Any:
+        """The class of it."""
+        match self:
+            case Form.PIL:
+                return Image.Image
+            case Form.IMAGE:
+                return sys.modules["torchvision.tv_tensors"].Image
+            case Form.TENSOR:
+                return torch.Tensor
+
+    def wrapped(self, image: torch.Tensor) -> Any:
+        """A (C, H, W) tensor as a transform would have it."""
+        return self.type(image) if self is Form.IMAGE else image
+
+
+class Hand(NamedTuple):
+    """What is in hand at a place of a transform.
+
+    Attributes:
+        form: of the image.
+        floats: its values are floats by then.
+        channels: 1 or 3.
+    """
+
+    form: Form
+    floats: bool
+    channels: int
+
+
+Native = list[Any]  # gpuload's transforms, whose effect is the same
+Maker = Callable[[Any, Hand], Native | None]
+
+
+def qualified_name(thing: Any) -> str:
+    """The full name of a thing's type."""
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
+    """A transform as gpuload's, and the form of what leaves it; None: gpuload has no operation for it.
+
+    Args:
+        transform: gpuload's own, torchvision's, or any callable.
+        hand: what it would get.
+    """
+    if isinstance(transform, Geometric | Pointwise):
+        makes_tensor = isinstance(transform, Pointwise | ToImage) and hand.form is Form.PIL
+        return [transform], Form.TENSOR if makes_tensor else hand.form
+    name = qualified_name(transform)
+    if name not in MAKERS or not is_plain(transform):
+        return None
+    try:
+        native = MAKERS[name](transform, hand)
+    except (GpuloadError, AttributeError):  # arguments that gpuload refuses, or a torchvision that has other ones
+        return None
+    return None if native is None else (native, AFTER.get((type(transform).__name__, hand.form), hand.form))
+
+
+def is_plain(transform: Any) -> bool:
+    """Does it do what its class does? No method of it is replaced, nothing is hooked in."""
+    own = vars(transform)
+    replaced = any(callable(getattr(type(transform), name, None)) for name in own)
+    return not (replaced or own.get("_forward_hooks") or own.get("_forward_pre_hooks"))
+
+
+# ---- pixels that move ----
+
+
+def _resize(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL:
+        return None
+    return [Resize(transform.size, transform.interpolation, transform.max_size)]
+
+
+def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL:
+        return None
+    return [RandomResizedCrop(transform.size, transform.scale, transform.ratio, transform.interpolation)]
+
+
+def _center_crop(transform: Any, hand: Hand) -> Native | None:
+    return None if hand.floats else [CenterCrop(transform.size)]
+
+
+def _pads_alike(transform: Any, hand: Hand) -> bool:
+    """May gpuload pad as it would? Tensors are mirrored only as far as they reach."""
+    return hand.form is Form.PIL or transform.padding_mode in ("constant", "edge")
+
+
+def _pad(transform: Any, hand: Hand) -> Native | None:
+    if hand.floats or not _pads_alike(transform, hand):
+        return None
+    return [Pad(transform.padding, transform.fill, transform.padding_mode)]
+
+
+def _random_crop(transform: Any, hand: Hand) -> Native | None:
+    margins = transform.padding
+    pads_twice = transform.pad_if_needed and transform.padding_mode in ("reflect", "symmetric")
+    if hand.floats or not (_pads_alike(transform, hand) or not (margins or transform.pad_if_needed)):
+        return None
+    if qualified_name(transform).startswith(V1):
+        if pads_twice:
+            return None
+    elif margins is not None:
+        left, right, top, bottom = margins
+        margins = (left, top, right, bottom)
+    return [RandomCrop(transform.size, margins, transform.pad_if_needed, transform.fill, transform.padding_mode)]
+
+
+def _horizontal_flip(transform: Any, hand: Hand) -> Native:
+    return [RandomHorizontalFlip(transform.p)]
+
+
+def _vertical_flip(transform: Any, hand: Hand) -> Native:
+    return [RandomVerticalFlip(transform.p)]
+
+
+# ---- colors: torchvision has another grayscale for tensors ----
+
+
+def _grayscale(transform: Any, hand: Hand) -> Native | None:
+    return [Grayscale(transform.num_output_channels)] if hand.form is Form.PIL else None
+
+
+def _random_grayscale(transform: Any, hand: Hand) -> Native | None:
+    return [RandomGrayscale(transform.p)] if hand.form is Form.PIL else None
+
+
+def _rgb(transform: Any, hand: Hand) -> Native | None:
+    return None if hand.floats else [RGB()]
+
+
+# ---- values ----
+
+
+class _Values:
+    """A transform of torchvision's that maps each value by itself: its own code makes the table."""
+
+    def __init__(self, transform: Any, form: Form) -> None:
+        self._transform, self._form = transform, form
+
+    def __repr__(self) -> str:
+        return repr(self._transform)
+
+    def values(self, image: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self._transform(self._form.wrapped(image.clone()))
+        return made.as_subclass(torch.Tensor)
+
+
+class _FromPil(_Values):
+    """One that wants a PIL image, and makes a tensor of it."""
+
+    def values(self, image: torch.Tensor) -> torch.Tensor:
+        pixels = image.permute(1, 2, 0).numpy()
+        made: torch.Tensor = self._transform(Image.fromarray(pixels if len(image) == 3 else pixels[:, :, 0]))
+        return made
+
+
+def _to_tensor(transform: Any, hand: Hand) -> Native | None:
+    is_float = torch.get_default_dtype() in DTYPES
+    return [_FromPil(transform, hand.form)] if hand.form is Form.PIL and is_float else None
+
+
+def _values(transform: Any, hand: Hand) -> Native | None:
+    """ToDtype, ConvertImageDtype, Normalize: whatever they refuse, they shall refuse themselves."""
+    if hand.form is Form.PIL:
+        return None
+    native = _Values(transform, hand.form)
+    image = torch.zeros(hand.channels, 1, 1, dtype=torch.float32 if hand.floats else torch.uint8)
+    try:
+        made = native.values(image)
+    except Exception:
+        return None
+    return [native] if made.dtype in DTYPES and made.shape == image.shape else None
+
+
+def _to_dtype(transform: Any, hand: Hand) -> Native | None:
+    return [] if hand.form is Form.PIL else _values(transform, hand)  # it lets PIL images pass
+
+
+def _nothing(transform: Any, hand: Hand) -> Native:
+    return []
+
+
+def _nothing_to_pil(transform: Any, hand: Hand) -> Native | None:
+    return [] if hand.form is Form.PIL else None
+
+
+V1, V2 = "torchvision.transforms.transforms.", "torchvision.transforms.v2."
+MAKERS: dict[str, Maker] = {
+    f"{V1}Resize": _resize,
+    f"{V1}RandomResizedCrop": _random_resized_crop,
+    f"{V1}CenterCrop": _center_crop,
+    f"{V1}Pad": _pad,
+    f"{V1}RandomCrop": _random_crop,
+    f"{V1}RandomHorizontalFlip": _horizontal_flip,
+    f"{V1}RandomVerticalFlip": _vertical_flip,
+    f"{V1}Grayscale": _grayscale,
+    f"{V1}RandomGrayscale": _random_grayscale,
+    f"{V1}ToTensor": _to_tensor,
+    f"{V1}PILToTensor": _nothing_to_pil,
+    f"{V1}ConvertImageDtype": _values,
+    f"{V1}Normalize": _values,
+    f"{V2}_geometry.Resize": _resize,
+    f"{V2}_geometry.RandomResizedCrop": _random_resized_crop,
+    f"{V2}_geometry.CenterCrop": _center_crop,
+    f"{V2}_geometry.Pad": _pad,
+    f"{V2}_geometry.RandomCrop": _random_crop,
+    f"{V2}_geometry.RandomHorizontalFlip": _horizontal_flip,
+    f"{V2}_geometry.RandomVerticalFlip": _vertical_flip,
+    f"{V2}_color.Grayscale": _grayscale,
+    f"{V2}_color.RandomGrayscale": _random_grayscale,
+    f"{V2}_color.RGB": _rgb,
+    f"{V2}_deprecated.ToTensor": _to_tensor,
+    f"{V2}_type_conversion.PILToTensor": _nothing,
+    f"{V2}_type_conversion.ToImage": _nothing,
+    f"{V2}_type_conversion.ToPureTensor": _nothing,
+    f"{V2}_misc.ToDtype": _to_dtype,
+    f"{V2}_misc.ConvertImageDtype": _values,
+    f"{V2}_misc.Normalize": _values,
+    f"{V2}_misc.Identity": _nothing,
+}
+AFTER = {
+    ("ToTensor", Form.PIL): Form.TENSOR,
+    ("PILToTensor", Form.PIL): Form.TENSOR,
+    ("ToImage", Form.PIL): Form.IMAGE,
+    ("ToImage", Form.TENSOR): Form.IMAGE,
+    ("ToPureTensor", Form.IMAGE): Form.TENSOR,
+}
