@@ -103,7 +103,7 @@ def check(engine: Any, plan: Plan, pictures: list[Pixels], recipes: list[Recipe]
     images = rendered(engine, pictures, batched(pictures, recipes))
     assert len(images) == len(pictures)
     for image, picture, recipe in zip(images, pictures, recipes, strict=True):
-        wanted = plan.render(Image.fromarray(picture), recipe)
+        wanted = plan.apply(Image.fromarray(picture), recipe)
         assert image.shape == wanted.shape and image.dtype == wanted.dtype
         assert torch.equal(image.cpu(), wanted), (picture.shape, recipe)
 
@@ -138,7 +138,7 @@ def test_a_dtype_instead_of_the_plans_own(name: str) -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.uint8):
         images = rendered(make(name, plan, dtype), pictures, batched(pictures, recipes))
         for image, picture, recipe in zip(images, pictures, recipes, strict=True):
-            assert torch.equal(image.cpu(), plan.render(Image.fromarray(picture), recipe).to(dtype))
+            assert torch.equal(image.cpu(), plan.apply(Image.fromarray(picture), recipe).to(dtype))
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -294,7 +294,7 @@ def from_files(engine: Any, plan: Plan, paths: list[Path], workers: int) -> tupl
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(share, range(0, n, 4)))
     batch.finish()
-    wanted = [plan.render(decode(path.read_bytes()), recipe) for path, recipe in zip(paths, recipes, strict=True)]
+    wanted = [plan.apply(decode(path.read_bytes()), recipe) for path, recipe in zip(paths, recipes, strict=True)]
     return batch.images(), wanted, sorted(by_pillow)
 
 
@@ -365,7 +365,7 @@ def check_natively(
         batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
     batch.finish()
     for made, image, recipe in zip(batch.images(), images, recipes, strict=True):
-        assert torch.equal(made.cpu(), plan.render(image, recipe)), recipe
+        assert torch.equal(made.cpu(), plan.apply(image, recipe)), recipe
 
 
 @pytest.mark.parametrize("name", ["cpu", "kernel"])

@@ -1,5 +1,6 @@
 """A loader names what it really does: engine, threads, decoder, sizes, and which recipes fuse into the kernel."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_images_follow_the_path_of_the_design(photos: Path) -> None:
     assert found["deliver"] == (
         "deliver",
         "CPU",
-        ("[images, labels], in order", f"{loader.path.depth} batches in flight"),
+        ("[images, labels], in order", "3 batches in flight"),
     )
 
 
@@ -131,10 +132,19 @@ def test_different_sizes_are_warned_of(photos: Path) -> None:
 
 
 def test_callables_of_the_tail_are_ordinary_code(photos: Path) -> None:
-    found = described(images(photos, T.CenterCrop(32), *VALUES, torch.nn.Identity()))
+    found = described(images(photos, T.CenterCrop(32), *VALUES, torch.nn.Identity(), num_workers=2))
     assert list(found)[-2:] == ["call", "deliver"]
-    assert found["call"].where == CALLER
-    assert found["call"].facts == ("Identity: ordinary code, not in the kernel, on one image after the other",)
+    assert found["call"].where == "CPU, 2 threads"
+    (said,) = found["call"].facts
+    assert re.fullmatch(r"Identity: ordinary code on a tensor, \d+\.\d ms an image; its result is delivered", said)
+
+
+def test_ordinary_code_between_is_named_where_it_stands(photos: Path) -> None:
+    loader = images(photos, T.Resize(40), torch.nn.Identity(), T.CenterCrop(32), *VALUES)
+    names = [stage.name for stage in loader.stages()]
+    assert names == ["order", "read", "draw", "decode", "render", "call", "render", "deliver"]
+    assert described(loader)["draw"].facts[0] == "Resize, CenterCrop"
+    assert described(loader)["call"].facts[0].endswith("; what it returns goes on natively")
 
 
 def test_an_image_that_fails_is_shown(photos: Path) -> None:

@@ -16,11 +16,12 @@ import gpuload
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
     {"errors", "native", "philox", "stage"},
-    {"arguments", "compilers"},
+    {"arguments", "compilers", "randomness"},
     {"device"},
     {"staging", "samplers", "recipes"},
     {"transforms", "decoders"},
     {"datasets", "engines"},
+    {"lifting"},
     {"loading"},
     {"loader"},
     {""},  # the package's own names
@@ -33,7 +34,7 @@ SHARED = {  # what the files of a kind stand on, within their package
     "datasets": {"base"},
     "decoders": {"base"},
     "engines": {"base"},
-    "transforms": {"base", "plan"},
+    "transforms": {"base", "lifted", "plan", "program"},
 }
 DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
 OPTIONAL = {

@@ -159,9 +159,15 @@ def test_nested_compose_flattens() -> None:
 
 
 def test_own_callables_at_the_end() -> None:
-    compose = T.Compose([T.CenterCrop(8), lambda image: image.float().mean()])
+    compose = T.Compose([T.CenterCrop(8), T.ToImage(), lambda image: image.float().mean()])
     image = picture(20, 20)
     assert compose(image) == T.CenterCrop(8)(image).float().mean()
+
+
+def test_own_callables_get_a_pil_image_until_there_is_a_tensor() -> None:
+    image = picture(20, 20)
+    assert T.Compose([T.CenterCrop(8), lambda image: image.size])(image) == (8, 8)
+    assert T.Compose([T.CenterCrop(8), T.ToDtype(torch.uint8), lambda image: image.shape])(image) == (3, 8, 8)
 
 
 def test_repr_is_what_was_written() -> None:
@@ -208,8 +214,12 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         r"Resize\(size=5, .* stands after ToDtype\(.*works on 8-bit pixels: put it before",
     ),
     (lambda: T.Compose(T.Resize(5)), ArgumentTypeError, "Compose takes a list of transforms, got Resize"),
-    (lambda: T.Compose([3]), ArgumentTypeError, "transforms must be gpuload transforms or callables, got 3"),
-    (lambda: T.Compose([len, T.Resize(5)]), ArgumentTypeError, "put your own callables last"),
+    (lambda: T.Compose([3]), ArgumentTypeError, "transforms must be transforms or callables, got 3"),
+    (
+        lambda: T.Compose([T.ToDtype(torch.float32), len, T.Resize(5)]),
+        ArgumentTypeError,
+        r"Resize\(size=5.*\) stands after <built-in function len>, .* works on floats by then: put it before",
+    ),
     (lambda: T.Resize(5)("photo.jpg"), ArgumentTypeError, "expected a PIL image or a uint8 tensor .*got 'photo.jpg'"),
     (
         lambda: T.Resize(5)(torch.zeros(3, 4, 4)),
