@@ -114,8 +114,8 @@ class Fault:
 FAULTS = {
     "a read beyond the caller's pixels": Fault(
         "passes.h",
-        "first < 0 ? fill : source + int64_t(first) * 3, 3);",
-        "first < 0 ? fill : source + int64_t(first) * 3, 4);",
+        "move(std::integral_constant<int, 3>());",
+        "move(std::integral_constant<int, 4>());",
         flipped,
         ("heap-buffer-overflow", "READ of size", "0 bytes to the right of"),
     ),
@@ -135,17 +135,17 @@ FAULTS = {
     ),
     "a read beyond a gray image in memory": Fault(
         "passes.h",
-        "gray.row(y)[x]",
-        "gray.row(y)[x + 1]",
+        "std::memset(out + x * 3, gray[x], 3);",
+        "std::memset(out + x * 3, gray[x + 1], 3);",
         in_gray,
         ("heap-buffer-overflow", "READ of size 1", "0 bytes to the right of"),
     ),
     "a write beyond staging": Fault(
         "passes.h",
-        "for (int64_t x = 0; x < width; ++x, out += 3)",
-        "for (int64_t x = 0; x <= width; ++x, out += 3)",
+        "std::memset(out + x * 3, gray[x], 3);",
+        "std::memset(out + x * 3, gray[x], 4);",
         in_gray,
-        ("heap-buffer-overflow", "WRITE of size 1", "2 bytes to the right of"),  # blue is written first
+        ("heap-buffer-overflow", "WRITE of size 4", "0 bytes to the right of"),
     ),
     "a write beyond the code's own strip": Fault(
         "passes.h",
@@ -169,10 +169,10 @@ FAULTS = {
         ("index 4 out of bounds for type",),
     ),
     "an index behind a vector's end": Fault(
-        "passes.h",
-        "    for (int i = 0; i < rows.count; ++i) {\n        const int first",
-        "    for (int i = 0; i <= rows.count; ++i) {\n        const int first",
-        flipped,
+        "rows.h",
+        "straight && i < shown_end; ++i) straight = first(i) == begin + i - shown_begin;",
+        "straight && i <= shown_end; ++i) straight = first(i) == begin + i - shown_begin;",
+        whole,
         ("Assertion '__n < this->size()' failed",),
     ),
     "a signed overflow": Fault(
