@@ -91,8 +91,9 @@ class Rendering {
             }
             return passes::across(from, columns + STRIP * pitch, x_, scratch_.strip, to);
         }
+        const uint8_t* limit = y_.plain ? source.limit : columns + STRIP * pitch;
         for (int r = 0; r < used; ++r)
-            if (lines[r]) lines[r] = pick(lines[r], lines_ + r * line_pitch_);
+            if (lines[r]) lines[r] = pick(lines[r], limit, lines_ + r * line_pitch_);
     }
 
     const uint8_t* down(const Image& source, int y, int64_t bytes, uint8_t* out) const {
@@ -103,23 +104,26 @@ class Rendering {
         return out;
     }
 
-    const uint8_t* pick(const uint8_t* source, uint8_t* out) const {
-        if (x_.straight) return source + int64_t(x_.begin) * 3;
-        passes::pick(source, x_, record_.fill, out);
+    const uint8_t* pick(const uint8_t* source, const uint8_t* limit, uint8_t* out) const {
+        if (x_.straight && !x_.padded()) return source + int64_t(x_.begin) * 3;
+        passes::pick(source, limit, x_, out);
         return out;
     }
 
-    // What follows the resize in one line: grayscale, then padding over it.
+    // What follows the resize in one line: grayscale, and padding on both sides.
     const uint8_t* finish(const uint8_t* line, uint8_t* out) const {
-        const bool painted = x_.plain || !x_.padded;
-        if (line && !gray_last_ && painted) return line;
-        const int64_t bytes = int64_t(x_.count) * 3;
-        if (line && gray_last_)
-            passes::to_grayscale(line, x_.count, line + bytes, out);
-        else if (line && line != out)
-            std::memcpy(out, line, size_t(bytes));
-        for (int x = 0; x < x_.count && (!line || x_.padded); ++x)
-            if (!line || x_.first(x) < 0) std::memcpy(out + int64_t(x) * 3, record_.fill, 3);
+        if (line && !gray_last_ && !x_.padded()) return line;
+        if (!line) {
+            passes::paint(record_.fill, 0, x_.count, out);
+            return out;
+        }
+        const int64_t begin = int64_t(x_.shown_begin) * 3, end = int64_t(x_.shown_end) * 3;
+        if (gray_last_)
+            passes::to_grayscale(line + begin, (end - begin) / 3, line + end, out + begin);
+        else if (line != out)
+            std::memcpy(out + begin, line + begin, size_t(end - begin));
+        passes::paint(record_.fill, 0, x_.shown_begin, out);
+        passes::paint(record_.fill, x_.shown_end, x_.count, out);
         return out;
     }
 

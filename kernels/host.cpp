@@ -65,7 +65,7 @@ Status from_memory(const Work& work, int64_t i) {
         return OK;
     }
     uint8_t* pixels = room(work, i);
-    passes::to_rgb(source, region[2], region[3], pixels);
+    passes::pack_rgb(source, region[2], region[3], pixels);
     place(work, i, packed(work, i, pixels, simd::SLACK));
     return OK;
 }

@@ -37,10 +37,17 @@ inline void pack(const Image& source, int64_t height, int64_t bytes, uint8_t* ou
     for (int64_t y = 0; y < height; ++y) std::memcpy(out + y * bytes, source.row(y), size_t(bytes));
 }
 
+// Gray pixels as RGB.
+inline void to_rgb(const uint8_t* gray, int64_t pixels, uint8_t* out) {
+    int64_t x = 0;
+    for (; x + simd::GRAYS <= pixels; x += simd::GRAYS) simd::to_rgb(gray + x, out + x * 3);
+    for (; x < pixels; ++x) std::memset(out + x * 3, gray[x], 3);
+}
+
 // Rows of gray pixels as packed RGB.
-inline void to_rgb(const Image& gray, int64_t height, int64_t width, uint8_t* out) {
-    for (int64_t y = 0; y < height; ++y)
-        for (int64_t x = 0; x < width; ++x, out += 3) out[0] = out[1] = out[2] = gray.row(y)[x];
+inline void pack_rgb(const Image& gray, int64_t height, int64_t width, uint8_t* out) {
+    if (gray.pitch == width) return to_rgb(gray.pixels, height * width, out);
+    for (int64_t y = 0; y < height; ++y) to_rgb(gray.row(y), width, out + y * width * 3);
 }
 
 // Bytes from row to row of an image of the engine's own.
@@ -134,12 +141,23 @@ inline void down(const Image& source, int first, const int* weights, int n, int6
     }
 }
 
-// The pixels that a plain axis shows, of one row, and its padding.
-inline void pick(const uint8_t* source, const Rows& rows, const uint8_t* fill, uint8_t* out) {
-    for (int i = 0; i < rows.count; ++i) {
-        const int first = rows.first(i);
-        std::memcpy(out + int64_t(i) * 3, first < 0 ? fill : source + int64_t(first) * 3, 3);
-    }
+// The pixels that a plain axis shows, of one row, without its padding; a byte behind them is written, too.
+inline void pick(const uint8_t* source, const uint8_t* limit, const Rows& rows, uint8_t* out) {
+    const int *first = rows.sources() + rows.shown_begin, *end = rows.sources() + rows.shown_end;
+    out += int64_t(rows.shown_begin) * 3;
+    if (rows.straight) return void(std::memcpy(out, source + int64_t(rows.begin) * 3, size_t(end - first) * 3));
+    const auto move = [&](auto bytes) {
+        for (; first < end; ++first, out += 3) std::memcpy(out, source + int64_t(*first) * 3, bytes);
+    };
+    if (source + int64_t(rows.end) * 3 < limit)
+        move(std::integral_constant<int, 4>());  // at once, where 3 bytes are two moves
+    else
+        move(std::integral_constant<int, 3>());
+}
+
+// Pixels begin ... end - 1 get a color.
+inline void paint(const uint8_t* color, int64_t begin, int64_t end, uint8_t* out) {
+    for (int64_t x = begin; x < end; ++x) std::memcpy(out + x * 3, color, 3);
 }
 
 // One channel of finished pixels through its table of output values; 8 bytes are stored at once
@@ -160,15 +178,19 @@ void look_up(const uint8_t* bytes, int64_t count, const Out* table, Out* out) {
     for (; out < end; ++out, bytes += 3) *out = table[*bytes];
 }
 
+// The same, of all channels, side by side.
+template <int channels, class Out>
+void look_up_together(const uint8_t* line, int64_t width, const Out* table, Out* out) {
+    for (int64_t x = 0; x < width; ++x, line += 3, out += channels)
+        for (int c = 0; c < channels; ++c) out[c] = table[c * 256 + line[c]];
+}
+
 // One row of finished bytes through the table of output values.
 template <class Out>
 void emit(const uint8_t* line, int64_t width, const Out* table, int channels, int64_t plane, bool channels_last,
           Out* out) {
-    if (channels_last) {
-        for (int64_t x = 0; x < width; ++x)
-            for (int c = 0; c < channels; ++c) out[x * channels + c] = table[c * 256 + line[x * 3 + c]];
-        return;
-    }
+    if (channels_last && channels == 3) return look_up_together<3>(line, width, table, out);
+    if (channels_last && channels == 2) return look_up_together<2>(line, width, table, out);
     for (int c = 0; c < channels; ++c) look_up(line + c, width, table + c * 256, out + c * plane);
 }
 

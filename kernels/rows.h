@@ -86,13 +86,15 @@ inline void fill(const Axis& axis, int filter, int* out) {
 // What the CPU engine knows of one axis. Made again only where the axis is another one than last time.
 class Rows {
   public:
-    bool plain = true;       // every output is one source, unweighted
-    bool padded = false;     // some outputs are padding
-    bool straight = false;   // each output's source follows the last one's
-    int count = 0;           // outputs
-    int begin = 0, end = 0;  // the sources that any output reads; none: both 0
-    int most = 1;            // most weights of one output
+    bool plain = true;                   // every output is one source, unweighted
+    bool straight = false;               // and each one's source follows the last one's
+    int count = 0;                       // outputs
+    int shown_begin = 0, shown_end = 0;  // those that have sources; the others, on both sides, are padding
+    int begin = 0, end = 0;              // the sources that any output reads; none: both 0
+    int most = 1;                        // most weights of one output
 
+    bool padded() const { return shown_end - shown_begin < count; }
+    const int* sources() const { return first_.data(); }     // the first of each output
     int first(int i) const { return first_[size_t(i)]; }  // -1: padding
     int column(int i) const { return column_[size_t(i)]; }  // its first source, counted from `begin`; padding: 0
     int n(int i) const { return n_[size_t(i)]; }             // how many sources it has; of a plain axis: not kept
@@ -111,12 +113,12 @@ class Rows {
             each_source(axis, [&](int i, int source) { add(i, source, 1); });
         else
             make_weights(axis, filter);
-        padded = std::find(first_.begin(), first_.end(), -1) != first_.end();
         begin = std::min(begin, end);
+        find_shown();
         if (!plain) column_.resize(size_t(count));
         for (int i = 0; !plain && i < count; ++i) column_[size_t(i)] = std::max(first(i) - begin, 0);
-        straight = plain && !padded;
-        for (int i = 1; straight && i < count; ++i) straight = first(i) == first(0) + i;
+        straight = plain;
+        for (int i = shown_begin; straight && i < shown_end; ++i) straight = first(i) == begin + i - shown_begin;
         axis_ = axis;
         filter_ = filter;
         made_ = true;
@@ -129,6 +131,13 @@ class Rows {
         begin = std::min(begin, source);
         end = std::max(end, source + n);
         most = std::max(most, n);
+    }
+
+    void find_shown() {
+        shown_begin = 0;
+        shown_end = count;
+        while (shown_begin < count && first(shown_begin) < 0) ++shown_begin;
+        while (shown_end > shown_begin && first(shown_end - 1) < 0) --shown_end;
     }
 
     void make_weights(const Axis& axis, int filter) {

@@ -104,6 +104,16 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
     _mm_storel_epi64((__m128i*)(out + 16), _mm_shuffle_epi8(lumas, last));
 }
 
+constexpr int GRAYS = 16;  // gray pixels that become RGB at once
+
+inline void to_rgb(const uint8_t* gray, uint8_t* out) {
+    const __m128i pixels = _mm_loadu_si128((const __m128i*)gray);
+    const __m128i each[] = {_mm_setr_epi8(0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5),
+                            _mm_setr_epi8(5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10),
+                            _mm_setr_epi8(10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15)};
+    for (int k = 0; k < 3; ++k) _mm_storeu_si128((__m128i*)(out + 16 * k), _mm_shuffle_epi8(pixels, each[k]));
+}
+
 #else
 
 typedef int32_t Quad __attribute__((vector_size(16)));
@@ -137,6 +147,10 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
     const uint8_t l = luma(p[0], p[1], p[2]);
     out[0] = out[1] = out[2] = l;
 }
+
+constexpr int GRAYS = 1;
+
+inline void to_rgb(const uint8_t* gray, uint8_t* out) { std::memset(out, *gray, 3); }
 
 #endif
 

@@ -1,9 +1,9 @@
 """Are the sanitizers' builds such that they find something? Faults planted into copies of the native code.
 
 A step of ``python -m tests.sanitize``, whose environment it needs; no test of `make test`, for each fault is a build.
-Planted are: a read and a write one byte beyond a buffer of the caller's, a write behind one of the code's own, a use
-of freed memory, an index behind an array's end and one behind a vector's, a signed overflow, a shift by too much, a
-float that no integer holds, and a misaligned store.
+Planted are: a read and a write one byte beyond a buffer of the caller's, reads beyond images in memory and a write
+beyond staging, a write behind one of the code's own, a use of freed memory, an index behind an array's end and one
+behind a vector's, a signed overflow, a shift by too much, a float that no integer holds, and a misaligned store.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from gpuload.compilers import build, kernel_folder
 from gpuload.native import Status, declare
 from gpuload.recipes.fuse import fuse
-from gpuload.recipes.ops import Filter, Flip, Recipe, Resize
+from gpuload.recipes.ops import Crop, Filter, Flip, Recipe, Resize
 from tests.conftest import encode, make_photo
-from tests.native_batch import Batch, of_files, staged
+from tests.native_batch import Batch, in_memory, of_files, staged
 from tests.recipes import batched
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "sanitize" / "planted"
@@ -76,8 +76,27 @@ def measured(library: ctypes.CDLL) -> bool:
     return batch.sizes.tolist() == [[9, 9]]
 
 
+def lying(library: ctypes.CDLL, image: NDArray[np.uint8], recipe: Recipe) -> bool:
+    """An image in memory goes to staging."""
+    batch = Batch(fuse(batched([picture(9, 21)], [recipe])))
+    staging = np.zeros(batch.fused.pixel_bytes[0], np.uint8)  # its own memory, with nothing around it
+    batch.work.staging, batch.work.staging_bytes = staging.ctypes.data, staging.size
+    batch.sizes[:] = image.shape[:2]
+    batch.remember(in_memory([image]))
+    library.gpuload_share(ctypes.byref(batch.work), 0, 1)
+    return bool(batch.status[0] == Status.OK)
+
+
+def in_colors(library: ctypes.CDLL) -> bool:
+    return lying(library, picture(9, 21), (Crop(4, 9, 5, 12),))
+
+
+def in_gray(library: ctypes.CDLL) -> bool:
+    return lying(library, picture(9, 21)[..., 0].copy(), (Crop(4, 9, 5, 12),))
+
+
 SCENARIOS: list[Callable[[ctypes.CDLL], bool]] = [
-    whole, flipped, narrow, grown, vertical_first, with_host_weights, measured,
+    whole, flipped, narrow, grown, vertical_first, with_host_weights, measured, in_colors, in_gray,
 ]  # fmt: skip
 
 
@@ -95,8 +114,8 @@ class Fault:
 FAULTS = {
     "a read beyond the caller's pixels": Fault(
         "passes.h",
-        "first < 0 ? fill : source + int64_t(first) * 3, 3);",
-        "first < 0 ? fill : source + int64_t(first) * 3, 4);",
+        "move(std::integral_constant<int, 3>());",
+        "move(std::integral_constant<int, 4>());",
         flipped,
         ("heap-buffer-overflow", "READ of size", "0 bytes to the right of"),
     ),
@@ -106,6 +125,27 @@ FAULTS = {
         "for (; out <= end; ++out, bytes += 3)",
         flipped,
         ("heap-buffer-overflow", "WRITE of size 1", "0 bytes to the right of"),
+    ),
+    "a read beyond an image in memory": Fault(
+        "passes.h",
+        "std::memcpy(out + y * bytes, source.row(y), size_t(bytes));",
+        "std::memcpy(out + y * bytes, source.row(y + 1), size_t(bytes));",
+        in_colors,
+        ("heap-buffer-overflow", "READ of size 36"),
+    ),
+    "a read beyond a gray image in memory": Fault(
+        "passes.h",
+        "std::memset(out + x * 3, gray[x], 3);",
+        "std::memset(out + x * 3, gray[x + 1], 3);",
+        in_gray,
+        ("heap-buffer-overflow", "READ of size 1", "0 bytes to the right of"),
+    ),
+    "a write beyond staging": Fault(
+        "passes.h",
+        "std::memset(out + x * 3, gray[x], 3);",
+        "std::memset(out + x * 3, gray[x], 4);",
+        in_gray,
+        ("heap-buffer-overflow", "WRITE of size 4", "0 bytes to the right of"),
     ),
     "a write beyond the code's own strip": Fault(
         "passes.h",
@@ -129,10 +169,10 @@ FAULTS = {
         ("index 4 out of bounds for type",),
     ),
     "an index behind a vector's end": Fault(
-        "passes.h",
-        "    for (int i = 0; i < rows.count; ++i) {\n        const int first",
-        "    for (int i = 0; i <= rows.count; ++i) {\n        const int first",
-        flipped,
+        "rows.h",
+        "straight && i < shown_end; ++i) straight = first(i) == begin + i - shown_begin;",
+        "straight && i <= shown_end; ++i) straight = first(i) == begin + i - shown_begin;",
+        whole,
         ("Assertion '__n < this->size()' failed",),
     ),
     "a signed overflow": Fault(
