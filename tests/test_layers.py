@@ -16,7 +16,7 @@ import gpuload
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
     {"errors", "native", "philox", "stage"},
-    {"arguments", "compilers"},
+    {"arguments", "compilers", "randomness"},
     {"device"},
     {"staging", "samplers", "recipes"},
     {"transforms", "decoders"},
