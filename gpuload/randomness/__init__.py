@@ -4,8 +4,8 @@
 comes from ``seed`` alone. No lock is held: each thread has generators of its own, and the global ones stay as they are,
 for other threads and for this one afterwards.
 
-Each function of torch that draws is handed the thread's generator, by a mode that is the thread's alone (``modes.py``).
-Python's ``random``, ``numpy.random`` and torch's ``manual_seed`` and its kin have no modes: the first call teaches them,
+torch's functions that draw are handed the thread's generator by a mode that is the thread's alone (``modes.py``).
+Python's ``random``, ``numpy.random`` and torch's ``manual_seed`` and its kin know no modes: the first call teaches them,
 once, to ask for the thread's generator (``modules.py``). On a thread outside of a call they do what they always did.
 
 What cannot be reached draws from the global generators, as it would without this:
@@ -21,11 +21,12 @@ What is unseeded by intent stays so: ``random.SystemRandom``, ``numpy.random.def
 ``torch.Generator``.
 """
 
+import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from gpuload.randomness.generators import thread
-from gpuload.randomness.modes import Drawing
+from gpuload.randomness.modes import Drawing, functions_that_draw
 from gpuload.randomness.modules import share
 
 __all__ = ["call_seeded"]
@@ -46,7 +47,8 @@ def call_seeded(seed: int, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
         args: of ``f``.
         kwargs: of ``f``.
     """
-    share()
+    if not _ready:
+        _prepare()
     outer, spare = thread.generators, thread.spare
     drawing = spare.pop() if spare else Drawing()
     drawing.generators.start(seed)
@@ -57,3 +59,17 @@ def call_seeded(seed: int, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
     finally:
         thread.generators = outer
         spare.append(drawing)
+
+
+_ready = False
+_preparing = threading.Lock()
+
+
+def _prepare() -> None:
+    """Once in a process: a tenth of a second."""
+    global _ready
+    with _preparing:
+        if not _ready:
+            functions_that_draw()
+            share()
+            _ready = True

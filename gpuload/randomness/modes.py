@@ -15,7 +15,7 @@ from torch.utils import _python_dispatch
 
 from gpuload.randomness.generators import Generators, thread
 
-__all__ = ["Drawing"]
+__all__ = ["Drawing", "functions_that_draw"]
 
 
 class Drawing(TorchFunctionMode):
@@ -29,7 +29,7 @@ class Drawing(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.generators is not thread.generators:  # but those of a call inside of this one
             return func(*args, **kwargs)
-        functions = _functions_that_draw()
+        functions = functions_that_draw()
         if func in functions.take:
             if _is_global(kwargs.get("generator")) and _on_cpu((*args, *kwargs.values()), kwargs.get("device")):
                 kwargs = {**kwargs, "generator": self.generators.torch}
@@ -101,7 +101,8 @@ class _Functions:
 
 
 @functools.cache
-def _functions_that_draw() -> _Functions:
+def functions_that_draw() -> _Functions:
+    """Found once."""
     return _Functions()
 
 

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import importlib
 import random
-import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -23,20 +22,12 @@ from gpuload.randomness.generators import Generators, thread
 
 __all__ = ["share"]
 
-_share = threading.Lock()
-_shared = False
-
 
 def share() -> None:
-    """Once, at the first call: from then on the modules' functions ask."""
-    global _shared
-    if not _shared:
-        with _share:
-            if not _shared:
-                _share_python()
-                _share_numpy()
-                _share_torch()
-                _shared = True
+    """From now on the modules' functions ask. To be called once."""
+    _share_python()
+    _share_numpy()
+    _share_torch()
 
 
 # ---- Python: the random module's hidden instance ----
