@@ -63,8 +63,10 @@ def functional(image: Image.Image, recipe: Recipe) -> Image.Image:
             case Crop(top, left, height, width):
                 image = F.crop(image, top, left, height, width)
             case Resize(height, width, kernel_filter):
-                mode = InterpolationMode(kernel_filter.name.lower())
-                image = F.resize(image, [height, width], interpolation=mode, antialias=True)
+                mode = InterpolationMode(kernel_filter.torch_mode or kernel_filter.name.lower())
+                resized = F.pil_to_tensor(image) if kernel_filter.torch_mode else image
+                resized = F.resize(resized, [height, width], interpolation=mode, antialias=True)
+                image = F.to_pil_image(resized) if kernel_filter.torch_mode else resized
             case Flip(horizontal):
                 image = F.horizontal_flip(image) if horizontal else F.vertical_flip(image)
             case Pad(left, top, right, bottom, fill, pad_mode):
