@@ -19,7 +19,7 @@ from tests.recipes import batched
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 SPOILED = {
-    "filter": [-1, 6], "grayscale": [-1, 4], "output": [-1, 1, 1 << 62, -(1 << 62)],
+    "filter": [-1, len(Filter)], "grayscale": [-1, 4], "output": [-1, 1, 1 << 62, -(1 << 62)],
     "length": [0, -1, (1 << 31) - 1, 19], "resized": [0, -7, 11, 1 << 30], "mirrored": [-1, 2], "window": [-1, 1, 9999],
     "kept": [-1, 13, 1 << 30], "begin": [-(1 << 31), (1 << 31) - 1], "step": [0, 2, -2], "extent": [0, -1, 13, 1 << 30],
     "padding": [-1, 4], "decoded": [-1, 1, 5, 1 << 30], "span": [0, -1, 19, 21, 1 << 30],
@@ -173,7 +173,10 @@ def test_a_work_that_does_not_fit_is_invalid(field: tuple[str, int]) -> None:
     assert batch.untouched()
 
 
-@pytest.mark.parametrize("kernel_filter", [Filter.LANCZOS, Filter.HAMMING, Filter.NEAREST, Filter.BOX])
+@pytest.mark.parametrize(
+    "kernel_filter",
+    [Filter.LANCZOS, Filter.HAMMING, Filter.NEAREST, Filter.BOX, Filter.TORCH_BILINEAR, Filter.TORCH_NEAREST],
+)
 def test_rows_that_only_the_host_makes_must_have_a_place(kernel_filter: Filter) -> None:
     picture = np.zeros((200, 3, 3), np.uint8)
     batch = staged(picture, (Resize(5, 3, kernel_filter),))
