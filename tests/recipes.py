@@ -10,7 +10,12 @@ from torchvision.transforms.v2 import InterpolationMode, functional as F
 
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
+from gpuload.transforms.base import torch_filter_of
 
+TORCHS = [
+    f for f in Filter if f.torch_mode is not None and torch_filter_of(f.torch_mode) is f
+]  # as torchvision has them
+FILTERS = [f for f in Filter if f.torch_mode is None or f in TORCHS]
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 
@@ -28,7 +33,7 @@ def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
         return Crop(rng.randint(0, height - h), rng.randint(0, width - w), h, w)
     if kind == "resize":
         h, w = (rng.choice((size, rng.randint(1, largest))) for size in (height, width))
-        return Resize(h, w, rng.choice(list(Filter)))
+        return Resize(h, w, rng.choice(FILTERS))
     if kind == "flip":
         return Flip(rng.random() < 0.5)
     if kind == "pad":

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional as F
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Resize
 from gpuload.recipes.recipes import Recipes, RecipesBuilder, apply
 from tests.cases import cases
-from tests.recipes import batched, functional, random_batch, random_picture, random_recipe
+from tests.recipes import TORCHS, batched, functional, random_batch, random_picture, random_recipe
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -23,9 +23,6 @@ def test_the_reference_equals_torchvisions_functional(seed: int) -> None:
         image = Image.fromarray(pixels)
         ours, theirs = apply(image, recipe), functional(image, recipe)
         assert np.array_equal(np.asarray(ours), np.asarray(theirs)), recipe
-
-
-TORCHS = [kernel_filter for kernel_filter in Filter if kernel_filter.torch_mode is not None]
 
 
 @pytest.mark.parametrize("kernel_filter", TORCHS)
