@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nearest.h"
 #include "share.h"
 #include "weights.cuh"
 
@@ -17,7 +18,7 @@ inline bool resampled(const Axis& axis) { return axis.length != axis.resized; }
 
 // The most weights of one output, as the record must state it: rows are laid out by this number.
 inline int64_t ksize(const Axis& axis, int filter) {
-    if (!resampled(axis) || filter == NEAREST) return 1;
+    if (!resampled(axis) || nearest::is(filter)) return 1;
     const double scale = double(axis.length) / double(axis.resized);
     const double support = filter_support(filter) * (scale > 1.0 ? scale : 1.0);
     return 2 * int64_t(std::ceil(support)) + 1;
@@ -27,14 +28,6 @@ inline int64_t ksize(const Axis& axis, int filter) {
 inline bool host_makes(const Axis& axis, int filter) {
     const bool kernel_can = filter == BOX || filter == BILINEAR || filter == BICUBIC;
     return resampled(axis) && (!kernel_can || axis.ksize > KERNEL_WEIGHTS);
-}
-
-// The pixel that nearest shows at position v: Pillow adds the scale up pixel by pixel, and the sum's rounding shows.
-inline int64_t nearest_source(const Axis& axis, int64_t v) {
-    const double scale = double(axis.length) / double(axis.resized);
-    double at = scale * 0.5;
-    for (int64_t k = 0; k < v; ++k) at += scale;
-    return int64_t(at);
 }
 
 // The first and last position of the window that the output shows; the first is greater: it shows none.
@@ -65,9 +58,9 @@ inline bool rows_inside(const Axis& axis, int filter) {
     low += axis.window;
     high += axis.window;
     int64_t first = low, end = high + 1;
-    if (resampled(axis) && filter == NEAREST) {
-        first = nearest_source(axis, low);
-        end = nearest_source(axis, high) + 1;
+    if (resampled(axis) && nearest::is(filter)) {
+        first = nearest::source(axis, filter, low);
+        end = nearest::source(axis, filter, high) + 1;
     } else if (resampled(axis)) {
         first = resample_sources(axis, filter, int(low)).first;
         end = resample_sources(axis, filter, int(high)).end;
@@ -104,7 +97,7 @@ inline bool output_fits(const Work& work, const Record& record) {
 inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
     const int32_t* region = work.regions + 4 * i;
-    if (!in(record.filter, NEAREST, LANCZOS) || !in(record.grayscale, 0, 3) || !axis_fits(record.y, record.filter) ||
+    if (!in(record.filter, NEAREST, TORCH_NEAREST) || !in(record.grayscale, 0, 3) || !axis_fits(record.y, record.filter) ||
         !axis_fits(record.x, record.filter) || region[2] != record.y.span || region[3] != record.x.span)
         return false;
     const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;

@@ -134,7 +134,7 @@ EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {
 
 // Rows of weights of one axis: int32, extent x (2 + ksize).
 EXPORT uint8_t gpuload_weights(const Axis* axis, int filter, int* rows) {
-    if (!checks::in(filter, NEAREST, LANCZOS) || !checks::axis_fits(*axis, filter)) return INVALID;
+    if (!checks::in(filter, NEAREST, TORCH_NEAREST) || !checks::axis_fits(*axis, filter)) return INVALID;
     rows::fill(*axis, filter, rows);
     return OK;
 }

@@ -3,7 +3,18 @@
 #pragma once
 #include "portable.cuh"
 
-enum Filter { NEAREST = 0, BOX = 1, BILINEAR = 2, HAMMING = 3, BICUBIC = 4, LANCZOS = 5 };
+enum Filter {
+    NEAREST = 0,
+    BOX = 1,
+    BILINEAR = 2,
+    HAMMING = 3,
+    BICUBIC = 4,
+    LANCZOS = 5,
+    TORCH_BILINEAR = 6,
+    TORCH_BICUBIC = 7,
+    TORCH_LANCZOS = 8,
+    TORCH_NEAREST = 9
+};
 enum Padding { CONSTANT = 0, EDGE = 1, REFLECT = 2, SYMMETRIC = 3 };
 enum Grayscale { GRAYSCALE_BEFORE_RESIZE = 1, GRAYSCALE_AFTER_RESIZE = 2 };
 

@@ -5,42 +5,56 @@
 #include <cstring>
 #include <vector>
 
+#include "nearest.h"
 #include "weights.cuh"
 
 namespace rows {
 
 // Is every output one source, unweighted?
-inline bool plain(const Axis& axis, int filter) { return axis.length == axis.resized || filter == NEAREST; }
+inline bool plain(const Axis& axis, int filter) { return axis.length == axis.resized || nearest::is(filter); }
 
-// resample_weights for the host, which keeps what lies between its two passes: sines are dear.
-inline void resample(const Axis& axis, int filter, int v, std::vector<double>& kept, int* row) {
+// The weights of position v of the resized axis, not rounded yet. Kept between sum and division: sines are dear.
+inline Sources weigh(const Axis& axis, int filter, int v, std::vector<double>& weights) {
     const Sources sources = resample_sources(axis, filter, v);
     const int n = sources.end - sources.first;
-    if (kept.size() < size_t(n)) kept.resize(size_t(n));
+    if (weights.size() < size_t(n)) weights.resize(size_t(n));
     double sum = 0.0;
-    for (int j = 0; j < n; ++j) sum += kept[j] = sources.weight(filter, sources.first + j);
-    row[0] = sources.first;
-    row[1] = n;
-    for (int j = 0; j < n; ++j) row[ROW_HEAD + j] = quantize(sum != 0.0 ? kept[j] / sum : kept[j]);
+    for (int j = 0; j < n; ++j) sum += weights[j] = sources.weight(filter, sources.first + j);
+    for (int j = 0; sum != 0.0 && j < n; ++j) weights[j] /= sum;
+    return sources;
 }
 
-// The pixel that nearest shows at each position. Pillow adds the scale up pixel by pixel; the sum's rounding shows.
-inline void nearest(const Axis& axis, std::vector<int>& sources) {
-    const double scale = double(axis.length) / double(axis.resized);
-    sources.resize(size_t(axis.window) + axis.kept);
-    double at = scale * 0.5;
-    for (int& source : sources) {
-        source = int(at);
-        at += scale;
+constexpr int TORCH_ONE = 1 << 15;       // what torch's weights, of 16 bits, stay below
+constexpr int TORCH_FEWEST_BITS = 14;  // no weight reaches 2
+
+// The bits behind the point of an axis's weights. Torch's have as many as the greatest weight of the whole axis, be it
+// shown or not, leaves.
+template <int filter>
+int weight_bits(const Axis& axis, std::vector<double>& weights) {
+    int bits = WEIGHT_BITS;
+    if (filter < TORCH_BILINEAR) return bits;
+    for (int v = 0; v < axis.resized && bits > TORCH_FEWEST_BITS; ++v) {
+        const Sources sources = weigh(axis, filter, v, weights);
+        for (int j = 0; j < sources.end - sources.first; ++j)
+            while (quantize(weights[j], 1 << bits) >= TORCH_ONE) --bits;
     }
+    return bits;
+}
+
+// resample_weights for the host, whose weights have so many bits; all rows are scaled to WEIGHT_BITS.
+inline void resample(const Axis& axis, int filter, int v, int bits, std::vector<double>& weights, int* row) {
+    const Sources sources = weigh(axis, filter, v, weights);
+    row[0] = sources.first;
+    row[1] = sources.end - sources.first;
+    for (int j = 0; j < row[1]; ++j) row[ROW_HEAD + j] = quantize(weights[j], 1 << bits) * (ONE >> bits);
 }
 
 // The source of each output of a plain axis, counted from the first decoded pixel: `take(i, source)`, -1 for padding.
 template <class Take>
-void each_source(const Axis& axis, Take take) {
+void each_source(const Axis& axis, int filter, Take take) {
     static thread_local std::vector<int> sources;
     const bool scaled = axis.length != axis.resized;
-    if (scaled) nearest(axis, sources);
+    if (scaled) nearest::sources(axis, filter, sources);
     for (int i = 0; i < axis.extent; ++i) {
         const int at = window_position(axis, i), v = axis.window + at;
         const int source = at < 0 || !scaled ? v : sources[v];
@@ -51,11 +65,12 @@ void each_source(const Axis& axis, Take take) {
 // The row of each output of an axis that is resampled: `take(i, row)`. The filter is known at compile time.
 template <int filter, class Take>
 void each_row(Axis axis, Take take) {
-    static thread_local std::vector<double> kept;
+    static thread_local std::vector<double> weights;
     static thread_local std::vector<int> row;
     row.resize(size_t(ROW_HEAD) + axis.ksize);
+    const int bits = weight_bits<filter>(axis, weights);
     for (int i = 0; i < axis.extent; ++i) {
-        make_row(axis, i, row.data(), [&](int v, int* to) { resample(axis, filter, v, kept, to); });
+        make_row(axis, i, row.data(), [&](int v, int* to) { resample(axis, filter, v, bits, weights, to); });
         take(i, row.data());
     }
 }
@@ -67,6 +82,9 @@ void each_row(const Axis& axis, int filter, Take take) {
         case BILINEAR: return each_row<BILINEAR>(axis, take);
         case HAMMING: return each_row<HAMMING>(axis, take);
         case BICUBIC: return each_row<BICUBIC>(axis, take);
+        case TORCH_BILINEAR: return each_row<TORCH_BILINEAR>(axis, take);
+        case TORCH_BICUBIC: return each_row<TORCH_BICUBIC>(axis, take);
+        case TORCH_LANCZOS: return each_row<TORCH_LANCZOS>(axis, take);
         default: return each_row<LANCZOS>(axis, take);
     }
 }
@@ -75,7 +93,7 @@ void each_row(const Axis& axis, int filter, Take take) {
 inline void fill(const Axis& axis, int filter, int* out) {
     const int64_t stride = ROW_HEAD + int64_t(axis.ksize);
     if (plain(axis, filter))
-        return each_source(axis, [&](int i, int source) {
+        return each_source(axis, filter, [&](int i, int source) {
             int* row = out + i * stride;
             copy_row(source, row);
             if (source < 0) row[0] = row[1] = 0;
@@ -110,7 +128,7 @@ class Rows {
         most = 1;
         first_.resize(size_t(count));
         if (plain)
-            each_source(axis, [&](int i, int source) { add(i, source, 1); });
+            each_source(axis, filter, [&](int i, int source) { add(i, source, 1); });
         else
             make_weights(axis, filter);
         begin = std::min(begin, end);

@@ -1,10 +1,10 @@
-// Pillow's resampling filters as rows of integer weights, one row per output pixel.
+// Pillow's resampling filters, and torch's, as rows of integer weights, one row per output pixel.
 //
 // A row is [first, n, weight 0, ..., weight n-1]: the output is the sum of n source pixels, from `first`
 // on, each times its 22-bit weight. n = 0 stands for padding. Weights are made in double precision with
 // every operation rounded by itself (compile with --fmad=false or -ffp-contract=off): then box, bilinear
 // and bicubic come out the same from any compiler. Nearest (a running sum), Hamming and Lanczos (sines) are
-// made on the host alone.
+// made on the host alone, and so are torch's, whose weights have a precision that a whole axis decides (rows.h).
 #pragma once
 #include "record.cuh"
 
@@ -17,8 +17,10 @@ constexpr int KERNEL_WEIGHTS = 32;  // a CUDA kernel makes rows of at most so ma
 GPULOAD_FN double filter_support(int filter) {
     switch (filter) {
         case BOX: return 0.5;
-        case BICUBIC: return 2.0;
-        case LANCZOS: return 3.0;
+        case BICUBIC:
+        case TORCH_BICUBIC: return 2.0;
+        case LANCZOS:
+        case TORCH_LANCZOS: return 3.0;
         default: return 1.0;
     }
 }
@@ -53,13 +55,16 @@ GPULOAD_FN double filter_weight(int filter, double x) {
 #if !defined(__CUDACC__)
         case HAMMING: return hamming(a);
         case LANCZOS: return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3.0) : 0.0;
+        case TORCH_BILINEAR: return a < 1.0 ? 1.0 - a : 0.0;
+        case TORCH_BICUBIC: return bicubic(a);
+        case TORCH_LANCZOS: return a < 3.0 ? sinc(a) * sinc(a / 3.0) : 0.0;
 #endif
         default: return 0.0;
     }
 }
 
-GPULOAD_FN int quantize(double weight) {
-    const double scaled = weight * double(ONE);
+GPULOAD_FN int quantize(double weight, int one) {
+    const double scaled = weight * double(one);
     return int(weight < 0.0 ? scaled - 0.5 : scaled + 0.5);
 }
 
@@ -104,7 +109,7 @@ GPULOAD_FN void resample_weights(const Axis& axis, int filter, int v, int* row) 
     row[1] = sources.end - sources.first;
     for (int j = sources.first; j < sources.end; ++j) {
         const double w = sources.weight(filter, j);
-        row[ROW_HEAD + j - sources.first] = quantize(sum != 0.0 ? w / sum : w);
+        row[ROW_HEAD + j - sources.first] = quantize(sum != 0.0 ? w / sum : w, ONE);
     }
 }
 

@@ -146,7 +146,7 @@ def staged(picture: NDArray[np.uint8], recipe: Recipe) -> Batch:
     record = batch.fused.records[0]
     used = int(batch.fused.pixel_bytes[0])
     for k, axis in enumerate(record["axes"]):
-        on_host = record["filter"] in (0, 3, 5) or axis["ksize"] > 32
+        on_host = record["filter"] not in (1, 2, 4) or axis["ksize"] > 32
         if on_host and axis["length"] != axis["resized"]:
             used += -used % 4
             record["weights"][k] = used

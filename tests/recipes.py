@@ -10,7 +10,12 @@ from torchvision.transforms.v2 import InterpolationMode, functional as F
 
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
+from gpuload.transforms.base import torch_filter_of
 
+TORCHS = [
+    f for f in Filter if f.torch_mode is not None and torch_filter_of(f.torch_mode) is f
+]  # as torchvision has them
+FILTERS = [f for f in Filter if f.torch_mode is None or f in TORCHS]
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 
@@ -28,7 +33,7 @@ def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
         return Crop(rng.randint(0, height - h), rng.randint(0, width - w), h, w)
     if kind == "resize":
         h, w = (rng.choice((size, rng.randint(1, largest))) for size in (height, width))
-        return Resize(h, w, rng.choice(list(Filter)))
+        return Resize(h, w, rng.choice(FILTERS))
     if kind == "flip":
         return Flip(rng.random() < 0.5)
     if kind == "pad":
@@ -63,8 +68,10 @@ def functional(image: Image.Image, recipe: Recipe) -> Image.Image:
             case Crop(top, left, height, width):
                 image = F.crop(image, top, left, height, width)
             case Resize(height, width, kernel_filter):
-                mode = InterpolationMode(kernel_filter.name.lower())
-                image = F.resize(image, [height, width], interpolation=mode, antialias=True)
+                mode = InterpolationMode(kernel_filter.torch_mode or kernel_filter.name.lower())
+                resized = F.pil_to_tensor(image) if kernel_filter.torch_mode else image
+                resized = F.resize(resized, [height, width], interpolation=mode, antialias=True)
+                image = F.to_pil_image(resized) if kernel_filter.torch_mode else resized
             case Flip(horizontal):
                 image = F.horizontal_flip(image) if horizontal else F.vertical_flip(image)
             case Pad(left, top, right, bottom, fill, pad_mode):

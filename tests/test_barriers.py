@@ -292,7 +292,9 @@ def batch_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     filters, files = list(Filter), Files(paths, upright=False, decoder=None)
     files.sizes[:] = sizes
     height, width = files.sizes.T.tolist()
-    recipes = [(Crop(3, 4, 15, 20), Resize(9 + i % 40, 12, filters[i % 6]), Grayscale()) for i in range(SAMPLES)]
+    recipes = [
+        (Crop(3, 4, 15, 20), Resize(9 + i % 40, 12, filters[i % len(filters)]), Grayscale()) for i in range(SAMPLES)
+    ]
     fused = engine.fuse(Recipes.of(recipes, height, width))
     assert not fused.by_pillow.any()
     staging = engine.batch(fused, files)  # gives the records their places

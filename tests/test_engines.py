@@ -36,7 +36,7 @@ from gpuload.recipes.record import NO_WEIGHTS
 from gpuload.staging import ALIGNMENT, BufferPool
 from gpuload.transforms.plan import Plan
 from tests.native_batch import in_memory
-from tests.recipes import Pixels, batched, random_batch, random_picture, random_recipe
+from tests.recipes import Pixels, batched, functional, random_batch, random_picture, random_recipe
 from tests.simulation.runtime import Runtime, simulated
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -46,6 +46,9 @@ VALUES: dict[torch.dtype, list[Any]] = {
     torch.float16: [T.ToDtype(torch.float16, scale=True), T.Normalize(MEAN, STD)],
     torch.bfloat16: [T.ToDtype(torch.bfloat16, scale=True)],
 }
+PILLOWS = [kernel_filter for kernel_filter in Filter if kernel_filter.torch_mode is None]
+BY_KERNEL = [Filter.BOX, Filter.BILINEAR, Filter.BICUBIC]  # whose rows of weights the CUDA kernel makes
+BY_HOST = [kernel_filter for kernel_filter in Filter if kernel_filter not in BY_KERNEL]
 ENGINES = ["pillow", "cpu", "kernel", pytest.param("cuda", marks=pytest.mark.cuda)]
 CONTIGUOUS = torch.contiguous_format
 
@@ -164,14 +167,23 @@ def test_padding_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_crop_without_pixels_is_black(name: str) -> None:
-    """As torchvision has it, beside samples that have some."""
+    """As torchvision has it, beside samples that have some; torch itself refuses."""
     picture = np.full((1, 5, 3), 200, np.uint8)
-    for kernel_filter in Filter:
+    for kernel_filter in PILLOWS:
         resize = Resize(8, 8, kernel_filter)
         recipes: list[Recipe] = [(Crop(0, 2, 1, 0), resize), (resize,), (Crop(1, 0, 0, 5), resize, Grayscale())]
         check(make(name, Plan([])), Plan([]), [picture] * 3, recipes)
         images = rendered(make(name, Plan([])), [picture] * 3, batched([picture] * 3, recipes))
         assert not images[0].any() and bool((images[1] == 200).all()) and not images[2].any()
+
+
+@pytest.mark.parametrize("kernel_filter", [Filter.TORCH_BILINEAR, Filter.TORCH_NEAREST])
+def test_a_crop_without_pixels_is_an_error_of_torchs(kernel_filter: Filter) -> None:
+    picture, recipe = Image.fromarray(np.zeros((1, 5, 3), np.uint8)), (Crop(0, 2, 1, 0), Resize(8, 8, kernel_filter))
+    assert fuse(Recipes.of([recipe], [1], [5])).by_pillow.tolist() == [True]
+    for by in (apply, functional):
+        with pytest.raises(RuntimeError, match="size"):
+            by(picture, recipe)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -420,14 +432,14 @@ def needs(size: int, kernel_filter: Filter, source: int = 1000) -> list[bool]:
     return needs_host_weights(fused.records)[0].tolist()
 
 
-@pytest.mark.parametrize("kernel_filter", [Filter.BOX, Filter.BILINEAR, Filter.BICUBIC])
+@pytest.mark.parametrize("kernel_filter", BY_KERNEL)
 def test_the_kernel_makes_short_rows_itself(kernel_filter: Filter) -> None:
     assert needs(900, kernel_filter) == [False, False]
     assert needs(10, kernel_filter) == [True, False]
 
 
-@pytest.mark.parametrize("kernel_filter", [Filter.NEAREST, Filter.HAMMING, Filter.LANCZOS])
-def test_sines_and_running_sums_stay_on_the_host(kernel_filter: Filter) -> None:
+@pytest.mark.parametrize("kernel_filter", BY_HOST)
+def test_sines_running_sums_and_torchs_precision_stay_on_the_host(kernel_filter: Filter) -> None:
     assert needs(900, kernel_filter) == [True, False]
     assert needs(1000, kernel_filter) == [False, False]  # an axis that keeps its size needs no weights
 
@@ -438,10 +450,10 @@ def test_without_a_compiler_pillow_makes_what_the_kernel_cannot(
     monkeypatch.setattr(cuda, "host_library", lambda: None)
     engine = make("kernel", Plan([]))
     rng = random.Random(5)
-    pictures = [random_picture(rng) for _ in range(6)]
+    pictures = [random_picture(rng) for _ in Filter]
     recipes: list[Recipe] = [(Resize(30, 40, kernel_filter),) for kernel_filter in Filter]
     fused = engine.fuse(batched(pictures, recipes))
-    by_host = [kernel_filter in (Filter.NEAREST, Filter.HAMMING, Filter.LANCZOS) for kernel_filter in Filter]
+    by_host = [kernel_filter in BY_HOST for kernel_filter in Filter]
     assert [bool(left) for left in fused.by_pillow] == by_host
     check(engine, Plan([]), pictures, recipes)
 

@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms import v2
 
 from gpuload.compilers import build, compiler, kernel_folder
 from gpuload.native import Status, Work, declare
 from gpuload.philox import philox
 from gpuload.recipes.fuse import fuse
-from gpuload.recipes.ops import Filter, Recipe, Resize
+from gpuload.recipes.ops import Crop, Filter, Flip, Recipe, Resize
 from gpuload.recipes.recipes import apply
 from gpuload.recipes.record import RECORD
+from tests.cases import cases
 from tests.conftest import encode, make_photo
 from tests.cuda_on_cpu import cuda_on_cpu
 from tests.native_batch import IDENTITY, Batch, at_the_edge, in_memory, native, needs_decoder, of_files, staged
-from tests.recipes import Pixels, batched, random_batch
+from tests.recipes import TORCHS, Pixels, batched, random_batch, random_picture
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
@@ -168,7 +170,7 @@ def test_every_level_of_x86_gives_the_same_bits(level: str) -> None:
 
 
 @pytest.mark.parametrize("kernel_filter", list(Filter))
-def test_every_filter_equals_pillow_at_many_scales(kernel_filter: Filter) -> None:
+def test_every_filter_equals_the_reference_at_many_scales(kernel_filter: Filter) -> None:
     rng = np.random.default_rng(0)
     for height, width, *target in [(1, 1, 9, 8), (300, 7, 3, 90), (7, 300, 90, 3), (97, 101, 40, 41), (31, 33, 64, 1)]:
         picture = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -234,6 +236,37 @@ def test_images_in_memory_are_not_measured() -> None:
     batch.measure()
     assert [batch.status[i] for i in (0, 2)] == [Status.OK] * 2 and batch.status[1] not in (Status.OK, Status.TODO)
     assert batch.sizes.tolist() == [[4, 5]] * 3
+
+
+def torchvisions(picture: Pixels, recipe: Recipe) -> Pixels:
+    """A crop and a resize by torchvision's v2, of what `ToImage` makes of a picture."""
+    crop, resize = recipe
+    mode = v2.InterpolationMode(resize.filter.torch_mode)
+    tensor = v2.functional.to_image(Image.fromarray(picture))
+    resized = v2.functional.resized_crop(tensor, *crop, [resize.height, resize.width], mode, antialias=True)
+    return np.asarray(resized.permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("kernel_filter", TORCHS)
+def test_torchs_filters_equal_torchvision_at_random_sizes(kernel_filter: Filter) -> None:
+    """A crop that is resized, then a flip and a window; sides small, alike, and a hundred times the other."""
+    rng = random.Random(kernel_filter.value)
+    for _ in range(cases(300)):
+        picture = random_picture(rng, rng.choice((3, 40, 300)))
+        height, width = (rng.randint(1, size) for size in picture.shape[:2])
+        top, left = rng.randint(0, len(picture) - height), rng.randint(0, picture.shape[1] - width)
+        target = [rng.choice((size, rng.randint(1, rng.choice((3, 40, 300))))) for size in (height, width)]
+        if target == [1, 1]:  # torch's own assertion fails
+            continue
+        recipe = (Crop(top, left, height, width), Resize(*target, kernel_filter))
+        low, high = zip(*(sorted(rng.choices(range(size), k=2)) for size in target), strict=True)
+        window = Crop(*low, high[0] - low[0] + 1, high[1] - low[1] + 1)
+        batch = Batch(fuse(batched([picture] * 2, [recipe, (*recipe, Flip(True), window)])))
+        assert batch.put(0, picture) == Status.OK and batch.put(1, picture) == Status.OK
+        wanted = torchvisions(picture, recipe)
+        shown = apply(Image.fromarray(wanted), (Flip(True), window))
+        assert np.array_equal(batch.image(0), wanted), recipe
+        assert np.array_equal(batch.image(1), np.asarray(shown)), (recipe, window)
 
 
 # ---- staging ----

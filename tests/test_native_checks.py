@@ -19,7 +19,7 @@ from tests.recipes import batched
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 SPOILED = {
-    "filter": [-1, 6], "grayscale": [-1, 4], "output": [-1, 1, 1 << 62, -(1 << 62)],
+    "filter": [-1, len(Filter)], "grayscale": [-1, 4], "output": [-1, 1, 1 << 62, -(1 << 62)],
     "length": [0, -1, (1 << 31) - 1, 19], "resized": [0, -7, 11, 1 << 30], "mirrored": [-1, 2], "window": [-1, 1, 9999],
     "kept": [-1, 13, 1 << 30], "begin": [-(1 << 31), (1 << 31) - 1], "step": [0, 2, -2], "extent": [0, -1, 13, 1 << 30],
     "padding": [-1, 4], "decoded": [-1, 1, 5, 1 << 30], "span": [0, -1, 19, 21, 1 << 30],
@@ -181,7 +181,7 @@ def test_rows_of_weights_of_a_spoiled_axis_are_not_made() -> None:
     assert native().gpuload_weights(axis.ctypes.data, Filter.BILINEAR.value, rows.ctypes.data) == Status.OK
     assert rows.any(axis=1).all()
     rows[:] = 0
-    for kernel_filter in (-1, 6):
+    for kernel_filter in (-1, len(Filter)):
         assert native().gpuload_weights(axis.ctypes.data, kernel_filter, rows.ctypes.data) == Status.INVALID
     for name in ("length", "resized", "window", "kept", "extent", "step", "ksize"):
         spoiled = axis.copy()
@@ -223,7 +223,10 @@ def test_a_work_that_does_not_fit_is_invalid(field: tuple[str, int]) -> None:
     assert batch.untouched()
 
 
-@pytest.mark.parametrize("kernel_filter", [Filter.LANCZOS, Filter.HAMMING, Filter.NEAREST, Filter.BOX])
+@pytest.mark.parametrize(
+    "kernel_filter",
+    [Filter.LANCZOS, Filter.HAMMING, Filter.NEAREST, Filter.BOX, Filter.TORCH_BILINEAR, Filter.TORCH_NEAREST],
+)
 def test_rows_that_only_the_host_makes_must_have_a_place(kernel_filter: Filter) -> None:
     picture = np.zeros((200, 3, 3), np.uint8)
     batch = staged(picture, (Resize(5, 3, kernel_filter),))

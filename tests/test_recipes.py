@@ -4,11 +4,14 @@ import random
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms.v2 import InterpolationMode, functional as F
 
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Resize
 from gpuload.recipes.recipes import Recipes, RecipesBuilder, apply
-from tests.recipes import batched, functional, random_batch, random_picture, random_recipe
+from tests.cases import cases
+from tests.recipes import TORCHS, batched, functional, random_batch, random_picture, random_recipe
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -20,6 +23,34 @@ def test_the_reference_equals_torchvisions_functional(seed: int) -> None:
         image = Image.fromarray(pixels)
         ours, theirs = apply(image, recipe), functional(image, recipe)
         assert np.array_equal(np.asarray(ours), np.asarray(theirs)), recipe
+
+
+@pytest.mark.parametrize("kernel_filter", TORCHS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torchs_filters_are_torchvisions_on_tensors_of_any_layout(kernel_filter: Filter, threads: int) -> None:
+    """One channel or three, packed by pixel or by channel, on one thread or more: the same pixels."""
+    rng, mode = random.Random(7), InterpolationMode(kernel_filter.torch_mode)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(cases(150)):
+            picture, size = random_picture(rng), [rng.randint(1, 80), rng.randint(2, 80)]
+            wanted = np.asarray(apply(Image.fromarray(picture), (Resize(*size, kernel_filter),)))
+            by_pixel = torch.from_numpy(picture).permute(2, 0, 1)
+            for tensor in (by_pixel, by_pixel.contiguous(), by_pixel[1:2], by_pixel[1:2].contiguous()):
+                resized = F.resize(tensor, size, interpolation=mode, antialias=True)
+                part = wanted if len(tensor) == 3 else wanted[:, :, 1:2]
+                assert np.array_equal(resized.permute(1, 2, 0).numpy(), part), (tensor.shape, tensor.stride(), size)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_torchs_filters_are_not_pillows_of_the_same_name() -> None:
+    image = Image.fromarray(random_picture(random.Random(4)))
+    for kernel_filter in TORCHS:
+        pillows = Filter[kernel_filter.name.removeprefix("TORCH_")]
+        ours, others = (np.asarray(apply(image, (Resize(50, 31, f),))) for f in (kernel_filter, pillows))
+        assert not np.array_equal(ours, others)
 
 
 def test_sizes_are_known_before_there_are_pixels() -> None:

@@ -1,5 +1,6 @@
 """Transforms against torchvision v2 on PIL images: same names, same arguments, same draws, same bits."""
 
+import platform
 import random
 import re
 from collections.abc import Callable
@@ -12,9 +13,12 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import _geometry
 
 from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, SampleError, transforms as T
 from gpuload.compilers import compiler
+from gpuload.recipes.ops import Filter, Resize as ResizeOp
+from gpuload.transforms.base import torch_filter_of
 from tests.recipes import random_picture
 
 FINISH: tuple[Any, ...] = (v2.PILToTensor(),)
@@ -331,3 +335,42 @@ def test_an_error_that_is_no_samples_own_is_raised_as_it_is(folder_of: Callable[
     dataset = folder_of([(20, 20)] * 2, OnlyTogether())
     with pytest.raises(RuntimeError, match="^too many$"):
         next(iter(DataLoader(dataset, 2, device="cpu")))
+
+
+# ---- the filters of torchvision on tensors ----
+
+
+@pytest.mark.parametrize("antialias", [True, False, None])
+@pytest.mark.parametrize("mode", InterpolationMode)
+def test_the_filter_of_tensors_is_torchvisions(mode: InterpolationMode, antialias: bool | None) -> None:
+    kernel_filter = torch_filter_of(mode, antialias)
+    for seed, size in enumerate([(5, 60), (70, 9), (64, 80), (33, 41)] if kernel_filter is not None else []):
+        image = picture(64, 80, seed)
+        wanted = v2.functional.resize(v2.functional.pil_to_tensor(image), list(size), mode, antialias=antialias)
+        ours = ResizeOp(*size, kernel_filter).apply(image)
+        assert torch.equal(v2.functional.pil_to_tensor(ours), wanted), (kernel_filter, size)
+
+
+@pytest.mark.parametrize("capability", ["DEFAULT", "AVX2", "AVX512"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "arm64"])
+def test_bytes_are_bilinear_where_torchvision_makes_no_floats_of_them(
+    monkeypatch: pytest.MonkeyPatch, machine: str, capability: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    for mode in (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC, InterpolationMode.LANCZOS):
+        assert (torch_filter_of(mode) is not None) is _geometry._do_native_uint8_resize_on_cpu(mode)
+
+
+def test_modes_of_tensors_that_have_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch_filter_of("bicubic") is torch_filter_of(3) is Filter.TORCH_BICUBIC
+    assert torch_filter_of("nearest", antialias=False) is Filter.TORCH_NEAREST
+    assert torch_filter_of("lanczos") is Filter.TORCH_LANCZOS
+    for mode in ("nearest-exact", "box", "hamming"):
+        assert torch_filter_of(mode) is None
+    for mode in ("bilinear", "bicubic", "lanczos"):
+        assert torch_filter_of(mode, antialias=False) is torch_filter_of(mode, antialias=None) is None
+    monkeypatch.delattr(torch._C._nn, "_upsample_lanczos2d_aa")
+    assert torch_filter_of("lanczos") is None
+    with pytest.raises(ArgumentError, match="interpolation must be one of nearest, .*, got 'cubic'"):
+        torch_filter_of("cubic")

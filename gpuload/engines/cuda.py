@@ -28,8 +28,8 @@ THREADS = 256
 TILE = (8, 32)  # output pixels of one block, as in kernels/render.cu
 MAX_WEIGHTS = 32  # likewise
 MAX_BLOCKS = 65_535  # of a grid, along y
-HOST_FILTERS = np.zeros(len(Filter), bool)  # by value: running sums and sines
-HOST_FILTERS[[Filter.NEAREST.value, Filter.HAMMING.value, Filter.LANCZOS.value]] = True
+KERNEL_FILTERS = Filter.BOX, Filter.BILINEAR, Filter.BICUBIC  # others: running sums, sines, torch's precision
+HOST_FILTERS = np.array([filter not in KERNEL_FILTERS for filter in Filter])  # by value
 
 
 def needs_host_weights(records: NDArray[np.void]) -> NDArray[np.bool_]:

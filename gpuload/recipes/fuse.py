@@ -19,7 +19,9 @@ from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESI
 
 __all__ = ["Fused", "fuse", "left_to_pillow", "unfused"]
 
-SUPPORT = np.array([0.0, 0.5, 1.0, 1.0, 2.0, 3.0])  # of each Filter, in pixels
+SUPPORT = np.array([0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0])  # of each Filter, in pixels
+NEAREST = np.array(["NEAREST" in filter.name for filter in Filter])
+OF_TORCH = np.array([filter.torch_mode is not None for filter in Filter])
 LUMA = np.array([19595, 38470, 7471])  # Pillow's RGB -> L, times 2^16
 NOT_PADDED = -1
 
@@ -199,8 +201,8 @@ class _Fusion:
         shrink = self.length - self.virtual
         records["weights"] = NO_WEIGHTS
         records["filter"], records["grayscale"] = self.filter, self.grayscale_bits
-        # Pillow 13's rule; the image is rounded to bytes between the passes, so the order shows
-        records["vertical_first"] = shrink[Y] > np.maximum(0, 2 * shrink[X])
+        # Pillow 13's rule; the image is rounded to bytes between the passes, so the order shows. Torch's is fixed
+        records["vertical_first"] = (shrink[Y] > np.maximum(0, 2 * shrink[X])) & ~OF_TORCH[self.filter]
         records["fill"][:, :3] = self.fill
         regions = np.empty((len(records), 4), np.int32)
         regions[:, :2], regions[:, 2:] = (self.start + first).T, span.T
@@ -211,15 +213,25 @@ def _sources(length: Array, resized: Array, filter: Array, low: Array, high: Arr
     """Which pixels of an axis the resized pixels low..high read: (first, end), and the most weights of one."""
     scale = length / np.maximum(resized, 1)
     support = SUPPORT[filter] * np.maximum(scale, 1.0)
-    nearest = filter == Filter.NEAREST.value
     begin, stop = (low + 0.5) * scale, (high + 0.5) * scale
-    # nearest reads one pixel, whose place is a running sum: one more on either side
-    first = np.where(nearest, begin.astype(np.int64) - 1, (begin - support + 0.5).astype(np.int64))
-    end = np.where(nearest, stop.astype(np.int64) + 2, (stop + support + 0.5).astype(np.int64))
-    ksize = np.where(nearest, 1, 2 * np.ceil(support).astype(np.int64) + 1)
+    first, end = (begin - support + 0.5).astype(np.int64), (stop + support + 0.5).astype(np.int64)
+    ksize = 2 * np.ceil(support).astype(np.int64) + 1
+    nearest = NEAREST[filter]
+    if np.count_nonzero(nearest):  # which reads one pixel
+        at, to = _nearest(length, resized, filter, low), _nearest(length, resized, filter, high)
+        first, end = np.where(nearest, at - 1, first), np.where(nearest, to + 2, end)
+        ksize = np.where(nearest, 1, ksize)
     same = length == resized
     return (
         np.where(same, low, np.maximum(first, 0)),
         np.where(same, high + 1, np.minimum(end, length)),
         np.where(same, 1, ksize),
     )
+
+
+def _nearest(length: Array, resized: Array, filter: Array, at: Array) -> Array:
+    """The pixel that nearest shows at resized pixel ``at``, or its neighbor: Pillow's place is a running sum."""
+    virtual = np.maximum(resized, 1)
+    of_torch = at.astype(np.float32) * (length.astype(np.float32) / virtual.astype(np.float32))
+    place = np.where(OF_TORCH[filter], of_torch, (at + 0.5) * (length / virtual))
+    return np.minimum(place.astype(np.int64), length - 1)

@@ -5,13 +5,16 @@ The fields of an operation are ints for one sample, or arrays of n for a batch; 
 samples (a filter, a color) stays one value. `Recipe` is one sample's operations, in order.
 
 Source: Pillow 13 (``Image.resize``, ``crop``, ``transpose``, ``convert("L")``, ``ImageOps.expand``) and, for
-padding modes, ``numpy.pad``, as torchvision's functional of the same name does it for PIL images.
+padding modes, ``numpy.pad``, as torchvision's functional of the same name does it for PIL images. Torch's own
+filters are ``torch.nn.functional.interpolate``, as torchvision's v2 resizes 8-bit tensors with it on a CPU.
 """
 
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -35,7 +38,11 @@ Mask = NDArray[np.bool_]  # (n,): the samples that an operation is for
 
 
 class Filter(Enum):
-    """Resampling filters by Pillow's names; the values are those of ``kernels/record.cuh``."""
+    """Resampling filters, Pillow's and torch's, each by its own names; the values are those of ``kernels/record.cuh``.
+
+    Of the same name, the two give different pixels: torch's weights have 16 bits where Pillow's have 22, its
+    horizontal pass is always the first, and its nearest pixel lies at another place.
+    """
 
     NEAREST = 0
     BOX = 1
@@ -43,6 +50,15 @@ class Filter(Enum):
     HAMMING = 3
     BICUBIC = 4
     LANCZOS = 5
+    TORCH_BILINEAR = 6
+    TORCH_BICUBIC = 7
+    TORCH_LANCZOS = 8
+    TORCH_NEAREST = 9
+
+    @property
+    def torch_mode(self) -> str | None:
+        """The ``mode`` of torch's ``interpolate``; None: the filter is Pillow's."""
+        return self.name.removeprefix("TORCH_").lower() if self.name.startswith("TORCH_") else None
 
 
 class PadMode(Enum):
@@ -112,7 +128,9 @@ class Crop(NamedTuple):
 
 
 class Resize(NamedTuple):
-    """``functional.resize`` to exactly height x width pixels, antialiased, as Pillow does it."""
+    """``functional.resize`` to exactly height x width pixels, antialiased, as Pillow does it; with a filter of torch's,
+    as torch does it with the same pixels in a uint8 tensor.
+    """
 
     height: Pixels
     width: Pixels
@@ -122,7 +140,10 @@ class Resize(NamedTuple):
         return self.height, self.width
 
     def apply(self, image: Image.Image) -> Image.Image:
-        return image.resize((int(self.width), int(self.height)), Image.Resampling[self.filter.name])
+        height, width = int(self.height), int(self.width)
+        if self.filter.torch_mode is not None:
+            return _interpolate(image, height, width, self.filter.torch_mode)
+        return image.resize((width, height), Image.Resampling[self.filter.name])
 
     def fuse(self, fusing: Fusing, where: Mask) -> None:
         fusing.resize(self.height, self.width, self.filter.value, where)
@@ -180,3 +201,10 @@ class Grayscale(NamedTuple):
 
     def fuse(self, fusing: Fusing, where: Mask) -> None:
         fusing.grayscale(where)
+
+
+def _interpolate(image: Image.Image, height: int, width: int, mode: str) -> Image.Image:
+    """Torch's resize of an image's pixels, as a tensor of bytes."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    resized = F.interpolate(pixels[None], (height, width), mode=mode, antialias=not mode.startswith("nearest"))
+    return Image.fromarray(resized[0].permute(1, 2, 0).contiguous().numpy())

@@ -1,5 +1,6 @@
 """What all transforms share: their base class, and the names of filters and padding modes."""
 
+import platform
 from enum import Enum
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "filter_of",
     "pad_mode_of",
     "pil_image",
+    "torch_filter_of",
 ]
 
 
@@ -37,17 +39,54 @@ class InterpolationMode(Enum):
 
 
 Interpolation = InterpolationMode | str | int | Enum
+AVX2_OR_BETTER = ("AVX2", "AVX512")
 PILLOW_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
 def filter_of(interpolation: Interpolation) -> Filter:
     """The filter that ``interpolation`` names."""
+    return Filter[_named(interpolation).removesuffix("-exact").upper()]
+
+
+def torch_filter_of(interpolation: Interpolation, antialias: bool | None = True) -> Filter | None:
+    """The filter with which torchvision's v2 resizes a uint8 *tensor* on this machine's CPU.
+
+    Source: ``resize_image`` of torchvision 0.29, which leaves the work to ``torch.nn.functional.interpolate``.
+
+    Args:
+        interpolation: as of `filter_of`.
+        antialias: v2's own argument; None is False there. Nearest has no antialiasing.
+
+    Returns:
+        None where no filter is torchvision's: without antialiasing; box and Hamming, which it refuses; nearest-exact,
+        whose pixels follow from how torch was compiled; Lanczos, where torch has none; and bilinear on a CPU on
+        which torchvision takes floats for it.
+    """
+    match _named(interpolation):
+        case "nearest":
+            return Filter.TORCH_NEAREST
+        case "bilinear" if antialias and _resizes_bytes():
+            return Filter.TORCH_BILINEAR
+        case "bicubic" if antialias:
+            return Filter.TORCH_BICUBIC
+        case "lanczos" if antialias and hasattr(torch._C._nn, "_upsample_lanczos2d_aa"):
+            return Filter.TORCH_LANCZOS
+    return None
+
+
+def _resizes_bytes() -> bool:
+    """Does torchvision find this CPU fast enough for bilinear on bytes?"""
+    return torch.backends.cpu.get_cpu_capability() in AVX2_OR_BETTER or platform.machine() in ("aarch64", "arm64")
+
+
+def _named(interpolation: Interpolation) -> str:
+    """The value of `InterpolationMode` that was meant."""
     name: Any = interpolation.value if isinstance(interpolation, Enum) else interpolation
     name = PILLOW_CODES.get(name, name) if isinstance(name, int) else name
     allowed = [mode.value for mode in InterpolationMode]
     if name not in allowed:
         raise ArgumentError(f"interpolation must be one of {', '.join(allowed)}, got {interpolation!r}")
-    return Filter[name.removesuffix("-exact").upper()]
+    return str(name)
 
 
 def pad_mode_of(padding_mode: str) -> PadMode:
