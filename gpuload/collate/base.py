@@ -115,7 +115,7 @@ def shown(rows: Tensors) -> str:
 
 def shared(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor | None:
     """In a worker process, a tensor that the loader's process sees, too, as torch's own collate makes it; else None."""
-    if get_worker_info() is None or not like.is_cpu:
+    if get_worker_info() is None or like.device.type != "cpu":
         return None
     storage = torch.UntypedStorage._new_shared(torch.Size(shape).numel() * like.itemsize)
     return torch.empty(0, dtype=like.dtype).set_(storage, 0, tuple(shape))  # type: ignore[call-overload,no-any-return]

@@ -20,7 +20,7 @@ __all__ = ["LeftPadded", "Pad", "Padded"]
 THREADS = 256
 CHUNK = 16  # bytes that a thread of kernels/pad.cu makes at a time
 DIMS = 4  # most dimensions of a row there
-PADDING = np.dtype([("rows", "<i8"), ("extents", "<i8", DIMS), ("in_front", "<i8"), ("fill", "u1", CHUNK)])
+FILLING = np.dtype([("rows", "<i8"), ("extents", "<i8", DIMS), ("in_front", "<i8"), ("fill", "u1", CHUNK)])
 
 Shape = tuple[int, ...]
 
@@ -148,7 +148,7 @@ class Pad(Collate):
         return stacked(rows) if filling is None else _PackedRows(joined([row.reshape(-1) for row in rows]), filling)
 
     def _whole(self, rows: Tensors, key: Any) -> Any:
-        if not rows[0].is_cpu:
+        if device_of(rows[0].device).launches:
             return super()._whole(rows, key)
         filling = self._filling(rows, key)
         if filling is None:
@@ -202,7 +202,7 @@ class Pad(Collate):
         out = like.new_empty(shape) if out is None else out
         out.fill_(_element(filling.value, like.dtype)[0])
         places = filling.places[:, 1:].tolist()
-        for target, row, extents in zip(out.view(-1, *filling.extents), rows, places, strict=True):
+        for target, row, extents in zip(out.view(len(rows), *filling.extents), rows, places, strict=True):
             target[self._part(extents, filling.extents)] = row.reshape(extents)
         return out
 
@@ -214,15 +214,15 @@ class Pad(Collate):
         """By the kernel."""
         places, dtype = filling.places, elements.dtype
         out = device.empty((len(places), *filling.shape), dtype)
-        if out.numel():
-            padding = np.zeros((), PADDING)
-            padding["rows"], padding["extents"] = len(places), filling.extents
-            padding["in_front"] = self.padding_side == "left"
-            padding["fill"] = np.resize(_element(filling.value, dtype).view(torch.uint8).numpy(), CHUNK)
-            blocks = min(-(-out.nbytes // (CHUNK * THREADS)), 8192)
-            addresses = np.uintp(elements.data_ptr()), np.uintp(places.data_ptr())
-            arguments = (*addresses, padding, np.uintp(out.data_ptr()))
-            device.launch(f"pad_{dtype.itemsize}", (blocks, 1), THREADS, arguments)
+        if not elements.numel():  # and so there is no memory of theirs
+            return out.fill_(_element(filling.value, dtype)[0])
+        record = np.zeros((), FILLING)
+        record["rows"], record["extents"] = len(places), filling.extents
+        record["in_front"] = self.padding_side == "left"
+        record["fill"] = np.resize(_element(filling.value, dtype).view(torch.uint8).numpy(), CHUNK)
+        blocks = min(-(-out.nbytes // (CHUNK * THREADS)), 8192)
+        addresses = np.uintp(elements.data_ptr()), np.uintp(places.data_ptr())
+        device.launch(f"pad_{dtype.itemsize}", (blocks, 1), THREADS, (*addresses, record, np.uintp(out.data_ptr())))
         return out
 
 

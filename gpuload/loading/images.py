@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
+from gpuload.collate import Collate
 from gpuload.datasets.base import ImageDataset
 from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
@@ -161,7 +162,8 @@ class ImagePath:
             return [_stacked(images), labels]
         if self.order.single:
             return self.collate_fn((images[0], labels[0]))
-        return self.collate_fn(list(zip(images, labels, strict=True)))
+        batch = self.collate_fn(list(zip(images, labels, strict=True)))
+        return move(pinned(batch, self.device), self.device) if isinstance(self.collate_fn, Collate) else batch
 
     # ---- explain ----
 

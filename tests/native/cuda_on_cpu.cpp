@@ -48,19 +48,19 @@ EXPORT void cuda_gather(const void* source, const int64_t* indices, int64_t rows
     });
 }
 
-EXPORT void cuda_pad(const void* values, const int64_t* places, const Padding* padding, int element_bytes, void* out) {
+EXPORT void cuda_pad(const void* values, const int64_t* places, const Filling* filling, int element_bytes, void* out) {
     launch_on_cpu(3, 1, [&] {
         switch (element_bytes) {
             case 1:
-                return pad_1((const uint8_t*)values, places, *padding, (uint8_t*)out);
+                return pad_1((const uint8_t*)values, places, *filling, (uint8_t*)out);
             case 2:
-                return pad_2((const uint16_t*)values, places, *padding, (uint16_t*)out);
+                return pad_2((const uint16_t*)values, places, *filling, (uint16_t*)out);
             case 4:
-                return pad_4((const uint32_t*)values, places, *padding, (uint32_t*)out);
+                return pad_4((const uint32_t*)values, places, *filling, (uint32_t*)out);
             case 8:
-                return pad_8((const uint64_t*)values, places, *padding, (uint64_t*)out);
+                return pad_8((const uint64_t*)values, places, *filling, (uint64_t*)out);
             default:
-                return pad_16((const uint4*)values, places, *padding, (uint4*)out);
+                return pad_16((const uint4*)values, places, *filling, (uint4*)out);
         }
     });
 }
