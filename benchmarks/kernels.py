@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine
 from benchmarks.peers.protocol import MEAN, STD
 from gpuload import RandomSampler, WeightedRandomSampler, transforms as T
+from gpuload.collate import pad
 from gpuload.compilers import host_library
 from gpuload.decoders.files import Files
 from gpuload.device import device_of
@@ -30,6 +31,7 @@ from gpuload.engines.base import Batch, Engine, Layout
 from gpuload.engines.cpu import CpuEngine
 from gpuload.engines.cuda import CudaEngine
 from gpuload.loading.tensors import gather_rows
+from gpuload.loading.transfer import move
 from gpuload.recipes.draws import CounterDraws
 from gpuload.transforms.plan import Plan
 
@@ -104,6 +106,23 @@ def gather_rows_of(quick: bool) -> list[Row]:
     return rows
 
 
+def pad_rows(quick: bool) -> list[Row]:
+    """Rows that are on the GPU already, packed: tokens of 1 to 512, images of 400 to 640 pixels on a side."""
+    rng, device, repeats = np.random.default_rng(0), torch.device("cuda"), 1 if quick else 20
+    tokens, sides = rng.integers(1, 513, 8 if quick else 256), rng.integers(400, 641, (4 if quick else 64, 2))
+    cases = [(f"{len(tokens)} rows of 1 to 512 int64", [torch.zeros(n, dtype=torch.int64) for n in tokens.tolist()])]
+    for dtype in (torch.uint8, torch.float32):
+        images = [torch.zeros((3, *size), dtype=dtype) for size in sides.tolist()]
+        cases.append((f"{len(images)} images of 400 to 640, {str(dtype)[6:]}", images))
+    rows = []
+    for task, samples in cases:
+        packed = move(pad.pack(samples), device_of(device))
+        moved = sum(sample.nbytes for sample in samples) + pad.finish(packed).nbytes
+        seconds = cuda_time(lambda packed=packed: pad.finish(packed), repeats)  # type: ignore[misc]
+        rows.append(row(f"pad_{samples[0].itemsize}", task, moved, seconds))
+    return rows
+
+
 def render_rows(quick: bool) -> list[Row]:
     count, repeats = (8, 1) if quick else (256, 20)
     rows = []
@@ -144,7 +163,12 @@ def main() -> None:
     options = parser.parse_args()
     rows = cpu_rows(options.quick)
     if torch.cuda.is_available():
-        rows += order_rows(options.quick) + gather_rows_of(options.quick) + render_rows(options.quick)
+        rows += (
+            order_rows(options.quick)
+            + gather_rows_of(options.quick)
+            + pad_rows(options.quick)
+            + render_rows(options.quick)
+        )
     for r in rows:
         print(f"{r['kernel']:32} {r['task']:56} {r['seconds'] * 1e6:10.1f} us {r['GB/s']:8.2f} GB/s")
     if options.json is not None:

@@ -4,7 +4,7 @@ The names follow a sample: the dataset that holds it, the sampler that picks it,
 the loader that delivers it.
 """
 
-from gpuload import samplers, transforms
+from gpuload import collate, samplers, transforms
 from gpuload.datasets import ImageDataset, ImageFolder, TensorDataset
 from gpuload.errors import (
     ArgumentError,
@@ -49,6 +49,7 @@ __all__ = [
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
+    "collate",
     "samplers",
     "transforms",
 ]

@@ -4,12 +4,6 @@
 // of a multiple of 16 bytes move 16 bytes an access. Neighbouring lanes move neighbouring words.
 #include "portable.cuh"
 
-#if !defined(__CUDACC__)
-struct uint4 {
-    uint32_t x, y, z, w;
-};
-#endif
-
 template <class Word>
 GPULOAD_FN void gather(const Word* source, const int64_t* indices, int64_t rows, int64_t row_words, Word* out) {
     const int64_t words = rows * row_words;

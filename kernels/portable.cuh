@@ -43,6 +43,10 @@ GPULOAD_FN void barrier() { __syncthreads(); }
 #define GPULOAD_KERNEL static void
 #define GPULOAD_SHARED static thread_local
 
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+
 static thread_local int current_block[2];
 static thread_local int current_grid[2];
 

@@ -23,4 +23,5 @@ def cuda_on_cpu() -> ctypes.CDLL:
     library.cuda_order_replaced.argtypes = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, wide, wide, pointer]
     library.cuda_order_weighted.argtypes = [ctypes.c_uint64, ctypes.c_uint32, pointer, wide, wide, wide, pointer]
     library.cuda_gather.argtypes = [pointer, pointer, wide, wide, integer, pointer]
+    library.cuda_pad.argtypes = [pointer, pointer, pointer, integer, pointer]
     return library

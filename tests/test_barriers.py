@@ -5,6 +5,7 @@ left out in turn. In `make test` the code as it ships; with GPULOAD_CASES, as `m
 """
 
 import ctypes
+import itertools
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 
+import gpuload
 from gpuload import transforms as T
 from gpuload.compilers import compiler, kernel_folder
 from gpuload.decoders.files import Files
@@ -85,6 +87,7 @@ OUTSIDE = [
     (Change("render.cu", r"sums\[TILE_W \* TILE_H\]", "sums[TILE_W * TILE_H - 1]"), "global-buffer-overflow"),
     (Change("render.cu", r"j < row\[1\]", "j <= row[1]"), "buffer-overflow|use-after-poison"),
     (Change("gather.cu", r"i < words", "i <= words"), "heap-buffer-overflow"),
+    (Change("pad.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
     (Change("order.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
 ]
 COUNTED = ("--coverage",)
@@ -253,6 +256,27 @@ def gathers() -> Iterator[Launch]:
         yield Launch("g", (20, words, word), (source.tobytes(), indices.tobytes()), source[indices].tobytes())
 
 
+def fillings() -> Iterator[Launch]:
+    """Rows that begin anywhere in 16 bytes, lines that are longer and shorter than that, padding on either side."""
+    rng, value = np.random.default_rng(0), 7
+    shapes = [[(3, 5, 40), (3, 2, 7), (3, 0, 9)], [(3, 2), (2, 3)], [(64,), (1,), (32,)]]
+    for element, sizes, side in itertools.product((1, 2, 4, 8, 16), shapes, ("left", "right")):
+        dtype = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}[element]
+        rows = [torch.from_numpy(rng.integers(0, 99, size)).to(dtype) for size in sizes]
+        collate, device = gpuload.collate.Pad(value=value, padding_side=side), CaptureFilling()
+        elements, filling = collate.pack(rows)
+        collate._launched(elements, filling, device)
+        arrays = elements.numpy().tobytes(), filling.places.numpy().tobytes(), device.record.tobytes()
+        yield Launch("f", (element,), arrays, collate(rows).numpy().tobytes())
+
+
+class CaptureFilling(HostDevice):
+    """Keeps the record of what would be launched."""
+
+    def launch(self, name: str, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
+        self.record = arguments[2]
+
+
 def orders() -> Iterator[Launch]:
     start, count, seed, epoch, n = 5, 700, (1 << 64) - 3, 7, 1003
     positions, ends = np.arange(start, start + count), np.arange(1, n + 1).cumsum()
@@ -266,7 +290,7 @@ def orders() -> Iterator[Launch]:
 
 @pytest.fixture(scope="module")
 def launches() -> list[Launch]:
-    return [*renders(), *gathers(), *orders()]
+    return [*renders(), *gathers(), *fillings(), *orders()]
 
 
 @pytest.fixture(scope="module")

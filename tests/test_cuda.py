@@ -17,6 +17,7 @@ from gpuload import (
     WeightedRandomSampler,
     transforms as T,
 )
+from gpuload.collate import Pad, Ragged, pad, ragged
 from gpuload.device import device_of
 from gpuload.loading.tensors import gather_rows
 from gpuload.samplers import CounterSampler
@@ -67,6 +68,15 @@ def test_gather_is_index_select(shape: tuple[int, ...], dtype: torch.dtype) -> N
     place = device_of("cuda")
     assert torch.equal(gather_rows(source, indices, place), source.index_select(0, indices))
     assert torch.equal(gather_rows(source[1:], indices // 2, place), source[1:].index_select(0, indices // 2))
+
+
+@pytest.mark.usefixtures("no_synchronization")
+def test_filling_up_never_waits_for_the_host() -> None:
+    images = [torch.ones(3, 20 + i, 40 - i, device="cuda") for i in range(9)]
+    for collate in (pad, Pad(lengths=True, padding_side="left")):
+        collate(images)
+    for collate in (ragged, Ragged(nested=False)):
+        collate([image.flatten() for image in images])
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import gpuload
 
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
-    {"errors", "native", "philox", "stage"},
+    {"errors", "native", "philox", "stage", "structure"},
     {"arguments", "compilers", "randomness"},
     {"device"},
-    {"staging", "samplers", "recipes"},
+    {"staging", "samplers", "recipes", "collate"},
     {"transforms", "decoders"},
     {"datasets", "engines"},
     {"lifting"},

@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
 def test_any_schedule_gives_the_same_batches(kind: str, part: int, root: Path) -> None:
     """On either device, of which the other one is not touched."""
     for seed in range(part, SCHEDULES, PARTS):
@@ -51,7 +51,7 @@ def test_no_call_touches_another_device(device: int) -> None:
     assert calls(device) == Played([], 0, 0, {device})
 
 
-@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
 def test_a_batch_cannot_be_part_of_a_graph(kind: str, root: Path) -> None:
     with simulated() as runtime:
         loader = KINDS[kind](root, random.Random(1), seed=1, device="cuda")
@@ -79,7 +79,7 @@ def test_a_dropped_iterator_does_not_mind_a_graph() -> None:
         assert runtime.gpu.problems == []
 
 
-@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary"])
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> None:
     """Where the device keeps up with the host; else page-locked memory of labels waits for their copies."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
+from gpuload.collate import Collate
 from gpuload.device import Device
 from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
@@ -92,7 +93,9 @@ class Course(NamedTuple):
             return [stacked(images) if isinstance(images, list) else images, labels]
         if self.single:
             return self.collate_fn((images[0], labels[0]))
-        return self.collate_fn(list(zip(images, labels, strict=True)))
+        batch = self.collate_fn(list(zip(images, labels, strict=True)))
+        is_ours = isinstance(self.collate_fn, Collate)  # it makes tensors of labels, on the host
+        return move(pinned(batch, self.device), self.device) if is_ours else batch
 
 
 def stacked(images: list[Any]) -> Any:

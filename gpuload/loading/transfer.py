@@ -2,14 +2,14 @@
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from copy import copy
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
 from gpuload.device import Device, Event, Stream
 from gpuload.stage import Stage
+from gpuload.structure import mapped
 
 __all__ = ["Moving", "move", "pinned", "sending"]
 
@@ -23,7 +23,7 @@ def move(batch: Any, device: Device) -> Any:
     Lists, tuples and mappings keep their type. What has a ``to`` of its own, as tensors have, moves itself.
     """
 
-    return _mapped(batch, _moves, lambda thing: thing.to(device.torch_device, non_blocking=True))
+    return mapped(batch, _moves, lambda thing: thing.to(device.torch_device, non_blocking=True))
 
 
 def pinned(batch: Any, device: Device) -> Any:
@@ -38,7 +38,7 @@ def pinned(batch: Any, device: Device) -> Any:
             return tensor
         return device.pinned(tensor.nbytes).view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
-    return _mapped(batch, _is_tensor, pin) if device.launches else batch
+    return mapped(batch, _is_tensor, pin) if device.launches else batch
 
 
 def _is_tensor(thing: Any) -> bool:
@@ -53,29 +53,6 @@ def _moves(thing: Any) -> bool:
 def _travels(thing: Any) -> bool:
     """Is it a tensor on the host of which a copy is just its elements?"""
     return type(thing) in PLAIN and thing.is_cpu and thing.layout is torch.strided
-
-
-def _mapped(batch: Any, is_leaf: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
-    """The same structure, its leaves changed; what is neither leaf nor container stays as it is."""
-    if is_leaf(batch):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        return _same_mapping(batch, {key: _mapped(value, is_leaf, change) for key, value in batch.items()})
-    if isinstance(batch, list | tuple):
-        values = (_mapped(value, is_leaf, change) for value in batch)
-        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
-    return batch
-
-
-def _same_mapping(batch: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
-    if isinstance(batch, MutableMapping):
-        same = copy(batch)  # with whatever else the mapping knows
-        same.update(changed)
-        return same
-    try:
-        return type(batch)(changed)  # type: ignore[call-arg]
-    except TypeError:  # a mapping that is not made of a dict
-        return changed
 
 
 class _Sent(NamedTuple):
@@ -148,7 +125,7 @@ class Moving:
             pairs.append((device.empty_like(thing), thing))
             return pairs[-1][0]
 
-        placed = _mapped(batch, _moves, place)
+        placed = mapped(batch, _moves, place)
         copied.record(stream)  # until then the memory may have been that of a batch that the consumer has dropped
         with device.on(self._side):
             copied.wait(self._side)
@@ -165,7 +142,7 @@ class Moving:
         sent.copied.wait(stream)
         moved = move(sent.batch, self._device)
         if stream != sent.stream:  # the consumer has gone over to another one
-            _mapped(moved, _is_tensor, lambda tensor: self._device.keep(tensor, stream))
+            mapped(moved, _is_tensor, lambda tensor: self._device.keep(tensor, stream))
         return moved
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
 
+from gpuload.collate import Collate
 from gpuload.device import Device
 from gpuload.loading.order import Order
 from gpuload.loading.transfer import Moving, sending
@@ -24,16 +25,20 @@ class WorkerPath:
 
     def __init__(self, loader: TorchDataLoader[Any], order: Order, device: Device) -> None:
         self._loader, self._order, self._device = loader, order, device
-        self._side = device.stream()
+        self._side, self._collate = device.stream(), loader.collate_fn
         if device.launches:
             loader.pin_memory = True  # without it the copy to the device would wait
+        if device.launches and isinstance(self._collate, Collate):
+            self._collate.prepare(device)
+            loader.collate_fn = self._collate.pack
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch."""
         self._order.begin(epoch)
         with self._device.on(None):  # torch's pinning thread makes a context on the GPU that is current here
             batches = iter(self._loader)
-        return Moving(batches, self._device, self._side)
+        moving = Moving(batches, self._device, self._side)
+        return map(self._collate.finish, moving) if isinstance(self._collate, Collate) else moving
 
     def stages(self, epoch: int) -> Iterator[Stage]:
         """What is done, for explain."""
@@ -44,7 +49,7 @@ class WorkerPath:
         else:
             yield self._order.describe(anywhere=False)
         yield Stage("sample", workers, (f"{_dataset(loader.dataset)}: ordinary code, gpuload renders nothing",))
-        yield Stage("collate", workers, (name_of(loader.collate_fn),))
+        yield Stage("collate", workers, (name_of(self._collate),))
         if self._device.launches:
             yield sending(target)
         ahead = (loader.prefetch_factor or 0) * loader.num_workers

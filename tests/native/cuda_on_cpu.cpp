@@ -1,6 +1,7 @@
 // The CUDA kernels as C++, block by block on the calling thread: the arithmetic that ships, without a GPU.
 #include "gather.cu"
 #include "order.cu"
+#include "pad.cu"
 #include "render.cu"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -43,6 +44,23 @@ EXPORT void cuda_gather(const void* source, const int64_t* indices, int64_t rows
                 return gather_4((const uint32_t*)source, indices, rows, row_words, (uint32_t*)out);
             default:
                 return gather_16((const uint4*)source, indices, rows, row_words, (uint4*)out);
+        }
+    });
+}
+
+EXPORT void cuda_pad(const void* values, const int64_t* places, const Filling* filling, int element_bytes, void* out) {
+    launch_on_cpu(3, 1, [&] {
+        switch (element_bytes) {
+            case 1:
+                return pad_1((const uint8_t*)values, places, *filling, (uint8_t*)out);
+            case 2:
+                return pad_2((const uint16_t*)values, places, *filling, (uint16_t*)out);
+            case 4:
+                return pad_4((const uint32_t*)values, places, *filling, (uint32_t*)out);
+            case 8:
+                return pad_8((const uint64_t*)values, places, *filling, (uint64_t*)out);
+            default:
+                return pad_16((const uint4*)values, places, *filling, (uint4*)out);
         }
     });
 }

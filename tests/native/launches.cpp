@@ -40,6 +40,11 @@ static void gather(const int64_t* n, std::FILE* file, Bytes& out) {
     cuda_gather(source.data(), as<int64_t>(indices), n[0], n[1], int(n[2]), out.data());
 }
 
+static void fill(const int64_t* n, std::FILE* file, Bytes& out) {
+    const Bytes values = read_bytes(file), places = read_bytes(file), filling = read_bytes(file);
+    cuda_pad(values.data(), as<int64_t>(places), as<Filling>(filling), int(n[0]), out.data());
+}
+
 static void order(int64_t kind, const int64_t* n, std::FILE* file, int64_t* out) {
     const Bytes given = read_bytes(file);
     switch (kind) {
@@ -59,6 +64,7 @@ int main(int, char** arguments) {
         switch (n[0]) {
             case 'i': render(n + 1, file, out); break;
             case 'g': gather(n + 1, file, out); break;
+            case 'f': fill(n + 1, file, out); break;
             default: order(n[0], n + 1, file, reinterpret_cast<int64_t*>(out.data()));
         }
         if (out == expected) continue;

@@ -16,6 +16,10 @@
 #define GPULOAD_MEMBER inline
 #define GPULOAD_KERNEL static void
 
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+
 constexpr int THREADS = 16;
 #if defined(BLOCKS_AT_ONCE)
 constexpr int LANES = 1;

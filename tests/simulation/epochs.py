@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from gpuload import ClassBalancedSampler, DataLoader, ImageFolder, SubsetRandomSampler, TensorDataset, transforms as T
+from gpuload.collate import Pad
 from gpuload.device import CudaDevice
 from gpuload.errors import SampleError
 from tests.conftest import encode, make_photo
@@ -45,6 +46,14 @@ class Ordinary(Dataset[Any]):
         if index == self._fails_at:
             raise ValueError("no such row")
         return torch.arange(7) + 10 * index, index
+
+
+class Uneven(Ordinary):
+    """Rows of different size."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row, number = super().__getitem__(index)
+        return row[: index % 6 + 1], number
 
 
 def write_photos(root: Path) -> None:
@@ -91,8 +100,21 @@ def workers(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     return DataLoader(Ordinary(), 4, num_workers=1, **options)
 
 
+def uneven(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    """Rows that are filled up: packed by a worker, or images that are on the device already."""
+    photos = ImageFolder(root / "whole", transform=T.ToDtype(torch.uint8))
+    dataset = rng.choice((Uneven(rng.choice((None, 9))), photos))
+    return DataLoader(dataset, rng.choice((3, 4)), shuffle=True, collate_fn=Pad(padding_side="left"), **options)
+
+
 DTYPES = (torch.float32, torch.float16, torch.uint8)
-KINDS: dict[str, Make] = {"images": images, "tensors": tensors, "ordinary": ordinary, "workers": workers}
+KINDS: dict[str, Make] = {
+    "images": images,
+    "tensors": tensors,
+    "ordinary": ordinary,
+    "uneven": uneven,
+    "workers": workers,
+}
 
 
 @dataclass

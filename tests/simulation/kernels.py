@@ -115,6 +115,22 @@ def _gather(name: str, source: Any, indices: Any, rows: Any, words: Any, out: An
     cuda_on_cpu().cuda_gather(int(source), int(indices), int(rows), int(words), word, int(out))
 
 
+# ---- pad ----
+
+
+def _pad_spans(name: str, elements: Any, places: Any, padding: Any, out: Any, grid: Any) -> Iterator[Touched]:
+    element, rows, dims = int(name.removeprefix("pad_")), int(padding["rows"]), padding["extents"].size
+    yield int(places), rows * (1 + dims) * INT64, False
+    starts, *extents = _at(places, np.int64, rows * (1 + dims)).reshape(rows, 1 + dims).T
+    yield int(elements), int((starts + np.prod(extents, axis=0)).max()) * element, False
+    yield int(out), rows * int(padding["extents"].prod()) * element, True
+
+
+def _pad(name: str, elements: Any, places: Any, padding: Any, out: Any, grid: Any) -> None:
+    element = int(name.removeprefix("pad_"))
+    cuda_on_cpu().cuda_pad(int(elements), int(places), padding.ctypes.data, element, int(out))
+
+
 # ---- order ----
 
 
@@ -134,8 +150,8 @@ def _order(name: str, *arguments: Any, grid: Any) -> None:
 
 
 # which arguments are addresses
-ADDRESSES = {"render": (0, 1, 2, 5), "gather": (0, 1, 4), "order": (-1,), "order_weighted": (2, -1)}
+ADDRESSES = {"render": (0, 1, 2, 5), "gather": (0, 1, 4), "pad": (0, 1, 3), "order": (-1,), "order_weighted": (2, -1)}
 SPANS: dict[str, Callable[..., Iterator[Touched]]] = {
-    "render": _render_spans, "gather": _gather_spans, "order": _order_spans,
+    "render": _render_spans, "gather": _gather_spans, "pad": _pad_spans, "order": _order_spans,
 }  # fmt: skip
-RUNS: dict[str, Callable[..., None]] = {"render": _render, "gather": _gather, "order": _order}
+RUNS: dict[str, Callable[..., None]] = {"render": _render, "gather": _gather, "pad": _pad, "order": _order}

@@ -146,6 +146,10 @@ class DeviceTensor(Simulated):
     def is_cuda(self) -> bool:
         return True
 
+    @property
+    def is_cpu(self) -> bool:
+        return False
+
     def is_pinned(self, device: Any = None) -> bool:
         return False
 
