@@ -3,6 +3,7 @@
 To a program each is a Python that has just started, and it ends like one: with threads, exit handlers and all.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -69,6 +70,8 @@ def environment() -> dict[str, str]:
 def serve(number: int) -> None:
     """Fork a process for each program that comes; send its number and, when it has ended, its exit status."""
     import torch  # noqa: F401
+
+    gc.freeze()  # else each end would look through all of torch
 
     there = Connection(number)
     while True:
