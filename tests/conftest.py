@@ -3,8 +3,8 @@
 import io
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-import gpuload
-from gpuload.compilers import compiler
+from gpuload.compilers import compiler, host_library
+from tests.cuda_on_cpu import cuda_on_cpu
+from tests.fresh import Pythons
 from tests.simulation.runtime import simulated
 
 settings.register_profile("gpuload", deadline=None)
@@ -24,8 +25,13 @@ torch.set_num_threads(1)  # images are small here: more threads would spin, and 
 
 SIZES = {"cats": ((60, 80), (75, 50), (64, 64)), "dogs": ((48, 90), (101, 67), (33, 40))}  # (height, width)
 PHOTOS_A_CLASS = 12
-# warnings are errors, but for the one that Python 3.12 and later give where a process with threads forks
-STRICT = ("-W", "error", "-W", "ignore:This process (pid=:DeprecationWarning")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile before pytest-xdist starts its processes: each of them would."""
+    if getattr(config.option, "numprocesses", None) and compiler() is not None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda make: make(), (host_library, cuda_on_cpu)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -89,14 +95,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def fresh() -> Iterator[Pythons]:
+    """Runs programs, each in a Python of its own."""
+    pythons = Pythons()
+    yield pythons
+    assert pythons.close() == 0
+
+
+@pytest.fixture(scope="session")
+def run_python(fresh: Pythons) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run a program in a Python of its own, warnings as errors; it fails the test if it fails or hangs."""
-    paths = [str(Path(gpuload.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     def run(program: str, *arguments: object, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, *STRICT, "-c", program, *map(str, arguments)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
+        ended = fresh.run(program, *arguments, timeout=timeout)
         assert ended.returncode == 0, ended.stderr[-4000:]
         return ended
 

@@ -4,7 +4,6 @@ import ctypes
 import os
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 
 from gpuload import compilers
 from gpuload.errors import MissingError
+from tests.fresh import Pythons
 
 KERNELS = sorted(path.name for path in compilers.kernel_folder().glob("*.cu"))
 ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
@@ -58,12 +58,7 @@ def test_every_kernel_is_entered_by_its_file_name() -> None:
         assert all(entry.startswith(Path(name).stem + "_") for entry in entries)
 
 
-def in_fresh_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, **environment}
-    command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=120)
-
-
+QUICKLY = "from gpuload import compilers; compilers.FLAGS = ('-O0', *compilers.FLAGS[1:])"
 LOAD = "from gpuload import compilers; print(compilers.host_library())"
 
 
@@ -71,14 +66,14 @@ needs_compiler = pytest.mark.skipif(compilers.compiler() is None, reason="no C++
 
 
 @needs_compiler
-def test_libraries_are_built_once_and_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
-    code = "from gpuload import compilers as c; print(c.host_library(), c.jpeg_library())"
-    first = in_fresh_process(code, GPULOAD_CACHE=str(tmp_path))
+def test_libraries_are_built_once_and_kept_where_nothing_can_be_written(fresh: Pythons, tmp_path: Path) -> None:
+    code = f"{QUICKLY}; print(compilers.host_library(), compilers.jpeg_library())"
+    first = fresh.run(code, GPULOAD_CACHE=str(tmp_path))
     assert first.returncode == 0, first.stderr
     built = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.so")}
     assert len(built) == first.stdout.count("CDLL") > 0
     tmp_path.chmod(0o555)
-    again = in_fresh_process(code, GPULOAD_CACHE=str(tmp_path))
+    again = fresh.run(code, GPULOAD_CACHE=str(tmp_path))
     assert again.returncode == 0, again.stderr
     assert again.stdout.count(str(tmp_path)) == len(built)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.so")} == built
@@ -86,12 +81,14 @@ def test_libraries_are_built_once_and_kept_where_nothing_can_be_written(tmp_path
 
 @needs_compiler
 @pytest.mark.parametrize("environment", [{}, {"NOEXEC": "1"}])
-def test_a_cache_that_does_not_serve_is_no_obstacle(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_cache_that_does_not_serve_is_no_obstacle(
+    fresh: Pythons, tmp_path: Path, environment: dict[str, str]
+) -> None:
     """One that cannot be written, and one on a disk mounted noexec: a temporary folder, gone afterwards."""
     file = tmp_path / "file"
     file.touch()
     folder = tmp_path / "noexec" if environment else file / "below"
-    run = in_fresh_process(NOEXEC + SOURCE, GPULOAD_CACHE=str(folder), TMPDIR=str(tmp_path), SERVES="1", **environment)
+    run = fresh.run(NOEXEC + SOURCE, GPULOAD_CACHE=str(folder), TMPDIR=str(tmp_path), SERVES="1", **environment)
     assert run.returncode == 0, run.stderr
     library = Path(run.stdout.strip())
     assert library.parent.parent == tmp_path
@@ -99,9 +96,9 @@ def test_a_cache_that_does_not_serve_is_no_obstacle(tmp_path: Path, environment:
 
 
 @needs_compiler
-def test_no_folder_at_all_says_what_to_set(tmp_path: Path) -> None:
+def test_no_folder_at_all_says_what_to_set(fresh: Pythons, tmp_path: Path) -> None:
     folder = str(tmp_path / "noexec")
-    run = in_fresh_process(NOEXEC + SOURCE, GPULOAD_CACHE=folder, TMPDIR=str(tmp_path), NOEXEC="1")
+    run = fresh.run(NOEXEC + SOURCE, GPULOAD_CACHE=folder, TMPDIR=str(tmp_path), NOEXEC="1")
     assert run.returncode == 1
     assert "MissingError: compiled code cannot be kept in" in run.stderr
     assert "set GPULOAD_CACHE" in run.stderr
@@ -141,19 +138,18 @@ def test_a_changed_source_is_another_library(tmp_path: Path, monkeypatch: pytest
 
 
 @needs_compiler
-def test_without_nvimagecodec_there_is_no_jpeg_library() -> None:
+def test_without_nvimagecodec_there_is_no_jpeg_library(fresh: Pythons) -> None:
     hide = "import sys; sys.modules['nvidia'] = None; from gpuload import compilers; print(compilers.jpeg_library())"
-    run = in_fresh_process(hide)
+    run = fresh.run(hide)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "None"
 
 
 @needs_compiler
-def test_an_nvimagecodec_that_does_not_serve_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_nvimagecodec_that_does_not_serve_is_warned_of(fresh: Pythons, tmp_path: Path) -> None:
     folder = tmp_path / "nvimgcodec"
     (folder / "include").mkdir(parents=True)
     (folder / "include" / "nvimgcodec.h").write_text("#error too new")
-    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path / "cache"))
     code = f"""
 import pathlib, warnings
 from gpuload import compilers
@@ -162,7 +158,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     print(compilers.jpeg_library(), compilers.host_library() is not None, caught[0].message)
 """
-    run = in_fresh_process(code)
+    run = fresh.run(code)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("None True JPEGs are decoded by Pillow, for nvImageCodec cannot be used")
     assert "too new" in run.stdout
@@ -174,17 +170,17 @@ def test_many_threads_get_the_same_library() -> None:
         assert len({id(library) for library in pool.map(lambda _: compilers.host_library(), range(64))}) == 1
 
 
-def test_no_compiler_is_none() -> None:
-    run = in_fresh_process(LOAD, CXX="no-such-compiler")
+def test_no_compiler_is_none(fresh: Pythons) -> None:
+    run = fresh.run(LOAD, CXX="no-such-compiler")
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "None"
 
 
-def test_a_compiler_that_fails_says_what_it_said(tmp_path: Path) -> None:
+def test_a_compiler_that_fails_says_what_it_said(fresh: Pythons, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho the disk is full of bees >&2\nexit 1\n")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
-    run = in_fresh_process(LOAD, CXX=str(broken), GPULOAD_CACHE=str(tmp_path / "cache"))
+    run = fresh.run(LOAD, CXX=str(broken), GPULOAD_CACHE=str(tmp_path / "cache"))
     assert run.returncode == 1
     assert "MissingError: the C++ compiler failed on gpuload's kernels" in run.stderr
     assert "the disk is full of bees" in run.stderr
@@ -201,27 +197,27 @@ import os, pathlib
 from gpuload import compilers
 cupy = compilers.cupy()
 from cupy_backends.cuda.libs import nvrtc
-source = (compilers.kernel_folder() / "render.cu").read_text()
-program = nvrtc.createProgram(source, "render.cu", [], [])
+source = (compilers.kernel_folder() / "order.cu").read_text()
+program = nvrtc.createProgram(source, "order.cu", [], [])
 nvrtc.compileProgram(program, [*compilers.nvrtc_options(), "--gpu-architecture=sm_90"])
 kept = cupy.cuda.compiler._kernel_cache_backend
-kept.save("render.cubin", nvrtc.getCUBIN(program), source)
-assert len(kept.load("render.cubin")) > 1000
+kept.save("order.cubin", nvrtc.getCUBIN(program), source)
+assert len(kept.load("order.cubin")) > 1000
 print(os.environ.get("CUPY_CACHE_DIR"))
 """
 
 
-def test_cupy_needs_no_home(tmp_path: Path) -> None:
+def test_cupy_needs_no_home(fresh: Pythons, tmp_path: Path) -> None:
     """Its import fails where it cannot make its cache folder: it gets another; kernels compile and are kept there."""
     pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
     (tmp_path / "home").touch()  # no folder can be made in it, not even by root
     environment = {"HOME": str(tmp_path / "home"), "GPULOAD_CACHE": str(tmp_path / "cache")}
     code = f"import os; os.environ.pop('CUPY_CACHE_DIR', None){COMPILE}"
-    run = in_fresh_process(code, **environment)
+    run = fresh.run(code, **environment)
     assert run.returncode == 0, run.stderr
     kept = tmp_path / "cache" / "cupy"
     assert run.stdout.strip() == str(kept)
-    assert (kept / "render.cubin").exists()
+    assert (kept / "order.cubin").exists()
 
 
 def test_a_cupy_cache_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -317,8 +313,8 @@ except RuntimeError as error:
 """
 
 
-def test_cupy_raises_a_runtime_error_where_headers_are_missing() -> None:
+def test_cupy_raises_a_runtime_error_where_headers_are_missing(fresh: Pythons) -> None:
     pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
-    run = in_fresh_process(f"import os; os.environ.pop('CUDA_PATH', None){NO_HEADERS}")
+    run = fresh.run(f"import os; os.environ.pop('CUDA_PATH', None){NO_HEADERS}")
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("Failed to find CUDA headers")

@@ -3,11 +3,10 @@
 import ast
 import importlib
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,11 +123,10 @@ def test_optional_packages_are_imported_in_one_place(module: str) -> None:
         assert package not in OPTIONAL or module in OPTIONAL[package], f"{module} imports {name}"
 
 
-def test_importing_gpuload_imports_nothing_optional() -> None:
+def test_importing_gpuload_imports_nothing_optional(run_python: Callable[..., Any]) -> None:
     imports = "import sys, torch; before = {*sys.modules}; import gpuload"
     code = f"{imports}; print([name for name in {sorted(OPTIONAL)} if name in {{*sys.modules}} - before])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run_python(code).stdout == "[]\n"
 
 
 @every_module
