@@ -20,6 +20,7 @@ from gpuload.loading.order import Order
 from gpuload.loading.prefetch import Pipeline, Stage as JobStage, unless_stop_iteration
 from gpuload.loading.stretch import Errors, Planner, Stretch, from_start, in_shares
 from gpuload.loading.survey import Survey, survey
+from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving, move, pinned, sending
 from gpuload.native import Status
 from gpuload.recipes.ops import Recipe
@@ -90,7 +91,8 @@ class ImagePath:
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch, on the device."""
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
-        rendered = Pipeline(self._jobs(epoch), self.workers, self.depth, self.device.enter, anywhere)
+        threads = Threads(self.workers, lambda number: self.device.enter())
+        rendered = Pipeline(self._jobs(epoch), threads, self.depth, anywhere)
         sent = Moving(rendered, self.device, self._side) if self._is_sent else rendered
         return map(partial(unless_stop_iteration, self._collate), sent)
 
