@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +19,7 @@ import gpuload
 from gpuload.loading import prefetch, threads
 from gpuload.loading.prefetch import Gate, Pipeline, Stage
 from gpuload.loading.threads import Threads
-
-WAIT = 5.0  # seconds after which something that should have happened counts as a hang
-
-
-Run = Callable[[int, int], None]
-
-
-def nothing(job: int, task: int) -> None:
-    pass
-
-
-class FakeJob:
-    """Result: its number. ``run`` is called for each of its tasks.
-
-    Args:
-        number: of the job.
-        sizes: how many tasks each stage has; an int: the only stage.
-        run: called with the numbers of the job and of the task, which count through all stages.
-    """
-
-    def __init__(self, number: int, sizes: int | Sequence[int] = 3, run: Run = nothing) -> None:
-        self.number, self.run = number, run
-        self.sizes = [sizes] if isinstance(sizes, int) else list(sizes)
-        self.ran: list[int] = []
-        self.finished = 0
-
-    def stages(self) -> Iterator[Stage]:
-        done = 0
-        for size in self.sizes:
-            yield [partial(self.task, done + task) for task in range(size)]
-            done += size
-            assert sorted(self.ran) == list(range(done))
-        self.finish()
-
-    def task(self, number: int) -> None:
-        self.run(self.number, number)
-        self.ran.append(number)
-
-    def finish(self) -> None:
-        self.finished += 1
-
-    def result(self) -> int:
-        assert self.finished == 1
-        return self.number
-
+from tests.jobs import WAIT, FakeJob, Run, in_time
 
 Alive = Callable[[], list[threading.Thread]]
 
@@ -81,14 +36,6 @@ def workers_alive() -> Iterator[Alive]:
     if alive():
         gc.collect()
     assert alive() == []
-
-
-def in_time(condition: Callable[[], bool]) -> bool:
-    """Wait until the condition holds."""
-    end = time.monotonic() + WAIT
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.001)
-    return condition()
 
 
 shapes = pytest.mark.parametrize(

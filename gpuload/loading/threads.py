@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 
 __all__ = ["Task", "Threads"]
@@ -86,8 +87,9 @@ def _work(
         del started  # this frame, which the error knows, must not know other threads' errors
         return
     started.put(None)
-    while _work_once(tasks):
-        pass
+    with suppress(SystemExit):  # of `_interrupt`, when a task has ended just before
+        while _work_once(tasks):
+            pass
 
 
 def _work_once(tasks: "SimpleQueue[Task | None]") -> bool:
@@ -150,10 +152,11 @@ def _leave_behind(threads: Sequence[threading.Thread]) -> None:
 
 def _places(threads: Sequence[threading.Thread]) -> str:
     """Where each of them is that does not wait for a task."""
-    frames, places = sys._current_frames(), list[str]()
-    for thread in threads:
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and frame.f_code is not _work_once.__code__:
-            code = frame.f_code
-            places.append(f"{thread.name} in {code.co_name} ({code.co_filename}:{frame.f_lineno})")
-    return ", ".join(places)
+    return ", ".join(place for thread in threads if (place := _place(thread)))
+
+
+def _place(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)  # the others of these hold this frame, which would hold them
+    if frame is None or frame.f_code is _work_once.__code__:
+        return ""
+    return f"{thread.name} in {frame.f_code.co_name} ({frame.f_code.co_filename}:{frame.f_lineno})"
