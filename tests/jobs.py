@@ -72,13 +72,16 @@ class Fifo:
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
         self._path, self.entered = path, threading.Event()
-        self._writer: list[int] = [os.open(path, os.O_RDWR)]
+        self._writer = os.open(path, os.O_RDWR)
 
     def read(self) -> bytes:
-        with open(self._path, "rb") as file:
+        with open(self._path, "rb", buffering=0) as file:
             self.entered.set()
-            return file.read()
+            return file.read(1)
 
     def let_go(self) -> None:
-        while self._writer:
-            os.close(self._writer.pop())
+        """A byte for everybody, in other processes, too."""
+        os.write(self._writer, bytes(1000))
+
+    def close(self) -> None:
+        os.close(self._writer)

@@ -51,6 +51,8 @@ def fifo(tmp_path: Path) -> Iterator[Fifo]:
     made = Fifo(tmp_path / "fifo")
     yield made
     made.let_go()
+    assert in_time(lambda: alive() == [])
+    made.close()
 
 
 # ---- start ----
