@@ -16,6 +16,7 @@ from gpuload.errors import (
     GpuloadError,
     MissingError,
     SampleError,
+    TimedOutError,
 )
 from gpuload.loader import DataLoader
 from gpuload.samplers import (
@@ -48,6 +49,7 @@ __all__ = [
     "SequentialSampler",
     "SubsetRandomSampler",
     "TensorDataset",
+    "TimedOutError",
     "WeightedRandomSampler",
     "collate",
     "samplers",

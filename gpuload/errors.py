@@ -10,6 +10,7 @@
     ├── SampleError                                    a sample that failed: its index, its path, the cause
     ├── CollateError       (also a RuntimeError)       samples that do not stack into one tensor
     ├── CaptureError       (also a RuntimeError)       a batch that was asked for inside of a CUDA graph's capture
+    ├── TimedOutError      (also a RuntimeError)       a batch that did not come in time
     └── MissingError       (also an ImportError)       a package, a compiler or a GPU that is not there
 
 Each also derives from the exception that torch or torchvision raises in its place, so that code which
@@ -26,6 +27,7 @@ __all__ = [
     "GpuloadError",
     "MissingError",
     "SampleError",
+    "TimedOutError",
 ]
 
 
@@ -74,6 +76,10 @@ class CollateError(GpuloadError, RuntimeError):
 
 class CaptureError(GpuloadError, RuntimeError):
     """A batch that was asked for while a CUDA graph is captured on the current stream."""
+
+
+class TimedOutError(GpuloadError, RuntimeError):
+    """A batch that did not come within the loader's ``timeout``; the message says what is waited for."""
 
 
 class MissingError(GpuloadError, ImportError):

@@ -17,6 +17,7 @@ from gpuload import errors
         (errors.CollateError, RuntimeError),
         (errors.CaptureError, RuntimeError),
         (errors.MissingError, ImportError),
+        (errors.TimedOutError, RuntimeError),
     ],
 )
 def test_also_the_usual_exception(ours: type[Exception], theirs: type[Exception]) -> None:

@@ -28,13 +28,18 @@ class Settings(NamedTuple):
     Attributes:
         workers: threads.
         prefetch: batches prepared ahead; more where the workers need more to be busy.
-        collate_fn, pin_memory: as of the loader.
+        keeps_workers: they go on with the next epoch.
+        collate_fn, pin_memory, timeout, worker_init_fn, in_order: as of the loader.
     """
 
     workers: int
     prefetch: int
+    keeps_workers: bool
     collate_fn: Callable[[Any], Any]
     pin_memory: bool
+    timeout: float
+    worker_init_fn: Callable[[int], None] | None
+    in_order: bool
 
 
 class Course(NamedTuple):

@@ -1,7 +1,7 @@
 """Images: threads plan and decode, an engine renders. The batch is the unit; a share of it is a worker's task."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from gpuload.loading.order import Order
 from gpuload.loading.outline import image_stages
 from gpuload.loading.prefetch import Pipeline, unless_stop_iteration
 from gpuload.loading.stretch import Planner, Stretch, from_start
+from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage
@@ -76,15 +77,25 @@ class ImagePath:
         self._decoder = find_decoder()
         self._side = device.stream()
         self._engines: dict[int, tuple[int, bool, Engine]] = {}
+        self._kept: Threads | None = None
 
     def batches(self, epoch: int, dataset: ImageDataset, settings: Settings) -> Iterator[Any]:
         """The batches of an epoch, on the device."""
         course = self.course(epoch, dataset, settings)
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
-        jobs = self._jobs(course)
-        made = Pipeline(jobs, settings.workers, self.depth(settings), self.device.enter, anywhere)
+        threads, depth = self._working(settings), self.depth(settings)
+        made = Pipeline(self._jobs(course), threads, depth, anywhere, settings.in_order, settings.timeout)
         sent = Moving(made, self.device, self._side) if course.is_sent else made
         return map(partial(unless_stop_iteration, course.collated), sent)
+
+    def _working(self, settings: Settings) -> Threads:
+        """The workers of an epoch; persistent ones are those of the epoch before."""
+        kept = self._kept
+        if kept is not None and settings.keeps_workers and kept.count == settings.workers:
+            return kept
+        threads = Threads(settings.workers, partial(_start, self.device.enter, settings.worker_init_fn))
+        self._kept = threads if settings.keeps_workers else None
+        return threads
 
     def depth(self, settings: Settings) -> int:
         """Most batches in flight."""
@@ -183,6 +194,13 @@ class ImagePath:
                 start, gathered, wanted = start + sum(map(len, gathered)), [], PLANNED
         if gathered:
             yield start, gathered
+
+
+def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, number: int) -> None:
+    """What a worker does first."""
+    enter()
+    if worker_init_fn is not None:
+        worker_init_fn(number)
 
 
 def _knows(dataset: ImageDataset, indices: NDArray[np.int64]) -> bool:

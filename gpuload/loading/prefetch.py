@@ -1,12 +1,12 @@
-"""Threads, bounded queues, in-order delivery, shutdown. Knows no images.
+"""Jobs on threads: bounded queues, delivery in order or as they come, timeouts, shutdown. Knows no images.
 
 A job is a batch: stages of tasks, each stage a list of calls that any workers may run in any order. At most
-``depth`` jobs are in flight; they leave in the order in which they came. A task that raises spoils its own job
-alone, whose turn then raises; jobs before it are delivered, and jobs after it can be.
+``depth`` jobs are in flight; they leave in the order in which they came, or in that in which they end. A task that
+raises spoils its own job alone, whose turn then raises; jobs before it are delivered, and jobs after it can be.
 
-Workers take tasks from one queue that is made in C, so that many of them do not wake each other for nothing.
 An error's traceback holds what held the error: so errors are kept in lists, taken out when they are raised, and
-forgotten when the pipeline is closed.
+forgotten when the pipeline is closed. A task may still run then, on a thread that could not be waited for: it holds
+its job, and nothing holds what becomes of it.
 """
 
 import threading
@@ -14,12 +14,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["Gate", "Job", "Pipeline", "Stage", "Task", "unless_stop_iteration"]
+from gpuload.errors import TimedOutError
+from gpuload.loading.threads import Task, Threads
 
-Task = Callable[[], None]
+__all__ = ["Gate", "Job", "Pipeline", "Stage", "unless_stop_iteration"]
+
 Result = TypeVar("Result", covariant=True)
 Returned = TypeVar("Returned")
 
@@ -72,13 +74,23 @@ def unless_stop_iteration(call: Callable[..., Returned], *arguments: Any) -> Ret
 
 
 class _Running(Generic[Result]):
-    """A job with its state: how many tasks of its stage are left, what went wrong first."""
+    """A job with its state: how many tasks of its stage are left, what went wrong first.
 
-    def __init__(self, job: Job[Result], put: Callable[[Task], None]) -> None:
-        self._job, self._stages, self._put = job, job.stages(), put
+    Args:
+        number: of the job.
+        job: what is done.
+        put: gives tasks to the workers.
+        caught: what is the job's error if a task raises it; else it is that of whoever runs the task.
+    """
+
+    def __init__(self, number: int, job: Job[Result], put: Callable[[Task], None], caught: type[BaseException]) -> None:
+        self.number = number
+        self._job, self._stages, self._put, self._caught = job, job.stages(), put, caught
+        self.ended: Callable[[_Running[Result]], None] = _ignore
         self._lock = threading.Lock()
-        self._left = 0
+        self._stage = self._left = 0
         self._failed: list[tuple[int, BaseException]] = []  # at most one: the number of its task, and the error
+        self._forgotten = False
         # not an Event: no Python code runs while this is held, so the garbage collector may call `release` any time
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -89,6 +101,7 @@ class _Running(Generic[Result]):
         if stage is None:
             self._stages = iter(())  # with all that it holds
             self.release()
+            self.ended(self)
         elif isinstance(stage, Gate):
             stage.when_open(partial(self._put, self.advance))
         else:
@@ -99,20 +112,21 @@ class _Running(Generic[Result]):
     def _next_stage(self) -> Stage | None:
         """A gate, or tasks; None: there is no more, or something went wrong."""
         stage: Stage | None = ()
-        while not self._failed and stage is not None:
-            try:
-                stage = next(self._stages, None)
-            except BaseException as error:
-                self._fail(0, error)
-                return None
+        while not self._failed and not self._forgotten and stage is not None:
             if isinstance(stage, Gate) or stage:
                 return stage
+            self._stage += 1
+            try:
+                stage = next(self._stages, None)
+            except self._caught as error:
+                self._fail(0, error)
         return None
 
     def _run(self, number: int, task: Task) -> None:
         try:
-            unless_stop_iteration(task)
-        except BaseException as error:
+            if not self._forgotten:
+                unless_stop_iteration(task)
+        except self._caught as error:
             self._fail(number, error)
         with self._lock:
             self._left -= 1
@@ -122,13 +136,16 @@ class _Running(Generic[Result]):
 
     def _fail(self, number: int, error: BaseException) -> None:
         with self._lock:
-            if not self._failed or number < self._failed[0][0]:  # the same error, whatever the timing
+            first = not self._failed or number < self._failed[0][0]  # the same error, whatever the timing
+            if first and not self._forgotten:
                 self._failed = [(number, error)]
 
-    def wait(self) -> None:
-        """Until the last stage has ended, or `release`."""
-        self._gate.acquire()
+    def wait(self, timeout: float | None) -> bool:
+        """Until the last stage has ended, or `release`; False: that took longer than so many seconds."""
+        if not self._gate.acquire(True, -1 if timeout is None else timeout):
+            return False
         self.release()
+        return True
 
     def release(self) -> None:
         """Let whoever waits go on."""
@@ -138,10 +155,19 @@ class _Running(Generic[Result]):
             pass
 
     def forget(self) -> None:
-        """Let go of the job, which nobody will ask for; it may hold a gate that holds this."""
+        """Let go of the job, which nobody will ask for; it may hold a gate that holds this.
+
+        Tasks of it may still run; the others will do nothing.
+        """
+        self._forgotten = True
+        self._put = self.ended = _ignore
         self._stages = iter(())
         self._failed.clear()
         del self._job
+
+    def describe(self) -> str:
+        """How far it is."""
+        return f"batch {self.number} has {self._left} tasks of its stage {self._stage} left"
 
     def result(self) -> Result:
         if self._failed:
@@ -149,116 +175,156 @@ class _Running(Generic[Result]):
         return unless_stop_iteration(self._job.result)
 
 
-class _State(Generic[Result]):
-    """What the workers share. They hold this, never the pipeline, so that a dropped pipeline is collected."""
+def _ignore(_: object) -> None:
+    pass
 
-    def __init__(self, jobs: Iterator[Job[Result]], depth: int) -> None:
+
+class _State(Generic[Result]):
+    """All but the consumer's side. Workers hold this, never the pipeline, so that a dropped pipeline is collected."""
+
+    def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, depth: int) -> None:
         self._jobs: Iterator[Job[Result]] | None = jobs
-        self._depth = depth
+        self._threads: Threads | None = threads
+        self.tasks = threads.tasks
+        self._here = threads.count == 0
+        self._depth = 1 if self._here else max(depth, 1)
         self._feeding = threading.Lock()
-        self.failed: list[Exception] = []  # at most one: why there are no more jobs
-        self.tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._count = 0
+        self._failed: list[Exception] = []  # at most one: why there are no more jobs
         self.running: deque[_Running[Result]] = deque()
         self.stopped = False
-        self.broken: list[BaseException] = []  # why workers could not start
-
-    def work(self, start: Callable[[], None]) -> None:
-        try:
-            start()
-        except BaseException as error:
-            self.broken.append(error)
-            self._cancel()
-            return
-        while self._work_once():
-            pass
-
-    def _work_once(self) -> bool:
-        """One task, in a frame of its own: a worker that waits holds no job."""
-        task = self.tasks.get()
-        if task is None or self.stopped:
-            return False
-        task()
-        return True
 
     def feed(self) -> None:
         """Ask for as many jobs as may be in flight."""
         with self._feeding:
-            while self._jobs is not None and len(self.running) < self._depth and not self.stopped:
+            while (jobs := self._jobs) is not None and len(self.running) < self._depth and not self.stopped:
                 try:
-                    running = _Running(next(self._jobs), self.tasks.put)
+                    running = self._running(next(jobs))
                 except StopIteration:
                     self._jobs = None
                 except Exception as error:
                     trace = error.__traceback__  # but for this frame, through which the workers would hold the consumer
-                    self._jobs, self.failed = None, [error.with_traceback(trace and trace.tb_next)]
+                    self._jobs, self._failed = None, [error.with_traceback(trace and trace.tb_next)]
                     del trace
                 else:
-                    self.running.append(running)
-                    self.tasks.put(running.advance)
+                    if not self.stopped:
+                        self.running.append(running)
+                        self.tasks.put(running.advance)
 
-    def work_here(self) -> None:
+    def _running(self, job: Job[Result]) -> _Running[Result]:
+        self._count += 1
+        # Ctrl-C during a task on the consumer's own thread is no error of the job
+        return _Running(self._count - 1, job, self.tasks.put, Exception if self._here else BaseException)
+
+    def take(self, timeout: float | None) -> _Running[Result]:
+        """The job whose turn it is, when it has ended."""
+        if self.stopped or not self.running:
+            raise self._failed.pop() if self._failed else StopIteration
+        if self._here:
+            self._work_here()
+        running = self._wait(timeout)
+        if self.stopped:  # maybe by another thread
+            raise StopIteration
+        if running is None:
+            raise TimedOutError(self._describe_wait(timeout))
+        try:  # noqa: SIM105  likewise
+            self.running.remove(running)
+        except ValueError:  # another thread has just stopped all
+            pass
+        return running
+
+    def _wait(self, timeout: float | None) -> _Running[Result] | None:
+        """Until a job's turn has come; None: timed out, or stopped."""
+        running = self.running[0]
+        return running if running.wait(timeout) else None
+
+    def _work_here(self) -> None:
         """All tasks that there are, on the calling thread."""
         while not self.tasks.empty():
-            self._work_once()
+            task = self.tasks.get()
+            if task is not None:
+                task()
 
-    def stop(self, threads: list[threading.Thread]) -> None:
-        self._cancel()
-        for _ in threads:
-            self.tasks.put(None)
-        # the garbage collector may run this on a worker: then nobody can be waited for
-        if threading.current_thread() not in threads:
-            for thread in threads:
-                if thread.is_alive():  # not so where it could not be started
-                    thread.join()
-            while self.running:
-                self.running.popleft().forget()
-            self.broken.clear()
-            self.failed.clear()
-            self._jobs = None
-            while not self.tasks.empty():
-                self.tasks.get()
+    def _describe_wait(self, timeout: float | None) -> str:
+        busy = self._threads.busy() if self._threads is not None else ""
+        where = self.running[0].describe() if self.running else "the pipeline is closed"
+        return f"DataLoader timed out after {timeout} seconds: {where}" + (f"; {busy}" if busy else "")
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """End the iteration, without waiting for what runs."""
         self.stopped = True
         for running in self.running.copy():
             running.release()
 
+    def close(self) -> None:
+        """End the iteration, and the threads, if nobody else has them."""
+        self.cancel()
+        self._threads = None  # here they are waited for: what they hold is let go first
+        while self.running:
+            self.running.popleft().forget()
+        self._failed.clear()
+        self._jobs = None
 
-def _nothing() -> None:
-    pass
+
+class _AsTheyEnd(_State[Result]):
+    """Jobs leave in the order in which they end."""
+
+    def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, depth: int) -> None:
+        super().__init__(jobs, threads, depth)
+        self._ended: SimpleQueue[_Running[Result] | None] = SimpleQueue()
+
+    def _running(self, job: Job[Result]) -> _Running[Result]:
+        running = super()._running(job)
+        running.ended = self._ended.put
+        return running
+
+    def _wait(self, timeout: float | None) -> _Running[Result] | None:
+        try:
+            running = self._ended.get(True, timeout)
+        except Empty:
+            return None
+        if running is None:  # whoever else waits is to know
+            self._ended.put(None)
+        return running
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._ended.put(None)
 
 
 class Pipeline(Generic[Result]):
-    """Iterate over the results of jobs, in order.
+    """Iterate over the results of jobs.
+
+    When it is dropped or closed, what is in flight is canceled, and its threads end if nobody else has them.
 
     Args:
         jobs: where they come from; never asked for more than ``depth`` ahead. If it fails, the jobs before are
             delivered first.
-        workers: threads; with 0 the consumer runs each task itself.
+        threads: the workers; where there are none the consumer runs each task itself.
         depth: most jobs in flight, at least 1.
-        start: called first on every worker; if it raises, so does the consumer's next call.
         anywhere: workers may ask for jobs, one at a time, so that the consumer need not: a few microseconds of
             Python, which cost it ten times that after its own work. False: only the consumer's thread does.
+        in_order: as the jobs came; False: as they end.
+        timeout: most seconds that the consumer waits for a job; 0: as long as it takes. The consumer's own work is
+            not timed, so without threads it is of no effect.
+
+    Raises:
+        TimedOutError: by ``next``; the iteration is over then.
     """
 
     def __init__(
         self,
         jobs: Iterator[Job[Result]],
-        workers: int,
+        threads: Threads,
         depth: int,
-        start: Callable[[], None] = _nothing,
         anywhere: bool = False,
+        in_order: bool = True,
+        timeout: float = 0,
     ) -> None:
-        self._state: _State[Result] = _State(jobs, max(depth, 1) if workers else 1)
-        self._anywhere = anywhere and workers > 0
-        self._threads = [
-            threading.Thread(target=self._state.work, args=(start,), name=f"gpuload-worker-{i}", daemon=True)
-            for i in range(workers)
-        ]
-        # also runs at interpreter exit, so that no thread is left inside native code
-        self._close = weakref.finalize(self, self._state.stop, self._threads)
-        for thread in self._threads:
-            thread.start()
+        kind = _State[Result] if in_order or threads.count == 0 else _AsTheyEnd[Result]
+        self._state = kind(jobs, threads, depth)
+        self._anywhere, self._timeout = anywhere and threads.count > 0, timeout or None
+        self._close = weakref.finalize(self, self._state.close)
 
     def __iter__(self) -> "Pipeline[Result]":
         return self
@@ -270,32 +336,15 @@ class Pipeline(Generic[Result]):
                 state.tasks.put(state.feed)
             else:
                 state.feed()
-            running = self._take()
-        except BaseException:  # the end, Ctrl-C, or a failure of where the jobs come from
+            running = state.take(self._timeout)
+        except (KeyboardInterrupt, TimedOutError):  # which come at once: threads are waited for when this is dropped
+            state.cancel()
+            raise
+        except BaseException:  # the end, or a failure of where the jobs come from
             self.close()
             raise
         return running.result()
 
-    def _take(self) -> _Running[Result]:
-        state = self._state
-        running = state.running[0] if state.running else None
-        if running is not None:
-            if not self._threads:
-                state.work_here()
-            if not state.stopped:
-                running.wait()
-        if state.broken:
-            raise state.broken.pop()
-        if state.stopped:  # maybe by another thread
-            raise StopIteration
-        if running is None:
-            raise state.failed.pop() if state.failed else StopIteration
-        try:  # noqa: SIM105  likewise
-            state.running.popleft()
-        except IndexError:  # another thread has just stopped all
-            pass
-        return running
-
     def close(self) -> None:
-        """Stop the workers and wait for them; what is in flight is canceled."""
+        """Cancel what is in flight, and wait for the threads if nobody else has them."""
         self._close()

@@ -18,7 +18,8 @@ from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.engines.base import Engine
 from gpuload.errors import SampleError
-from gpuload.loading.prefetch import Gate, Task
+from gpuload.loading.prefetch import Gate
+from gpuload.loading.threads import Task
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.fuse import Fused

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gpuload.loading import prefetch
+from gpuload.loading import prefetch, threads as threads_module
 from tests.simulation.gpu import Deadlock, Gpu
 
 __all__ = ["Threads"]
@@ -119,8 +119,9 @@ class Threads:
             current_thread=threading.current_thread,
         )
         with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(prefetch, "threading", primitives))
-            stack.enter_context(mock.patch.object(prefetch, "SimpleQueue", type("Queue", (OfThese, _Queue), {})))
+            for module in (prefetch, threads_module):
+                stack.enter_context(mock.patch.object(module, "threading", primitives))
+                stack.enter_context(mock.patch.object(module, "SimpleQueue", type("Queue", (OfThese, _Queue), {})))
             stack.enter_context(mock.patch.object(self._gpu, "switch", self.switch))
             stack.enter_context(mock.patch.object(self._gpu, "until", self.pause))
             yield
@@ -132,7 +133,7 @@ class _Lock:
     def __init__(self) -> None:
         self._held = False
 
-    def acquire(self) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         self.threads.switch()
         if self._held:
             self.threads.pause(lambda: not self._held)
@@ -164,7 +165,7 @@ class _Queue:
         self._items.append(item)
         self.threads.switch()
 
-    def get(self) -> Any:
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
         self.threads.switch()
         if not self._items:
             self.threads.pause(lambda: bool(self._items))
