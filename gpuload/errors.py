@@ -7,7 +7,7 @@
     ├── ArgumentTypeError  (also a TypeError)          a value of the wrong type
     ├── DatasetError       (also a FileNotFoundError)  a folder that holds no dataset
     ├── DecodeError        (also an OSError)           bytes that are no image, or not a whole one
-    ├── SampleError                                    a sample that failed: its index, its path, the cause
+    ├── SampleError        (also what its cause is)    a sample that failed: its index, its path, the cause
     ├── CollateError       (also a RuntimeError)       samples that do not stack into one tensor
     ├── CaptureError       (also a RuntimeError)       a batch that was asked for inside of a CUDA graph's capture
     ├── TimedOutError      (also a RuntimeError)       a batch that did not come in time
@@ -16,6 +16,10 @@
 Each also derives from the exception that torch or torchvision raises in its place, so that code which
 catches theirs keeps working.
 """
+
+import copyreg
+from functools import lru_cache
+from typing import Any
 
 __all__ = [
     "ArgumentError",
@@ -51,23 +55,76 @@ class DecodeError(GpuloadError, OSError):
     """Bytes that do not decode to an image."""
 
 
-class SampleError(GpuloadError):
+class _Kind(type):
+    """The class of `SampleError` and of what is made of it for the class of a cause."""
+
+    cause: type[Exception] | None = None
+
+    def __call__(cls, index: int | str, path: str | None = None, cause: BaseException | None = None) -> Any:
+        kind = _kind_of(type(cause)) if cls is SampleError and cause is not None else cls  # type: ignore[arg-type]
+        return type.__call__(kind, index, path, cause)
+
+
+class SampleError(GpuloadError, metaclass=_Kind):
     """A sample that could not be read, decoded or transformed; ``__cause__`` says why.
 
-    Attributes:
-        index: the sample's index in the dataset.
+    It is an instance of its cause's class, too, with the attributes of that: ``except OSError`` catches a file that
+    is missing or torn, as it does with torch and torchvision.
+
+    Args:
+        index: the sample's index in the dataset. Or a message alone: so torch's worker processes raise it again.
         path: its file, or None where the dataset has no files.
+        cause: what happened.
+
+    Attributes:
+        index: as given; None where there is but a message.
+        path: as given.
     """
 
-    def __init__(self, index: int, path: str | None, cause: BaseException) -> None:
+    index: int | None
+
+    def __init__(self, index: int | str, path: str | None = None, cause: BaseException | None = None) -> None:
         where = f"sample {index}" + (f" ({path})" if path is not None else "")
-        super().__init__(f"{where}: {cause}")
-        self.index = index
+        # not the cause's own initialization, which may want anything
+        Exception.__init__(self, index if isinstance(index, str) else f"{where}: {cause}")
+        self.__dict__.update(getattr(cause, "__dict__", {}))
+        if isinstance(self, OSError) and isinstance(cause, OSError):
+            self.errno, self.strerror, self.filename = cause.errno, cause.strerror, cause.filename
+        self.index = index if not isinstance(index, str) else None
         self.path = path
         self.__cause__ = cause
 
-    def __reduce__(self) -> tuple[type, tuple[int, str | None, BaseException | None]]:
-        return type(self), (self.index, self.path, self.__cause__)
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = str(self) if self.index is None else self.index
+        return type(self), (given, self.path, self.__cause__)
+
+
+@lru_cache(maxsize=64)
+def _kind_of(cause: type[BaseException]) -> _Kind:
+    """`SampleError` that is also of the class of its cause, where there can be one."""
+    if issubclass(cause, SampleError):
+        return cause
+    if issubclass(SampleError, cause) or not issubclass(cause, Exception):
+        return SampleError
+    if issubclass(cause, StopIteration | StopAsyncIteration):
+        return SampleError  # it would end the loop over the loader as if nothing had happened
+    try:
+        kind = _Kind(f"SampleError[{cause.__name__}]", (SampleError, cause), {"__module__": __name__, "cause": cause})
+        kind(0)
+    except Exception:  # no class can be derived from it, or it makes its instances in a way of its own
+        return SampleError
+    return kind
+
+
+def _pickled(kind: _Kind) -> str | tuple[Any, ...]:
+    """A class that was made here is made again; others are found by their names."""
+    return (_kind_of, (kind.cause,)) if kind.cause is not None and "cause" in vars(kind) else kind.__qualname__
+
+
+copyreg.pickle(_Kind, _pickled)
 
 
 class CollateError(GpuloadError, RuntimeError):

@@ -100,16 +100,18 @@ class DataLoader(TorchDataLoader[Any]):
             if count is not None:
                 at_least(name, count, 1)
         _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
-        self.seed = seed_or_new(seed, generator)
+        if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
+            # given the seed of the user's alone: where there is none, ranks that share a generator share the order
+            made = RandomSampler(dataset, generator=generator, seed=seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
+            self.seed = made.settled_seed() if shuffle else seed_or_new(seed, generator)
+            sampler, shuffle = made, None
+        else:
+            self.seed = seed_or_new(seed, generator)
         place = resolve(dataset.device if device is None and isinstance(dataset, TensorDataset) else device)
         self.device = place.torch_device
         self.dtype, self.memory_format = dtype, memory_format
         found = find(dataset)
         _check_images(found, dataset, dtype, memory_format, engine)
-        if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
-            _check_not_empty(dataset)
-            sampler = RandomSampler(dataset, seed=self.seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
-            shuffle = None
         # torch's own loader with the same arguments: this object, and another one where torch's workers serve it
         as_torch: Callable[..., None] = partial(
             TorchDataLoader.__init__,
@@ -221,11 +223,6 @@ def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: 
         raise ArgumentError("shuffle=True and sampler exclude each other: the sampler decides the order; drop one")
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
         raise ArgumentError("batch_sampler decides on its own: leave out batch_size, shuffle, sampler and drop_last")
-
-
-def _check_not_empty(dataset: Any) -> None:
-    if len(dataset) == 0:
-        raise ArgumentError("the dataset is empty: it has no samples")
 
 
 def _check_images(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:

@@ -55,9 +55,9 @@ def samplers() -> list[CounterSampler]:
 @pytest.mark.parametrize("sampler", samplers(), ids=lambda sampler: type(sampler).__name__)
 def test_indices_are_the_cpus(sampler: CounterSampler) -> None:
     for start, stop in ((0, len(sampler)), (17, 18), (len(sampler) - 5, len(sampler)), (3, 3)):
-        on_gpu = sampler.indices(start, stop, 4, "cuda")
+        on_gpu = sampler.order(4).indices(start, stop, "cuda")
         assert on_gpu.device.type == "cuda"
-        assert torch.equal(on_gpu.cpu(), sampler.indices(start, stop, 4, "cpu"))
+        assert torch.equal(on_gpu.cpu(), sampler.order(4).indices(start, stop, "cpu"))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (27,), (4, 4), (3, 32, 32), (5, 7)])

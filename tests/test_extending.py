@@ -21,7 +21,7 @@ from gpuload.engines.base import Layout, Take
 from gpuload.recipes.fuse import Fused, unfused
 from gpuload.recipes.ops import Crop, Fusing, Mask, Pixels
 from gpuload.recipes.recipes import Recipes
-from gpuload.samplers import CounterSampler
+from gpuload.samplers import CounterSampler, EpochOrder
 from gpuload.stage import Stage
 from gpuload.transforms.base import chosen, every
 
@@ -269,7 +269,18 @@ class EveryOther(CounterSampler):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self._count = count
+        self.count = count
+
+    def __len__(self) -> int:
+        return -(-self.count // 2)
+
+    def order(self, epoch: int) -> EpochOrder:
+        return EveryOtherInOrder(self.count, backwards=bool(epoch % 2))
+
+
+class EveryOtherInOrder(EpochOrder):
+    def __init__(self, count: int, backwards: bool) -> None:
+        self._count, self._backwards = count, backwards
 
     def __len__(self) -> int:
         return -(-self._count // 2)
@@ -278,9 +289,9 @@ class EveryOther(CounterSampler):
     def bound(self) -> int:
         return self._count
 
-    def indices(self, start: int, stop: int, epoch: int, device: Any = "cpu") -> torch.Tensor:
+    def indices(self, start: int, stop: int, device: Any = "cpu") -> torch.Tensor:
         places = torch.arange(start, stop, device=device)
-        return 2 * (len(self) - 1 - places if epoch % 2 else places)
+        return 2 * (len(self) - 1 - places if self._backwards else places)
 
 
 @pytest.mark.parametrize("make", [lambda: EveryOther(11), lambda: [0, 2, 4, 6, 8, 10]])

@@ -288,7 +288,7 @@ def test_tensors_are_gathered_on_their_device(rows: Any, device: torch.device) -
         assert features.device.type == labels.device.type == device.type
         assert torch.equal(features, rows.tensors[0][labels])
     order = torch.cat([labels for _, labels in got]).tolist()
-    assert order == gpuload.RandomSampler(rows, seed=3).indices(0, 40, 0).tolist()
+    assert order == gpuload.RandomSampler(rows, seed=3).order(0).indices(0, 40).tolist()
 
 
 def test_tensors_with_own_sampler_and_collate(rows: Any) -> None:
@@ -340,8 +340,8 @@ def test_any_dataset_is_shuffled_by_the_seed() -> None:
     loader = DataLoader(Squares(), 7, shuffle=True, seed=2)
     ((first,), (second,)) = ([batch["n"].tolist() for batch in loader] for _ in range(2))
     assert sorted(first) == list(range(7))
-    assert first == gpuload.RandomSampler(range(7), seed=2).indices(0, 7, 0).tolist()
-    assert second == gpuload.RandomSampler(range(7), seed=2).indices(0, 7, 1).tolist()
+    assert first == gpuload.RandomSampler(range(7), seed=2).order(0).indices(0, 7).tolist()
+    assert second == gpuload.RandomSampler(range(7), seed=2).order(1).indices(0, 7).tolist()
 
 
 def test_iterable_dataset() -> None:
@@ -404,7 +404,11 @@ def bad(photos: Path) -> list[tuple[Any, type[Exception], str]]:
             ArgumentError,
             "engine='cuda' renders on a GPU, got device='cpu'",
         ),
-        (lambda: make(TorchTensorDataset(torch.zeros(0, 2))), ArgumentError, "the dataset is empty"),
+        (
+            lambda: make(TorchTensorDataset(torch.zeros(0, 2)), shuffle=True),
+            ArgumentError,
+            "num_samples must be at least 1, got 0: data_source is empty, and cannot be shuffled",
+        ),
     ]
 
 
@@ -434,3 +438,27 @@ def test_the_order_is_the_same_for_any_batch_size() -> None:
         loader = DataLoader(dataset, rng.randint(1, 50), shuffle=True, seed=9, device="cpu")
         orders.append(torch.cat([batch[0] for batch in loader]).tolist())
     assert all(order == orders[0] for order in orders)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "images", "anything"])
+def test_an_empty_dataset_gives_no_batches(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    datasets: dict[str, Any] = {
+        "tensors": TorchTensorDataset(torch.zeros(0, 2)),
+        "images": ImageFolder(tmp_path, transform=T.Resize((8, 8)), allow_empty=True),
+        "anything": [],
+    }
+    loader = DataLoader(datasets[kind], 4, device="cpu")
+    assert list(loader) == list(loader) == [] and len(loader) == 0
+    loader.explain()
+
+
+def test_ranks_that_are_given_one_generator_share_the_order() -> None:
+    """Each draws a seed of its own, as processes do; a framework then puts the same generator into their samplers."""
+    ranks = [DataLoader(TorchTensorDataset(torch.arange(40)), 8, shuffle=True, device="cpu") for _ in range(2)]
+    assert ranks[0].sampler.seed == ranks[0].seed != ranks[1].seed
+    for rank in ranks:
+        assert rank.sampler.generator is None
+        rank.sampler.generator = torch.Generator().manual_seed(3)
+    orders = [[torch.cat([row for (row,) in rank]).tolist() for _ in range(2)] for rank in ranks]
+    assert orders[0] == orders[1] and orders[0][0] != orders[0][1]

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler as TorchSequentialSampler
 
-from gpuload import ArgumentTypeError, RandomSampler, SequentialSampler
+from gpuload import ArgumentError, ArgumentTypeError, RandomSampler, SequentialSampler
 from gpuload.device import Device, HostDevice, device_of
 from gpuload.loading.order import Order, integers
 from gpuload.samplers.base import CHUNK
+from gpuload.samplers.orders import InOrder
 from gpuload.stage import CALLER
 from tests.simulation.gpu import Ticket
 from tests.simulation.runtime import simulated
@@ -34,7 +35,7 @@ def on_host(order: Order, epoch: int = 0) -> list[list[int]]:
 
 
 def on_device(order: Order, epoch: int = 0) -> list[list[int]]:
-    return [batch.tolist() for batch in order.device_batches(epoch)]
+    return [batch.tolist() for batch in order.device_batches(epoch, 1 << 40)]
 
 
 # ---- counter-based samplers ----
@@ -53,7 +54,7 @@ def test_epochs(device: torch.device) -> None:
     sampler = RandomSampler(range(50), seed=3)
     order = order_of(sampler, 8, device=device_of(device))
     for epoch in (0, 5, 2**32 - 1):
-        wanted = sampler.indices(0, 50, epoch).split(8)
+        wanted = sampler.order(epoch).indices(0, 50).split(8)
         assert on_host(order, epoch) == on_device(order, epoch) == [batch.tolist() for batch in wanted]
     assert sampler.epoch == 0  # nothing moves on
 
@@ -73,10 +74,14 @@ def test_an_order_does_not_know_the_future() -> None:
     """Chunks are made one ahead, not all."""
     asked: list[int] = []
 
-    class Watched(SequentialSampler):
-        def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    class WatchedOrder(InOrder):
+        def indices(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
             asked.append(start)
-            return super().indices(start, stop, epoch, device)
+            return super().indices(start, stop, device)
+
+    class Watched(SequentialSampler):
+        def order(self, epoch: int) -> InOrder:
+            return WatchedOrder(len(self))
 
     batches = order_of(Watched(range(10 * CHUNK)), CHUNK // 2).host_batches(0)
     assert asked == []
@@ -100,8 +105,40 @@ def test_an_iteration_of_ones_own_is_honored() -> None:
     order = order_of(Evens(range(20), seed=1))
     assert order.sampler is None
     for epoch in (0, 3, 0):
-        wanted = [index for index in RandomSampler(range(20), seed=1).indices(0, 20, epoch).tolist() if index % 2 == 0]
+        wanted = [
+            index for index in RandomSampler(range(20), seed=1).order(epoch).indices(0, 20).tolist() if index % 2 == 0
+        ]
         assert list(chain(*on_host(order, epoch))) == wanted
+
+
+def test_a_length_of_ones_own_is_no_order() -> None:
+    """As in torch: what the sampler yields decides."""
+
+    class Short(RandomSampler):
+        def __len__(self) -> int:
+            return 3
+
+    sampler = Short(range(9), seed=1)
+    order = order_of(sampler, 4)
+    assert on_host(order) == on_device(order) == list(BatchSampler(sampler, 4, False))
+
+
+def test_an_epoch_that_has_begun_stays_as_it_began() -> None:
+    source = [0] * 6
+    sampler = RandomSampler(source, seed=1)
+    order, wanted = order_of(sampler, 2), sampler.order(0).indices(0, 6).tolist()
+    for batches in (order.host_batches(0), order.device_batches(0, 6)):
+        first = next(batches).tolist()
+        source.append(0)
+        sampler.seed = 2
+        assert first + [index for batch in batches for index in batch.tolist()] == wanted
+        source.pop()
+        sampler.seed = 1
+
+
+def test_a_sampler_for_more_samples_than_there_are() -> None:
+    with pytest.raises(ArgumentError, match="sampler gives indices up to 8, but the dataset has 8 samples"):
+        next(order_of(SequentialSampler(range(9))).device_batches(0, 8))
 
 
 def test_a_batch_sampler_of_ones_own_is_honored() -> None:
@@ -206,14 +243,14 @@ def test_the_host_waits_for_the_order_alone(seed: int) -> None:
         ended.done = True
         runtime.gpu.finish()
     assert runtime.gpu.problems == []
-    assert list(chain(*found)) == sampler.indices(0, 3 * CHUNK, 0).tolist()
+    assert list(chain(*found)) == sampler.order(0).indices(0, 3 * CHUNK).tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_indices_on_the_device_follow_the_consumer_from_stream_to_stream(seed: int) -> None:
     with simulated(seed) as runtime:
         sampler, device = RandomSampler(range(3 * CHUNK), seed=0), device_of("cuda")
-        batches = order_of(sampler, CHUNK // 4, device=device).device_batches(0)
+        batches = order_of(sampler, CHUNK // 4, device=device).device_batches(0, 3 * CHUNK)
         streams, copies = [torch.cuda.current_stream(), torch.cuda.Stream()], []
         for number in range(12):
             with torch.cuda.stream(streams[number % 3 == 2]):
@@ -223,4 +260,4 @@ def test_indices_on_the_device_follow_the_consumer_from_stream_to_stream(seed: i
         runtime.gpu.finish()
         found = torch.cat([copied.cpu() for copied in copies])
     assert runtime.gpu.problems == []
-    assert torch.equal(found, sampler.indices(0, 3 * CHUNK, 0))
+    assert torch.equal(found, sampler.order(0).indices(0, 3 * CHUNK))

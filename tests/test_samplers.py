@@ -1,5 +1,6 @@
 """The samplers: laws of order, distributions, torch's own DataLoader, every error."""
 
+import copy
 import math
 import pickle
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings, strategies as st
+from torch.utils import data as torch_data
 from torch.utils.data import DataLoader as TorchDataLoader, Sampler
 
 from gpuload.arguments import seed_or_new
@@ -27,7 +29,8 @@ from gpuload.samplers import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from gpuload.samplers.base import CHUNK, Table
+from gpuload.samplers.base import CHUNK, Made
+from gpuload.samplers.orders import Permuted, Table
 from gpuload.samplers.permutation import permute
 
 N = 37
@@ -38,6 +41,7 @@ MAKERS: dict[str, Callable[[int], CounterSampler]] = {
     "random, fewer than n": lambda seed: RandomSampler(range(N), num_samples=11, seed=seed),
     "replacement": lambda seed: RandomSampler(range(N), replacement=True, num_samples=90, seed=seed),
     "subset": lambda seed: SubsetRandomSampler([3, 1, 4, 15, 9, 26, 5], seed=seed),
+    "weighted, without replacement": lambda seed: WeightedRandomSampler(range(1, 30), 20, False, seed=seed),
     "weighted": lambda seed: WeightedRandomSampler([1.0, 0.0, 2.5, 0.5], 60, seed=seed),
     "distribution": lambda seed: ClassDistributionSampler(TARGETS, [0.2, 0.3, 0.5], seed=seed),
     "balanced": lambda seed: ClassBalancedSampler(TARGETS, seed=seed),
@@ -74,7 +78,7 @@ def test_any_stretches_make_up_the_epoch(make: Callable[[int], CounterSampler], 
     generator = np.random.default_rng(0)
     for _ in range(10):
         cuts = [0, *sorted(generator.integers(0, len(epoch) + 1, 4).tolist()), len(epoch)]
-        parts = [sampler.indices(start, stop, 3, device) for start, stop in pairwise(cuts)]
+        parts = [sampler.order(3).indices(start, stop, device) for start, stop in pairwise(cuts)]
         for part, (start, stop) in zip(parts, pairwise(cuts), strict=True):
             assert part.dtype == torch.int64 and part.shape == (stop - start,) and part.device.type == device.type
         assert torch.cat(parts).tolist() == epoch
@@ -86,32 +90,34 @@ def test_each_iteration_is_the_next_epoch(make: Callable[[int], CounterSampler])
     assert sampler.epoch == 0
     epochs = [list(sampler) for _ in range(3)]
     assert sampler.epoch == 3
-    assert epochs == [sampler.indices(0, len(sampler), epoch).tolist() for epoch in range(3)]
+    assert epochs == [sampler.order(epoch).indices(0, len(sampler)).tolist() for epoch in range(3)]
     sampler.set_epoch(1)
     assert list(sampler) == epochs[1]
 
 
 @random_samplers
 def test_epochs_and_seeds_differ_and_come_back(make: Callable[[int], CounterSampler]) -> None:
-    orders = [tuple(make(seed).indices(0, len(make(seed)), epoch).tolist()) for seed in range(4) for epoch in range(4)]
+    orders = [
+        tuple(make(seed).order(epoch).indices(0, len(make(seed))).tolist()) for seed in range(4) for epoch in range(4)
+    ]
     assert len(set(orders)) > 12  # small samplers may meet by chance
-    assert orders[5] == tuple(make(1).indices(0, len(make(1)), 1).tolist())
+    assert orders[5] == tuple(make(1).order(1).indices(0, len(make(1))).tolist())
 
 
 @random_samplers
 def test_a_sampler_broken_off_goes_on_with_the_next_epoch(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(2)
     next(iter(sampler))
-    assert list(sampler) == make(2).indices(0, len(sampler), 1).tolist()
+    assert list(sampler) == make(2).order(1).indices(0, len(sampler)).tolist()
 
 
 @all_samplers
 def test_a_pickled_sampler_goes_on(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(5)
     list(sampler)
-    copy = pickle.loads(pickle.dumps(sampler))
-    assert (copy.seed, copy.epoch, copy.describe()) == (sampler.seed, sampler.epoch, sampler.describe())
-    assert list(copy) == list(sampler)
+    again = pickle.loads(pickle.dumps(sampler))
+    assert (again.seed, again.epoch, again.describe()) == (sampler.seed, sampler.epoch, sampler.describe())
+    assert list(again) == list(sampler)
 
 
 @pytest.mark.cuda
@@ -119,21 +125,21 @@ def test_a_pickled_sampler_goes_on(make: Callable[[int], CounterSampler]) -> Non
 def test_the_gpu_makes_the_same_order(make: Callable[[int], CounterSampler]) -> None:
     for epoch in (0, 1, 2**32 - 1):
         sampler = make(2**64 - 1)
-        there = sampler.indices(0, len(sampler), epoch, "cuda")
-        assert there.tolist() == make(2**64 - 1).indices(0, len(sampler), epoch).tolist()
+        there = sampler.order(epoch).indices(0, len(sampler), "cuda")
+        assert there.tolist() == make(2**64 - 1).order(epoch).indices(0, len(sampler)).tolist()
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ["subset", "weighted"])
 def test_what_the_kernels_look_up_lives_as_long_as_they_read(name: str) -> None:
     """The sampler is dropped, and its memory asked for again, while a kernel that reads it is still queued."""
-    wanted = MAKERS[name](3).indices(0, 5, 0).tolist()
+    wanted = MAKERS[name](3).order(0).indices(0, 5).tolist()
     sampler = MAKERS[name](3)
-    sampler.indices(0, 5, 0, "cuda")
+    sampler.order(0).indices(0, 5, "cuda")
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         torch.cuda._sleep(200_000_000)
-        indices = sampler.indices(0, 5, 0, "cuda")
+        indices = sampler.order(0).indices(0, 5, "cuda")
     del sampler
     others = [torch.full((64,), -1, device="cuda") for _ in range(100)]
     assert indices.tolist() == wanted
@@ -143,7 +149,7 @@ def test_what_the_kernels_look_up_lives_as_long_as_they_read(name: str) -> None:
 @pytest.mark.parametrize("name", ["subset", "weighted"])
 def test_a_sampler_serves_several_devices_in_turn(name: str, device: torch.device) -> None:
     sampler = MAKERS[name](3)
-    orders = [sampler.indices(0, 5, 0, place).tolist() for place in ("cpu", device, "cpu", device)]
+    orders = [sampler.order(0).indices(0, 5, place).tolist() for place in ("cpu", device, "cpu", device)]
     assert len(set(map(tuple, orders))) == 1
 
 
@@ -183,7 +189,7 @@ def test_an_epoch_longer_than_a_chunk() -> None:
 
 def test_sequential() -> None:
     assert list(SequentialSampler("abcd")) == [0, 1, 2, 3]
-    assert SequentialSampler("abcd").indices(1, 3, epoch=9).tolist() == [1, 2]
+    assert SequentialSampler("abcd").order(9).indices(1, 3).tolist() == [1, 2]
 
 
 def test_random_is_the_permutation() -> None:
@@ -202,7 +208,7 @@ def test_more_samples_than_there_are_start_another_permutation(n: int, num_sampl
 
 
 def test_the_next_permutation_of_an_epoch_is_another_one() -> None:
-    order = RandomSampler(range(100), num_samples=300, seed=0).indices(0, 300, 0).view(3, 100)
+    order = RandomSampler(range(100), num_samples=300, seed=0).order(0).indices(0, 300).view(3, 100)
     assert len({tuple(row.tolist()) for row in order}) == 3
 
 
@@ -217,14 +223,7 @@ def test_an_empty_subset() -> None:
     sampler = SubsetRandomSampler([], seed=0)
     assert len(sampler) == 0
     assert list(sampler) == []
-    assert sampler.indices(0, 0, 0).shape == (0,)
-
-
-def test_a_subset_is_not_changed_from_outside() -> None:
-    chosen = np.arange(10)
-    sampler = SubsetRandomSampler(chosen, seed=0)
-    chosen[:] = -1
-    assert sorted(sampler) == list(range(10))
+    assert sampler.order(0).indices(0, 0).shape == (0,)
 
 
 @pytest.mark.parametrize("indices", [[0.5, 1.7], [True, False], [[0, 1], [2, 3]], ["0", "1"]])
@@ -245,7 +244,7 @@ def chi_square_is_sane(counts: list[int], shares: list[float]) -> bool:
 
 
 def drawn(sampler: CounterSampler, classes: int, of: list[int] | None = None) -> list[int]:
-    indices = sampler.indices(0, len(sampler), 0).numpy()
+    indices = sampler.order(0).indices(0, len(sampler)).numpy()
     return np.bincount(indices if of is None else np.asarray(of)[indices], minlength=classes).tolist()
 
 
@@ -283,12 +282,12 @@ def test_a_power_of_two_times_the_weights_draws_the_same(weights: list[float], e
 def test_integer_weights_are_exact(weights: list[int]) -> None:
     sampler = WeightedRandomSampler(weights, 200, seed=5)
     exact = np.searchsorted(np.cumsum(weights) * 2**40, bounded(5, np.arange(200), 0, sum(weights) * 2**40), "right")
-    assert sampler.indices(0, 200, 0).tolist() == exact.tolist()
+    assert sampler.order(0).indices(0, 200).tolist() == exact.tolist()
 
 
 def test_many_weights_do_not_overflow() -> None:
     sampler = WeightedRandomSampler(np.ones(100_003), 100_000, seed=6)
-    indices = sampler.indices(0, 100_000, 0)
+    indices = sampler.order(0).indices(0, 100_000)
     assert indices.min() >= 0 and indices.max() < 100_003
     assert abs(float(indices.double().mean()) / 100_003 - 0.5) < 5 / math.sqrt(12 * 100_000)
 
@@ -299,13 +298,10 @@ def test_weights_may_be_a_tensor(dtype: torch.dtype) -> None:
     assert list(sampler) == list(WeightedRandomSampler([1, 0, 3], 100, seed=1))
 
 
-def test_weights_may_be_read_only_and_are_not_changed_from_outside() -> None:
+def test_weights_may_be_read_only() -> None:
     weights = np.asarray([1.0, 2.0])
-    frozen = weights.view()
-    frozen.flags.writeable = False
-    sampler = WeightedRandomSampler(frozen, 10, seed=0)
-    weights[:] = 0
-    assert sampler.weights.tolist() == [1.0, 2.0]
+    weights.flags.writeable = False
+    assert WeightedRandomSampler(weights, 10, seed=0).weights.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("kind", [list, np.asarray, torch.as_tensor, lambda t: np.asarray(t, np.uint64)])
@@ -354,7 +350,7 @@ def test_without_a_seed_torchs_generator_decides_once(make: Callable[[Any], Coun
     first, second = make(None), make(None)
     torch.manual_seed(1)
     assert make(None).seed == first.seed != second.seed
-    assert first.indices(0, 5, 0).tolist() == make(first.seed).indices(0, 5, 0).tolist()
+    assert first.order(0).indices(0, 5).tolist() == make(first.seed).order(0).indices(0, 5).tolist()
 
 
 def test_a_generator_decides_and_leaves_the_default_one_alone() -> None:
@@ -372,6 +368,254 @@ def test_seeds_of_64_bits(seed: Any) -> None:
     assert sorted(RandomSampler(range(20), seed=seed)) == list(range(20))
 
 
+@pytest.mark.parametrize("given", [3, None])
+def test_a_generator_that_is_put_in_place_decides_unless_a_seed_was_given(given: int | None) -> None:
+    """What a framework does on several ranks: it gives each the same generator before the first epoch."""
+    torch.manual_seed(0)
+    ranks = [RandomSampler(range(50), seed=given) for _ in range(2)]
+    assert (ranks[0].seed == ranks[1].seed) == (given is not None)
+    for rank in ranks:
+        rank.generator = torch.Generator().manual_seed(7)
+    orders = [[list(rank) for _ in range(2)] for rank in ranks]
+    assert orders[0] == orders[1]
+    assert (ranks[0].seed == 3) == (given is not None)
+
+
+def test_generators_are_synchronized_before_the_first_epoch_and_between_epochs() -> None:
+    ranks = [RandomSampler(range(50), generator=torch.Generator().manual_seed(rank)) for rank in range(2)]
+    assert ranks[0].seed == ranks[0].seed != ranks[1].seed  # looking does not draw
+    assert torch.equal(ranks[0].generator.get_state(), torch.Generator().manual_seed(0).get_state())  # type: ignore[union-attr]
+    for _ in range(3):
+        ranks[1].generator.set_state(ranks[0].generator.get_state())  # type: ignore[union-attr]
+        assert list(ranks[0]) == list(ranks[1])
+
+
+def test_a_seed_stays_while_others_draw_from_its_generator() -> None:
+    generator = torch.Generator().manual_seed(1)
+    sampler = RandomSampler(range(50), generator=generator)
+    first = list(sampler)
+    seed = sampler.seed
+    torch.rand(5, generator=generator)
+    assert list(sampler) == list(Permuted(50, 50, seed, 1).indices(0, 50).tolist()) != first
+    generator.manual_seed(2)
+    assert sampler.order(0).indices(0, 50).tolist() != first
+    sampler.generator, now = None, sampler.seed
+    assert sampler.seed == now != seed
+
+
+# ---- as torch's own, and alive ----
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"),
+    [
+        (SequentialSampler(range(5)), torch_data.SequentialSampler, ("data_source",)),
+        (
+            RandomSampler(range(5), True, 9, seed=0),
+            torch_data.RandomSampler,
+            ("data_source", "replacement", "num_samples", "_num_samples", "generator"),
+        ),
+        (SubsetRandomSampler([4, 2], seed=0), torch_data.SubsetRandomSampler, ("indices", "generator")),
+        (
+            WeightedRandomSampler([1, 3], 9, seed=0),
+            torch_data.WeightedRandomSampler,
+            ("weights", "num_samples", "replacement", "generator"),
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_sampler_is_torchs_of_the_same_name(ours: Any, theirs: Any, names: tuple[str, ...]) -> None:
+    arguments = [name for name in names if name not in ("_num_samples", "generator")]
+    plain = theirs(**{name: getattr(ours, name) for name in arguments})
+    assert isinstance(ours, theirs) and isinstance(ours, CounterSampler)
+    for name in names:
+        got, wanted = getattr(ours, name), getattr(plain, name)
+        assert torch.equal(got, wanted) if isinstance(wanted, torch.Tensor) else got == wanted, name
+    assert {*vars(plain)} <= {*vars(ours)}
+    assert len(list(ours)) == len(list(plain)) == len(ours) == len(plain)
+
+
+def test_a_list_of_indices_is_alive() -> None:
+    chosen = [7, 3, 100]
+    sampler = SubsetRandomSampler(chosen, seed=1)
+    assert sampler.indices is chosen and sorted(sampler) == [3, 7, 100]
+    chosen.append(5)
+    assert len(sampler) == 4 and sorted(sampler) == [3, 5, 7, 100]
+    chosen[0] = 8
+    assert sorted(sampler) == [3, 5, 8, 100]
+    sampler.indices = (1, 2)
+    assert sorted(sampler) == [1, 2]
+    sampler.indices = [0.5]  # type: ignore[list-item]
+    with pytest.raises(ArgumentTypeError, match="indices must be a sequence of integers, got float64"):
+        list(sampler)
+    sampler.indices = [9]
+    assert list(sampler) == [9]
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_an_array_of_indices_is_alive(kind: Callable[[Any], Any]) -> None:
+    chosen = kind([7, 3, 100])
+    sampler = SubsetRandomSampler(chosen, seed=1)
+    assert sorted(sampler) == [3, 7, 100]
+    chosen[0] = 1
+    assert sorted(sampler) == [1, 3, 100]
+
+
+@pytest.mark.parametrize("kind", [lambda weights: np.array(weights, np.float64), lambda w: torch.tensor(w).double()])
+def test_weights_are_alive(kind: Callable[[Any], Any]) -> None:
+    given = kind([1.0, 0.0, 0.0])
+    sampler = WeightedRandomSampler(given, 20, seed=1)
+    assert set(sampler) == {0}
+    given[0], given[2] = 0.0, 1.0  # torch shares them
+    assert set(sampler) == {2}
+    sampler.weights[1], sampler.weights[2] = 5.0, 0.0
+    assert set(sampler) == {1}
+    sampler.weights = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    assert set(sampler) == {3}
+    sampler.num_samples = 3
+    assert list(sampler) == [3, 3, 3] and len(sampler) == 3
+    sampler.weights[3] = -1
+    with pytest.raises(ArgumentError, match=r"weights must be finite, none negative and not all 0: got -1\.0"):
+        list(sampler)
+    sampler.weights[3], sampler.num_samples = 1, 0
+    with pytest.raises(ArgumentError, match="num_samples must be at least 1, got 0"):
+        list(sampler)
+
+
+def test_the_arguments_of_a_random_sampler_are_alive() -> None:
+    source = [0] * 5
+    sampler = RandomSampler(source, seed=1)
+    assert sorted(sampler) == list(range(5))
+    source.append(0)
+    assert len(sampler) == 6 and sorted(sampler) == list(range(6))
+    sampler.replacement = True
+    assert any(len(set(sampler)) < 6 for _ in range(20))
+    sampler._num_samples = 100  # as in torch
+    assert len(list(sampler)) == 100
+    sampler.seed = 4
+    assert list(sampler) == RandomSampler(source, True, 100, seed=4).order(sampler.epoch - 1).indices(0, 100).tolist()
+    source.clear()
+    with pytest.raises(ArgumentError, match="data_source is empty"):
+        list(sampler)
+    with pytest.raises(ArgumentError, match=re.escape("seed must be from 0 to 2^64 - 1, got -1")):
+        sampler.seed = -1
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_an_epoch_that_has_begun_stays_as_it_began(replacement: bool) -> None:
+    source, chosen, weights = [0] * 8, [1, 2, 3], torch.ones(4).double()
+    samplers: list[Any] = [
+        SequentialSampler(source),
+        RandomSampler(source, replacement, seed=0),
+        SubsetRandomSampler(chosen, seed=0),
+        WeightedRandomSampler(weights, 4, replacement, seed=0),
+    ]
+    orders = [sampler.order(0) for sampler in samplers]
+    wanted = [order.indices(0, len(order)).tolist() for order in orders]
+    begun = [iter(sampler) for sampler in samplers]
+    started = [[next(order)] for order in begun]
+    source.append(0)
+    chosen[:] = [9]
+    weights[:] = torch.tensor([1.0, 0, 0, 0])
+    for sampler in samplers:
+        sampler.seed = 9
+    samplers[-1].num_samples = 1
+    assert [order.indices(0, len(order)).tolist() for order in orders] == wanted
+    assert [first + list(rest) for first, rest in zip(started, begun, strict=True)] == wanted
+    assert all(list(sampler) != was for sampler, was in zip(samplers, wanted, strict=True))
+
+
+def test_a_table_is_made_again_only_where_its_source_has_changed() -> None:
+    made: list[Any] = []
+
+    def make(source: Any) -> int:
+        made.append(source)
+        return len(made)
+
+    for source in ([3, 1], np.array([3, 1]), torch.tensor([3, 1]), (3, 1), range(2)):
+        made.clear()
+        once = Made(make)
+        assert [once.of(source) for _ in range(3)] == [1, 1, 1]
+        if not isinstance(source, tuple | range):
+            source[0] = 4
+            assert once.of(source) == once.of(source) == 2
+
+
+@all_samplers
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda sampler: pickle.loads(pickle.dumps(sampler))])
+def test_a_copy_is_independent(make: Callable[[int], Any], how: Callable[[Any], Any]) -> None:
+    sampler = make(5)
+    list(sampler)
+    other = how(sampler)
+    assert list(copy.copy(sampler)) == list(how(sampler)) == list(sampler)
+    before = sampler.order(1).indices(0, len(sampler)).tolist()
+    other.seed, other.epoch = 8, 30
+    if hasattr(other, "weights"):
+        other.weights.zero_()
+    assert sampler.order(1).indices(0, len(sampler)).tolist() == before
+    assert sampler.epoch == 2
+
+
+def test_a_copied_generator_goes_on() -> None:
+    sampler = RandomSampler(range(50), generator=torch.Generator().manual_seed(4))
+    for how in (copy.deepcopy, lambda sampler: pickle.loads(pickle.dumps(sampler))):
+        first, second = how(sampler), how(sampler)
+        assert list(first) == list(second)  # the seed not drawn yet
+        assert list(how(first)) == list(second)  # and drawn
+
+
+def test_a_length_of_ones_own_counts_as_in_torch() -> None:
+    def halved(kind: Any) -> Any:
+        class Half(kind):  # type: ignore[misc]
+            def __len__(self) -> int:
+                return 3
+
+        return Half(range(6))
+
+    for kinds in ((SequentialSampler, torch_data.SequentialSampler), (RandomSampler, torch_data.RandomSampler)):
+        ours, theirs = map(halved, kinds)
+        assert len(ours) == len(theirs) == 3
+        assert sorted(ours) == sorted(theirs) == list(range(6))
+
+
+# ---- without replacement, by weight ----
+
+
+def test_no_sample_comes_twice_without_replacement() -> None:
+    sampler = WeightedRandomSampler([0.0, 1.0, 2.0, 0.0, 1e-300, 5.0], 4, replacement=False, seed=1)
+    epochs = [list(sampler) for _ in range(50)]
+    assert all(sorted(epoch) == [1, 2, 4, 5] for epoch in epochs)
+    assert all(epoch[-1] == 4 for epoch in epochs)  # hardly ever comes before the others
+    assert len(set(map(tuple, epochs))) > 3
+
+
+@pytest.mark.parametrize("weights", [[1, 2, 3], [5, 1, 1], [0.1, 0.0, 0.9, 0.5]], ids=repr)
+def test_each_draw_without_replacement_is_in_proportion_to_what_is_left(weights: list[float]) -> None:
+    """The chance of each ordered pair, as torch's multinomial has it."""
+    rounds, counts, chances = 1500, Counter[tuple[int, ...]](), dict[tuple[int, ...], float]()
+    total = sum(weights)
+    for i, first in enumerate(weights):
+        for k, second in enumerate(weights):
+            if i != k and first and second:
+                chances[i, k] = first / total * second / (total - first)
+    sampler = WeightedRandomSampler(weights, 2, replacement=False, seed=3)
+    for _ in range(rounds):
+        counts[tuple(sampler)] += 1
+    assert set(counts) <= set(chances)
+    assert chi_square_is_sane([counts[pair] for pair in chances], list(chances.values()))
+
+
+@pytest.mark.parametrize("weights", [np.ldexp(1.0, -np.arange(900)), np.ones(3000)])
+def test_all_of_many_without_replacement(weights: Any) -> None:
+    assert sorted(WeightedRandomSampler(weights, len(weights), False, seed=2)) == list(range(len(weights)))
+
+
+def test_draws_without_replacement_are_the_first_of_the_draws_with_it() -> None:
+    weights = [3, 1, 2, 8]
+    distinct = list(dict.fromkeys(WeightedRandomSampler(weights, 64, seed=5)))
+    assert list(WeightedRandomSampler(weights, 4, replacement=False, seed=5))[: len(distinct)] == distinct
+
+
 # ---- errors ----
 
 
@@ -383,6 +627,13 @@ def test_seeds_of_64_bits(seed: Any) -> None:
         (lambda: seed_or_new(1.0), ArgumentTypeError, "seed must be an int or None, got 1.0"),  # type: ignore[arg-type]
         (lambda: seed_or_new(True), ArgumentTypeError, "seed must be an int or None, got True"),
         (lambda: RandomSampler(range(3), seed="1"), ArgumentTypeError, "seed must be an int or None, got '1'"),
+        (lambda: WeightedRandomSampler([1], 1, 1), ArgumentTypeError, "replacement must be True or False, got 1"),
+        (
+            lambda: RandomSampler([]),
+            ArgumentError,
+            "num_samples must be at least 1, got 0: data_source is empty, and cannot be shuffled",
+        ),
+        (lambda: SubsetRandomSampler([2, -1]), ArgumentError, "indices must not be negative, got -1"),
         (lambda: RandomSampler(range(3), 1), ArgumentTypeError, "replacement must be True or False, got 1"),
         (lambda: RandomSampler(range(3), True, 0), ArgumentError, "num_samples must be at least 1, got 0"),
         (lambda: RandomSampler(range(3), True, -2), ArgumentError, "num_samples must be at least 1, got -2"),
@@ -390,10 +641,9 @@ def test_seeds_of_64_bits(seed: Any) -> None:
         (lambda: RandomSampler(range(3), True, True), ArgumentTypeError, "num_samples must be an int, got True"),
         (lambda: WeightedRandomSampler([1], None), ArgumentTypeError, "num_samples must be an int, got None"),
         (
-            lambda: WeightedRandomSampler([1], 1, False),
+            lambda: WeightedRandomSampler([1.0, 0.0, 2.0], 3, False),
             ArgumentError,
-            "replacement must be True, got False: for draws without replacement pass a "
-            "torch.utils.data.WeightedRandomSampler as sampler",
+            "num_samples must be at most 2, as many as have a weight greater than 0, without replacement; got 3",
         ),
         (
             lambda: WeightedRandomSampler([], 1),

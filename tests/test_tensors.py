@@ -199,7 +199,7 @@ def test_words(device: torch.device) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_consumer_may_change_over_to_another_stream(seed: int) -> None:
     source = torch.arange(4000).view(1000, 4)
-    wanted = RandomSampler(source, seed=1).indices(0, 1000, 0)
+    wanted = RandomSampler(source, seed=1).order(0).indices(0, 1000)
     with simulated(seed) as runtime:
         tensors = source.to("cuda") + 0, source.t().contiguous().to("cuda").t()
         path = path_of(tensors, RandomSampler(source, seed=1), 10, device_of("cuda"))

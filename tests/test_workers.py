@@ -59,7 +59,7 @@ def test_epochs_are_the_samplers(workers: int, persistent: bool) -> None:
     path = path_of(sampler=sampler, num_workers=workers, persistent_workers=persistent and workers > 0)
     for epoch in (0, 7, 1):
         found = torch.cat(list(path.batches(epoch))).tolist()
-        assert found == [index**2 for index in sampler.indices(0, 12, epoch).tolist()]
+        assert found == [index**2 for index in sampler.order(epoch).indices(0, 12).tolist()]
 
 
 def test_arguments_reach_torch() -> None:

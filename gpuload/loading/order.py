@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler
 
 from gpuload.device import Device
-from gpuload.errors import ArgumentTypeError
+from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.samplers.base import CHUNK, CounterSampler
+from gpuload.samplers.orders import EpochOrder
 from gpuload.stage import CALLER, Stage, name_of
 
 __all__ = ["Order", "integers"]
@@ -55,11 +56,21 @@ class Order:
             return map(integers, self.own_batches(epoch))
         return (batch.numpy() for batch in self._fetched(self.sampler, epoch))
 
-    def device_batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64."""
+    def device_batches(self, epoch: int, samples: int) -> Iterator[torch.Tensor]:
+        """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64.
+
+        Args:
+            epoch: whose.
+            samples: those that there are.
+
+        Raises:
+            ArgumentError: the sampler is for more samples.
+        """
         assert self.sampler is not None
-        made = self._device.event()
-        for chunk in self._chunks(self.sampler, epoch):
+        order, made = self.sampler.order(epoch), self._device.event()
+        if order.bound > samples:
+            raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
+        for chunk in self._chunks(order):
             stream = self._device.current_stream()
             made.record(stream)
             for batch in self._split(chunk):
@@ -82,7 +93,7 @@ class Order:
     def _fetched(self, sampler: CounterSampler, epoch: int) -> Iterator[torch.Tensor]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
         ahead: list[tuple[torch.Tensor, Any]] = []
-        for chunk in self._chunks(sampler, epoch, self._side):
+        for chunk in self._chunks(sampler.order(epoch), self._side):
             ahead.append(self._start_fetch(chunk))
             if len(ahead) == 2:
                 yield from self._split(_arrived(*ahead.pop(0)))
@@ -96,12 +107,12 @@ class Order:
             copied.record(self._side)
         return host, copied
 
-    def _chunks(self, sampler: CounterSampler, epoch: int, stream: Any = None) -> Iterator[torch.Tensor]:
-        size, count = self._batch_size or 1, len(sampler)
+    def _chunks(self, order: EpochOrder, stream: Any = None) -> Iterator[torch.Tensor]:
+        size, count = self._batch_size or 1, len(order)
         chunk = max(CHUNK // size, 1) * size
         for start in range(0, count, chunk):
             with self._device.on(stream):  # None: the current one
-                indices = sampler.indices(start, min(start + chunk, count), epoch, self._device.torch_device)
+                indices = order.indices(start, min(start + chunk, count), self._device.torch_device)
             yield indices
 
     def _split(self, chunk: torch.Tensor) -> Iterator[torch.Tensor]:

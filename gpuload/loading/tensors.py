@@ -8,7 +8,6 @@ import torch
 from torch.utils.data import default_collate
 
 from gpuload.device import Device
-from gpuload.errors import ArgumentError
 from gpuload.loading.order import Order, integers
 from gpuload.loading.transfer import move, pinned
 from gpuload.stage import Stage, collated_by
@@ -29,7 +28,6 @@ class TensorPath:
         device: where batches arrive.
 
     Raises:
-        ArgumentError: a sampler of gpuload's that is for more samples than there are.
         MissingError: CuPy or CUDA's headers are not installed.
     """
 
@@ -42,16 +40,9 @@ class TensorPath:
         self.tensors = tuple(device.resident(tensor).contiguous() for tensor in tensors)
         self._ready = device.event()
         self._ready.record(device.current_stream())
-        self._check_bound()
-
-    def _check_bound(self) -> None:
-        count, bound = len(self.tensors[0]), self._order.sampler.bound if self._order.sampler is not None else 0
-        if bound > count:
-            raise ArgumentError(f"sampler gives indices up to {bound - 1}, but the dataset has {count} samples")
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The batches of an epoch."""
-        self._check_bound()  # what a sampler is for may have grown
         for indices, is_sample in self._indices(epoch):
             self._ready.wait(self._device.current_stream())
             rows = [gather_rows(tensor, indices, self._device) for tensor in self.tensors]
@@ -79,7 +70,7 @@ class TensorPath:
         """Indices on the device; True: of a sample by itself."""
         single = self._order.single
         if self._order.sampler is not None:
-            yield from ((indices, single) for indices in self._order.device_batches(epoch))
+            yield from ((indices, single) for indices in self._order.device_batches(epoch, len(self.tensors[0])))
             return
         for batch in self._order.own_batches(epoch):
             is_sample = single and np.ndim(batch[0]) == 0

@@ -6,27 +6,28 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import WeightedRandomSampler as TorchWeightedRandomSampler
 
-from gpuload.arguments import at_least, seed_or_new
-from gpuload.device import device_of
-from gpuload.errors import ArgumentError
+from gpuload.arguments import at_least
+from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.philox import bounded
-from gpuload.samplers.base import CounterSampler, Table, launch_order
+from gpuload.samplers.base import CounterSampler, Made
+from gpuload.samplers.orders import EpochOrder, Listed, Table, Weighted
 
 __all__ = ["ClassBalancedSampler", "ClassDistributionSampler", "WeightedRandomSampler"]
 
 
-class WeightedRandomSampler(CounterSampler):
-    """Draws with replacement, sample i in proportion to ``weights[i]``: any distribution of your own.
+class WeightedRandomSampler(CounterSampler, TorchWeightedRandomSampler):
+    """Draws, sample i in proportion to ``weights[i]``: any distribution of your own.
 
     The weights become integers, exactly as they are times a power of two and rounded, and a draw is a search
     in their sums: no result depends on the order of a floating-point sum.
 
     Args:
-        weights: one number >= 0 for each sample, not all 0.
-        num_samples: positions of an epoch.
-        replacement: must be True; without replacement use ``torch.utils.data.WeightedRandomSampler``.
-        generator: where the seed is drawn from if ``seed`` is None.
+        weights: one number >= 0 for each sample, not all 0. As in torch, an array or tensor of float64 is not copied.
+        num_samples: positions of an epoch; without replacement no more than weights greater than 0.
+        replacement: False: no sample twice in an epoch. Its order is then made on the host when it begins.
+        generator: where the seed is drawn from if ``seed`` is None; see `CounterSampler`.
         seed: 64 bits; None: drawn once, now.
     """
 
@@ -39,35 +40,67 @@ class WeightedRandomSampler(CounterSampler):
         *,
         seed: int | None = None,
     ) -> None:
-        super().__init__(seed_or_new(seed, generator))
-        if replacement is not True:
-            raise ArgumentError(
-                f"replacement must be True, got {replacement!r}: for draws without replacement pass a "
-                "torch.utils.data.WeightedRandomSampler as sampler"
-            )
-        listed = weights.double().numpy(force=True) if isinstance(weights, torch.Tensor) else weights
-        self.weights = torch.from_numpy(np.array(listed, np.float64))
+        CounterSampler.__init__(self, seed, generator)
+        self.weights = _as_tensor(weights)
         self.num_samples = at_least("num_samples", num_samples, 1)
         self.replacement = replacement
-        self._ends = Table(torch.from_numpy(_integer_sums(self.weights.numpy())))
+        self._ends = Made(_sums_of)
+        self._check()
+
+    def _check(self) -> Table:
+        """What is drawn from, once all that it depends on is allowed."""
+        at_least("num_samples", self.num_samples, 1)
+        if not isinstance(self.replacement, bool):
+            raise ArgumentTypeError(f"replacement must be True or False, got {self.replacement!r}")
+        ends = self._ends.of(self.weights)
+        possible = len(self.weights) if self.replacement else int((_as_tensor(self.weights) > 0).sum())
+        if not self.replacement and self.num_samples > possible:
+            raise ArgumentError(
+                f"num_samples must be at most {possible}, as many as have a weight greater than 0, without "
+                f"replacement; got {self.num_samples}"
+            )
+        return ends
 
     def __len__(self) -> int:
         return self.num_samples
 
-    @property
-    def bound(self) -> int:
-        return len(self.weights)
+    def order(self, epoch: int) -> EpochOrder:
+        ends, count, seed = self._check(), int(self.num_samples), self.settled_seed()
+        if self.replacement:
+            return Weighted(ends, count, seed, epoch)
+        weights = np.array(_as_tensor(self.weights).numpy(force=True))
+        return Listed(Table(torch.from_numpy(_without_replacement(weights, count, seed, epoch))))
 
-    def indices(self, start: int, stop: int, epoch: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        place = device_of(device)
-        if place.launches:
-            table = self._ends.on(place)
-            ends, n = np.uintp(table.data_ptr()), np.int64(len(table))
-            seed, at = np.uint64(self.seed), np.int64(start)
-            return launch_order("order_weighted", place, stop - start, seed, np.uint32(epoch), ends, n, at)
-        ends_here = self._ends.host.numpy()
-        targets = bounded(self.seed, np.arange(start, stop), epoch, int(ends_here[-1]))
-        return torch.from_numpy(np.searchsorted(ends_here, targets, side="right"))
+
+def _as_tensor(weights: Any) -> torch.Tensor:
+    """As torch has them: of float64, and not copied where that is what they are."""
+    if isinstance(weights, np.ndarray) and not weights.flags.writeable:
+        weights = np.array(weights)  # torch warns of those
+    return torch.as_tensor(weights, dtype=torch.double)
+
+
+def _sums_of(weights: Any) -> Table:
+    return Table(torch.from_numpy(_integer_sums(_as_tensor(weights).numpy(force=True))))
+
+
+def _without_replacement(weights: NDArray[np.float64], count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The first ``count`` different samples of a sequence of draws with replacement. Changes ``weights``.
+
+    To pass over a draw of a sample that was drawn before is to draw from the others in proportion to their weights.
+    So those that were drawn are left out of the sums now and then, and what is passed over is soon little.
+    """
+    chosen, drawn, position = np.zeros(count, np.int64), 0, 0
+    while drawn < count:
+        rest = np.flatnonzero(weights)
+        ends = _integer_sums(weights[rest])
+        positions = np.arange(position, position + max(2 * (count - drawn), 64))
+        found = rest[np.searchsorted(ends, bounded(seed, positions, epoch, int(ends[-1])), side="right")]
+        _, first = np.unique(found, return_index=True)
+        new = found[np.sort(first)][: count - drawn]
+        chosen[drawn : drawn + len(new)] = new
+        weights[new] = 0
+        drawn, position = drawn + len(new), position + len(positions)
+    return chosen
 
 
 def _check_shares(name: str, shares: NDArray[np.float64]) -> None:
@@ -104,7 +137,7 @@ class ClassDistributionSampler(WeightedRandomSampler):
         distribution: share of each class, as a sequence (position = class index) or a mapping from class index;
             shares need not sum to 1, classes left out of a mapping get none.
         num_samples: positions of an epoch; None: as many as samples.
-        generator: where the seed is drawn from if ``seed`` is None.
+        generator: where the seed is drawn from if ``seed`` is None; see `CounterSampler`.
         seed: 64 bits; None: drawn once, now.
     """
 
@@ -143,7 +176,7 @@ class ClassBalancedSampler(ClassDistributionSampler):
     Args:
         targets: class index of each sample, for example ``dataset.targets``.
         num_samples: positions of an epoch; None: as many as samples.
-        generator: where the seed is drawn from if ``seed`` is None.
+        generator: where the seed is drawn from if ``seed`` is None; see `CounterSampler`.
         seed: 64 bits; None: drawn once, now.
     """
 
