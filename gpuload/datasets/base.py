@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
+from gpuload.decoders.files import Memory
 from gpuload.decoders.pillow import decode, image_size
 from gpuload.errors import ArgumentError, ArgumentTypeError, SampleError
 from gpuload.recipes.draws import Draws, TorchDraws
@@ -31,7 +32,12 @@ class ImageDataset(Dataset[Any]):
         transform: a gpuload transform, which the loader compiles, or any callable.
         target_transform: callable on the target.
         exif_transpose: turn images as their EXIF orientation says. False, as torchvision, leaves them.
+
+    Attributes:
+        channels: of the images that the transform gets: 3, "RGB", or 1, "L".
     """
+
+    channels: int = 3
 
     def __init__(
         self,
@@ -67,6 +73,18 @@ class ImageDataset(Dataset[Any]):
     def targets_of(self, indices: NDArray[np.int64]) -> Sequence[Any] | NDArray[np.int64]:
         """The targets of n samples, before ``target_transform``."""
         return [self.target(index) for index in indices.tolist()]
+
+    def memory(self, indices: NDArray[np.int64]) -> Memory | None:
+        """The pixels of n samples whose images lie in memory; None: all are files."""
+        return None
+
+    def known_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Height and width of n images, as far as they are known: (n, 2) int32; 0: not read yet."""
+        return self.sizes[indices]
+
+    def remember(self, indices: NDArray[np.int64], sizes: NDArray[np.int32]) -> None:
+        """Keep the sizes of n images, so that later epochs plan before they read."""
+        self.sizes[indices] = sizes
 
     def describe(self) -> str:
         """What it holds, for explain."""
