@@ -10,7 +10,6 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     Sampler,
-    TensorDataset as TorchTensorDataset,
 )
 
 from gpuload.arguments import at_least, epoch_number, seed_or_new
@@ -20,6 +19,7 @@ from gpuload.device import Device, resolve
 from gpuload.engines import ENGINES, make_engine
 from gpuload.engines.base import Engine, Layout
 from gpuload.errors import ArgumentError, ArgumentTypeError
+from gpuload.lifting import Rows, find
 from gpuload.loading.images import ImagePath
 from gpuload.loading.order import Order
 from gpuload.loading.tensors import TensorPath
@@ -145,9 +145,9 @@ class DataLoader(TorchDataLoader[Any]):
         order = Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, device)
         if self._plan is not None and isinstance(self.dataset, ImageDataset):
             return self._image_path(self.dataset, self._plan, order, device, engine)
-        tensors = _tensors_of(self.dataset)
-        if tensors is not None:
-            return TensorPath(tensors, order, self.collate_fn, device)
+        rows = find(self.dataset)
+        if isinstance(rows, Rows):
+            return TensorPath(rows, order, self.collate_fn, device)
         inner: TorchDataLoader[Any] = TorchDataLoader.__new__(TorchDataLoader)
         as_torch(inner)
         return WorkerPath(inner, order, device)
@@ -186,6 +186,10 @@ class DataLoader(TorchDataLoader[Any]):
     def __iter__(self) -> Any:
         epoch = self.epoch
         self.set_epoch(epoch + 1)
+        if isinstance(self.path, TensorPath):
+            rows = find(self.dataset)
+            assert isinstance(rows, Rows)
+            return self.path.batches(epoch, rows, self.collate_fn)
         return self.path.batches(epoch)
 
     def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
@@ -244,10 +248,3 @@ def _plan_of(dataset: Any) -> Plan | None:
     """The plan of a dataset of images whose samples are just that: file, transform, target."""
     is_plain = isinstance(dataset, ImageDataset) and type(dataset).__getitem__ is ImageDataset.__getitem__
     return dataset.plan if is_plain else None
-
-
-def _tensors_of(dataset: Any) -> tuple[torch.Tensor, ...] | None:
-    """The tensors of a TensorDataset whose samples are just their rows."""
-    if isinstance(dataset, TorchTensorDataset) and type(dataset).__getitem__ is TorchTensorDataset.__getitem__:
-        return dataset.tensors
-    return None

@@ -21,6 +21,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
     {"staging", "samplers", "recipes"},
     {"transforms", "decoders"},
     {"datasets", "engines"},
+    {"lifting"},
     {"loading"},
     {"loader"},
     {""},  # the package's own names
