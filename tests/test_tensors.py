@@ -147,7 +147,7 @@ class Path(TensorPath):
     ) -> None:
         batches = None if batch_size is None else BatchSampler(sampler, batch_size, False)
         order = Order(sampler, batches, batch_size, False, device)
-        self.given = Rows((tensors,)), collate or (default_convert if size is None else default_collate)
+        self.given = Rows((tensors,)), collate or (default_convert if batch_size is None else default_collate)
         super().__init__(self.given[0], order, self.given[1], device)
 
     def play(self) -> Iterator[Any]:
