@@ -65,7 +65,7 @@ class Resident:
             next((column for column in kept if column.is_of(parts)), None) or _Column.placed(parts, device)
             for parts in zip(*rows.sources, strict=True)
         ]
-        self._table = None if rows.table is None else device.resident(torch.from_numpy(rows.table))
+        self._table = None if rows.table is None else move(pinned(torch.from_numpy(rows.table), device), device)
         self._ready: Event = device.event()
         self._ready.record(device.current_stream())
 
