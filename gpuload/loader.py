@@ -1,7 +1,8 @@
 """DataLoader: checks its arguments and chooses the loading path."""
 
+import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,13 @@ from torch.utils.data import (
 )
 
 from gpuload.arguments import at_least, epoch_number, seed_or_new
-from gpuload.datasets import ImageDataset, TensorDataset
+from gpuload.datasets import ImageDataset
 from gpuload.device import resolve
 from gpuload.engines import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.lifting import Rows, Unknown, find
 from gpuload.loading.course import Settings
+from gpuload.loading.epoch import Epoch
 from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order
 from gpuload.loading.tensors import TensorPath
@@ -30,6 +32,8 @@ from gpuload.stage import Stage, lay_out
 from gpuload.transforms.values import DTYPES
 
 __all__ = ["DataLoader"]
+
+logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
 
@@ -95,10 +99,9 @@ class DataLoader(TorchDataLoader[Any]):
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
     ) -> None:
-        at_least("num_workers", num_workers, 0)
-        for name, count in (("batch_size", batch_size), ("prefetch_factor", prefetch_factor)):
+        for name, count, least in (("num_workers", num_workers, 0), ("batch_size", batch_size, 1)):
             if count is not None:
-                at_least(name, count, 1)
+                at_least(name, count, least)
         _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             # given the seed of the user's alone: where there is none, ranks that share a generator share the order
@@ -107,62 +110,87 @@ class DataLoader(TorchDataLoader[Any]):
             sampler, shuffle = made, None
         else:
             self.seed = seed_or_new(seed, generator)
-        place = resolve(dataset.device if device is None and isinstance(dataset, TensorDataset) else device)
-        self.device = place.torch_device
-        self.dtype, self.memory_format = dtype, memory_format
         found = find(dataset)
-        _check_images(found, dataset, dtype, memory_format, engine)
-        # torch's own loader with the same arguments: this object, and another one where torch's workers serve it
-        as_torch: Callable[..., None] = partial(
-            TorchDataLoader.__init__,
-            dataset=dataset,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            sampler=sampler,
-            batch_sampler=batch_sampler,
-            num_workers=num_workers,
-            collate_fn=collate_fn,
-            pin_memory=pin_memory,
-            drop_last=drop_last,
-            timeout=timeout,
-            worker_init_fn=worker_init_fn,
-            multiprocessing_context=multiprocessing_context,
-            generator=generator,
+        self._place = resolve(found.device if device is None and isinstance(found, Rows) else device)
+        self.device = self._place.torch_device
+        self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
+        self._engine = engine
+        self._epoch, self._reason = 0, ""
+        _check_rendering(found, dataset, dtype, memory_format, engine)
+        self.path: ImagePath | TensorPath | WorkerPath | None = None
+        super().__init__(
+            dataset,
+            batch_size,
+            shuffle,
+            sampler,
+            batch_sampler,
+            num_workers,
+            collate_fn,
+            pin_memory,
+            drop_last,
+            timeout,
+            worker_init_fn,
+            multiprocessing_context,
+            generator,
             prefetch_factor=prefetch_factor,
             persistent_workers=persistent_workers,
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
-        as_torch(self)
-        self._epoch = 0
-        self._as_torch, self._place = as_torch, place
-        self._rendering = Rendering(engine, dtype, memory_format, self.seed)
-        self.path = self._make_path(found)
-        self.engine = self._engine_name(found)
+        self._follow(found)
+        if isinstance(found, ImageDataset) and isinstance(self.path, ImagePath):
+            self.engine = self.path.course(0, found, self._settings()).engine.name
 
-    def _make_path(self, found: ImageDataset | Rows | Unknown) -> ImagePath | TensorPath | WorkerPath:
+    # ---- the way that the dataset takes, as it is now ----
+
+    def _follow(self, found: ImageDataset | Rows | Unknown) -> None:
+        """Choose the path of a dataset; the one that is there goes on, with all that it keeps, if it still does."""
         order = Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, self._place)
         match found:
-            case ImageDataset():
-                return ImagePath(order, self._rendering, self._place)
-            case Rows():
-                return TensorPath(found.tensors, order, self.collate_fn, self._place)
-        inner: TorchDataLoader[Any] = TorchDataLoader.__new__(TorchDataLoader)
-        self._as_torch(inner)
-        return WorkerPath(inner, order, self._place)
+            case ImageDataset() if not isinstance(self.path, ImagePath):
+                rendering = Rendering(self._engine, self.dtype, self.memory_format, self.seed)
+                self.path = ImagePath(order, rendering, self._place)
+            case Rows() if not isinstance(self.path, TensorPath):
+                self.path = TensorPath(found, order, self._place)
+            case Unknown() if not isinstance(self.path, WorkerPath):
+                self.path = WorkerPath(order, self._place)
+        reason = found.reason if isinstance(found, Unknown) else ""
+        if reason and reason != self._reason:
+            logger.log(_level(self.dataset), "torch's own workers read %s: %s", type(self.dataset).__name__, reason)
+        self._reason = reason
 
     def _settings(self) -> Settings:
-        return Settings(self.num_workers, self.prefetch_factor or PREFETCHED, self.collate_fn, self.pin_memory)
+        return Settings(
+            self.num_workers,
+            self.prefetch_factor or PREFETCHED,
+            self.persistent_workers,
+            self.collate_fn,
+            self.pin_memory,
+            self.timeout,
+            self.worker_init_fn,
+            self.in_order,
+        )
 
-    def _engine_name(self, found: ImageDataset | Rows | Unknown) -> str | None:
-        if not (isinstance(self.path, ImagePath) and isinstance(found, ImageDataset)):
-            return None
-        return self.path.course(self.epoch, found, self._settings()).engine.name
+    def _now(self) -> tuple[ImagePath, ImageDataset] | tuple[TensorPath, Rows] | tuple[WorkerPath, Unknown]:
+        """The path and what it is for.
+
+        Raises:
+            ArgumentError: arguments are for images, which gpuload no longer renders.
+        """
+        found = find(self.dataset)
+        engine = self.engine if isinstance(self.path, ImagePath) else None
+        _check_rendering(
+            found, self.dataset, self.dtype, self.memory_format, None if engine is not None else self.engine
+        )
+        self._follow(found)
+        return self.path, found  # type: ignore[return-value]
 
     def check_worker_number_rationality(self) -> None:
         """torch's warning of more worker processes than cores; workers that are threads may be more."""
         if isinstance(find(self.dataset), Unknown):
             super().check_worker_number_rationality()
+
+    # ---- epochs ----
 
     @property
     def epoch(self) -> int:
@@ -176,16 +204,21 @@ class DataLoader(TorchDataLoader[Any]):
             self.sampler.set_epoch(self._epoch)
 
     def __iter__(self) -> Any:
+        path, _ = self._now()
+        if isinstance(path, WorkerPath):
+            return path.batches(self)
+        return Epoch(self._begin, self.__len__)
+
+    def _begin(self) -> Iterator[Any]:
+        """The batches of the next epoch."""
+        path, found = self._now()
+        if isinstance(path, WorkerPath):
+            return iter(path.batches(self))
         epoch = self.epoch
         self.set_epoch(epoch + 1)
-        if isinstance(self.path, ImagePath):
-            return self.path.batches(epoch, self._images(), self._settings())
-        return self.path.batches(epoch)
+        return path.batches(epoch, found, self._settings())  # type: ignore[arg-type]
 
-    def _images(self) -> ImageDataset:
-        found = find(self.dataset)
-        assert isinstance(found, ImageDataset)
-        return found
+    # ---- what it does, and would ----
 
     def recipes(self, epoch: int) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch of images: all that the loader draws.
@@ -193,26 +226,49 @@ class DataLoader(TorchDataLoader[Any]):
         ``dataset.apply(index, recipe)`` is then, bit for bit, the image that the loader delivers there. A batch
         sampler or sampler of your own is iterated for it.
         """
-        if not isinstance(self.path, ImagePath):
-            raise ArgumentError("only a loader over images with a gpuload transform has recipes")
-        return self.path.recipes(epoch_number(epoch), self._images(), self._settings())
+        path, found = self._now()
+        if not isinstance(path, ImagePath):
+            raise ArgumentError("only a loader over images whose transform gpuload renders has recipes")
+        return path.recipes(epoch_number(epoch), found, self._settings())  # type: ignore[arg-type]
 
     def values(self, dtype: torch.dtype) -> torch.Tensor | None:
         """The value that each byte of an image becomes: (channels, 256) of ``dtype``; None: there is no such table."""
-        if not isinstance(self.path, ImagePath):
+        path, found = self._now()
+        if not isinstance(path, ImagePath):
             return None
-        course = self.path.course(self.epoch, self._images(), self._settings())
+        course = path.course(self.epoch, found, self._settings())  # type: ignore[arg-type]
         return course.planners[-1].plan.table(dtype) if course.program.ends_natively else None
 
     def stages(self) -> list[Stage]:
         """The path that a sample will take, in order: which stage runs where, and what it does."""
-        if isinstance(self.path, ImagePath):
-            return list(self.path.stages(self.epoch, self._images(), self._settings()))
-        return list(self.path.stages(self.epoch))
+        path, found = self._now()
+        if isinstance(path, WorkerPath):
+            return list(path.stages(self, found.reason))  # type: ignore[union-attr]
+        return list(path.stages(self.epoch, found, self._settings()))  # type: ignore[arg-type]
 
     def explain(self) -> None:
         """Print the path that a sample will take: which stage runs where, and what became one kernel."""
         print(lay_out(self.stages()))
+
+    # ---- copies ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is of this process: threads, streams, native code."""
+        return {**self.__dict__, "path": None, "_place": None, "_iterator": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _place=resolve(state["device"]))
+        self._follow(find(self.dataset))
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        """Accelerate makes a loader of torch's class of every other one that it is given.
+
+        Where there is one process there is nothing to prepare; the end of an epoch concerns it only where it
+        accumulates gradients.
+        """
+        state = sys.modules.get("accelerate.state")
+        return state is not None and state.PartialState().num_processes == 1 and state.GradientState().num_steps == 1
 
 
 # ---- arguments ----
@@ -225,7 +281,7 @@ def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: 
         raise ArgumentError("batch_sampler decides on its own: leave out batch_size, shuffle, sampler and drop_last")
 
 
-def _check_images(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
+def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")
     if memory_format not in (torch.contiguous_format, torch.channels_last):
@@ -237,7 +293,12 @@ def _check_images(found: Any, dataset: Any, dtype: Any, memory_format: Any, engi
     given = {"dtype": dtype is not None, "engine": engine is not None}
     given["memory_format"] = memory_format != torch.contiguous_format
     for name in (name for name, is_given in given.items() if is_given and not isinstance(found, ImageDataset)):
-        raise ArgumentError(
-            f"{name} is for images that gpuload renders (an ImageFolder with a gpuload transform), "
-            f"got {type(dataset).__name__}"
-        )
+        reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
+        raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
+
+
+def _level(dataset: Any) -> int:
+    """How loudly it is said that torch's workers read a dataset: it may surprise only of images."""
+    names = (base.__module__ for base in type(dataset).__mro__)
+    is_surprise = isinstance(dataset, ImageDataset) or any(name.startswith("torchvision.datasets") for name in names)
+    return logging.WARNING if is_surprise else logging.INFO

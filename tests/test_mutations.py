@@ -42,7 +42,7 @@ class Mutation(NamedTuple):
 STAGING = "gpuload.staging:StagingBuffer"
 MOVING = "gpuload.loading.transfer:Moving"
 ORDER = "gpuload.loading.order:Order"
-TENSORS = "gpuload.loading.tensors:TensorPath"
+RESIDENT = "gpuload.loading.tensors:Resident"
 DEVICE = "gpuload.device:CudaDevice"
 
 MUTATIONS = [
@@ -64,8 +64,9 @@ MUTATIONS = [
     Mutation("tensors", f"{ORDER}.device_batches", "made.record(stream)"),
     Mutation("tensors", f"{ORDER}.device_batches", "made.wait(current)"),
     Mutation("tensors", f"{ORDER}.device_batches", "self._device.keep(chunk, current)"),
-    Mutation("tensors", f"{TENSORS}.__init__", "self._ready.record(device.current_stream())"),
-    Mutation("tensors", f"{TENSORS}.batches", "self._ready.wait(self._device.current_stream())"),
+    Mutation("tensors", f"{RESIDENT}.__init__", "self._ready.record(device.current_stream())"),
+    Mutation("tensors", f"{RESIDENT}.__init__", "before._ready.wait(device.current_stream())"),
+    Mutation("tensors", f"{RESIDENT}.gather", "self._ready.wait(self._device.current_stream())"),
     Mutation("tensors", "gpuload.loading.tensors:gather_rows", "device.keep(source, device.current_stream())"),
     Mutation("tensors", f"{DEVICE}.resident", "self.keep(here, self.current_stream())"),
     # batches of ordinary datasets

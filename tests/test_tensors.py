@@ -5,6 +5,7 @@ The CUDA kernel is also compiled for this CPU.
 
 import itertools
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from gpuload import (
     compilers,
 )
 from gpuload.device import Device, device_of
+from gpuload.lifting import Rows
 from gpuload.loading.order import Order
 from gpuload.loading.tensors import WORDS, TensorPath, gather_rows, widest_word
 from tests.cuda_on_cpu import cuda_on_cpu
@@ -132,12 +134,24 @@ def test_kernel(word: int, row_words: int, count: int, seed: int, picks: int) ->
 # ---- the path ----
 
 
-def path_of(
-    tensors: tuple[torch.Tensor, ...], sampler: Any, batch_size: int | None, device: Device, collate: Any = None
-) -> TensorPath:
-    batches = None if batch_size is None else BatchSampler(sampler, batch_size, False)
-    order = Order(sampler, batches, batch_size, False, device)
-    return TensorPath(tensors, order, collate or (default_convert if batch_size is None else default_collate), device)
+class Path(TensorPath):
+    """Of rows that stay as they are."""
+
+    def __init__(
+        self,
+        tensors: tuple[torch.Tensor, ...],
+        sampler: Any,
+        batch_size: int | None,
+        device: Device,
+        collate: Any = None,
+    ) -> None:
+        batches = None if batch_size is None else BatchSampler(sampler, batch_size, False)
+        order = Order(sampler, batches, batch_size, False, device)
+        self.given = Rows((tensors,)), collate or (default_convert if batch_size is None else default_collate)
+        super().__init__(self.given[0], order, self.given[1], device)
+
+    def play(self) -> Iterator[Any]:
+        return self.batches(0, *self.given)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 4, 100])
@@ -145,9 +159,9 @@ def path_of(
 def test_batches_are_as_torchs(batch_size: int | None, own: bool, device: torch.device) -> None:
     tensors = torch.arange(30).view(10, 3).float(), torch.arange(10), torch.zeros(10, 0)
     order = [3, 1, 4, 1, 5, 9, 2, 6] if own else range(10)
-    path = path_of(tensors, order if own else SequentialSampler(range(10)), batch_size, device_of(device))
+    path = Path(tensors, order if own else SequentialSampler(range(10)), batch_size, device_of(device))
     theirs = TorchDataLoader(TorchTensorDataset(*tensors), batch_size, sampler=order)
-    for ours, wanted in zip(path.batches(0), theirs, strict=True):
+    for ours, wanted in zip(path.play(), theirs, strict=True):
         assert type(ours) is type(wanted)
         for part, wanted_part in zip(ours, wanted, strict=True):
             assert part.device.type == device.type
@@ -165,26 +179,26 @@ def test_a_sampler_of_batches(device: torch.device) -> None:
 
 def test_pairs_for_a_collate_function_of_ones_own(device: torch.device) -> None:
     tensors = torch.arange(8).view(4, 2), torch.arange(4)
-    path = path_of(tensors, SequentialSampler(range(4)), 3, device_of(device), lambda pairs: pairs)
-    first, second = path.batches(0)
+    path = Path(tensors, SequentialSampler(range(4)), 3, device_of(device), lambda pairs: pairs)
+    first, second = path.play()
     assert [(x.tolist(), int(y)) for x, y in first] == [([0, 1], 0), ([2, 3], 1), ([4, 5], 2)]
     assert len(second) == 1
-    single = path_of(tensors, SequentialSampler(range(4)), None, device_of(device), lambda sample: int(sample[1]))
-    assert list(single.batches(0)) == [0, 1, 2, 3]
+    single = Path(tensors, SequentialSampler(range(4)), None, device_of(device), lambda sample: int(sample[1]))
+    assert list(single.play()) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
     "tensor", [torch.arange(20).view(4, 5).t(), torch.arange(20)[::2], torch.zeros(5, 1).expand(5, 3)]
 )
 def test_tensors_that_are_not_contiguous(tensor: torch.Tensor, device: torch.device) -> None:
-    path = path_of((tensor,), SequentialSampler(range(5)), 5, device_of(device))
-    ((rows,),) = path.batches(0)
+    path = Path((tensor,), SequentialSampler(range(5)), 5, device_of(device))
+    ((rows,),) = path.play()
     assert torch.equal(rows.cpu(), tensor[:5])
 
 
 def test_words(device: torch.device) -> None:
     place = device_of(device)
-    path = path_of((torch.zeros(500_000, 8), torch.arange(500_000)), SequentialSampler(range(9)), 3, place)
+    path = Path((torch.zeros(500_000, 8), torch.arange(500_000)), SequentialSampler(range(9)), 3, place)
     order, gather, deliver = path.stages(0)
     assert order.name == "order"
     how = "one kernel launch per tensor" if place.launches else "torch.index_select"
@@ -202,8 +216,8 @@ def test_a_consumer_may_change_over_to_another_stream(seed: int) -> None:
     wanted = RandomSampler(source, seed=1).order(0).indices(0, 1000)
     with simulated(seed) as runtime:
         tensors = source.to("cuda") + 0, source.t().contiguous().to("cuda").t()
-        path = path_of(tensors, RandomSampler(source, seed=1), 10, device_of("cuda"))
-        streams, batches, found = [torch.cuda.current_stream(), torch.cuda.Stream()], path.batches(0), []
+        path = Path(tensors, RandomSampler(source, seed=1), 10, device_of("cuda"))
+        streams, batches, found = [torch.cuda.current_stream(), torch.cuda.Stream()], path.play(), []
         runtime.gpu.waits.clear()
         for number in range(100):
             with torch.cuda.stream(streams[number % 3 == 0]):
@@ -219,9 +233,9 @@ def test_a_consumer_may_change_over_to_another_stream(seed: int) -> None:
 
 def test_the_users_own_indices_go_through_pinned_memory() -> None:
     with simulated() as runtime:
-        path = path_of((torch.arange(10),), [1, 2, -3], 2, device_of("cuda"))
+        path = Path((torch.arange(10),), [1, 2, -3], 2, device_of("cuda"))
         runtime.gpu.waits.clear()
-        batches = list(path.batches(0))
+        batches = list(path.play())
         assert runtime.gpu.waits == []
         assert [rows.tolist() for (rows,) in batches] == [[1, 2], [7]]
     assert runtime.gpu.problems == []
@@ -234,13 +248,13 @@ def test_what_is_missing_fails_before_the_first_batch(monkeypatch: pytest.Monkey
     with simulated(), monkeypatch.context() as patch:
         patch.setattr(compilers, "cupy", missing)
         with pytest.raises(MissingError, match="no CuPy"):
-            path_of((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
+            Path((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
 
 
 def test_a_dropped_path_is_freed_at_once() -> None:
     with simulated():
-        path = path_of((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
-        batches, gone = path.batches(0), weakref.ref(path)
+        path = Path((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
+        batches, gone = path.play(), weakref.ref(path)
         next(batches)
         del path, batches
         assert gone() is None

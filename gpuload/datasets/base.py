@@ -33,7 +33,12 @@ class ImageDataset(Dataset[Any]):
         transform: gpuload's or torchvision's, which the loader compiles, or any callable.
         target_transform: callable on the target.
         exif_transpose: turn images as their EXIF orientation says. False, as torchvision, leaves them.
+
+    Attributes:
+        channels: of the images that the transform gets: 3, "RGB", or 1, "L".
     """
+
+    channels: int = 3
 
     def __init__(
         self,
@@ -47,8 +52,6 @@ class ImageDataset(Dataset[Any]):
         self.transform, self.target_transform = transform, target_transform
         self.exif_transpose = exif_transpose
         self._sizes = np.zeros((0, 2), np.int32)
-
-    channels = 3  # of the images that the transform gets: 3 (RGB), or 1 (L)
 
     @abstractmethod
     def __len__(self) -> int:

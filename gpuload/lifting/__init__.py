@@ -1,39 +1,59 @@
-"""What the loader knows of a dataset: images, rows of tensors, or nothing."""
+"""What the loader sees of a dataset: gpuload's, torch's and torchvision's, and views of them, or why nothing.
 
-from typing import Any, NamedTuple
+Whatever samples a lifted dataset has by its own ``__getitem__``, the loader must give the same: in doubt it is not
+lifted, and torch's own workers read it.
+"""
 
-import torch
+from typing import Any
+
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
-from gpuload.datasets import ImageDataset
+from gpuload.datasets.base import ImageDataset
+from gpuload.lifting import torchvision
+from gpuload.lifting.picked import PickedImages
+from gpuload.lifting.plain import Refusal, Unknown, check_methods
+from gpuload.lifting.rows import Rows, TensorLeaf
+from gpuload.lifting.views import Leaves, flattened
 
 __all__ = ["Rows", "Unknown", "find"]
 
-
-class Unknown(NamedTuple):
-    """A dataset that torch's own workers serve.
-
-    Attributes:
-        reason: why, in words.
-    """
-
-    reason: str
-
-
-class Rows(NamedTuple):
-    """Rows of tensors."""
-
-    tensors: tuple[torch.Tensor, ...]
+OWN = {name: vars(ImageDataset)[name] for name in ("__getitem__", "image", "read", "labels", "_label")}
 
 
 def find(dataset: Any) -> ImageDataset | Rows | Unknown:
-    """What is known of a dataset, as it is now."""
-    kind = type(dataset)
+    """What a dataset is, and has, at this moment.
+
+    Args:
+        dataset: a user's, of any kind.
+
+    Returns:
+        Images; rows of tensors; or why it is neither of what the loader reads itself.
+    """
+    leaves = Leaves(_lifted)
+    try:
+        table = leaves.table(flattened(dataset, leaves))
+        return _rendered(_together(leaves.lifted, table))
+    except Refusal as refusal:
+        return Unknown(str(refusal))
+
+
+def _rendered(found: ImageDataset | Rows) -> ImageDataset | Rows:
+    """The same, if a transform of images is one that gpuload knows a part of."""
+    if isinstance(found, ImageDataset) and isinstance(found.program, str):
+        raise Refusal(found.program)
+    return found
+
+
+def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     if isinstance(dataset, ImageDataset):
-        if kind.__getitem__ is not ImageDataset.__getitem__:
-            return Unknown(f"{kind.__name__} overrides __getitem__")
-        program = dataset.program
-        return dataset if not isinstance(program, str) else Unknown(program)
-    if isinstance(dataset, TorchTensorDataset) and kind.__getitem__ is TorchTensorDataset.__getitem__:
-        return Rows(dataset.tensors)
-    return Unknown(f"gpuload does not know {kind.__name__}")
+        check_methods(dataset, OWN | {"__getitems__": None})
+        return dataset
+    return TensorLeaf(dataset) if isinstance(dataset, TorchTensorDataset) else torchvision.lift(dataset)
+
+
+def _together(leaves: list[Any], table: Any) -> ImageDataset | Rows:
+    if all(isinstance(leaf, TensorLeaf) for leaf in leaves):
+        return Rows.of(leaves, table)
+    if any(isinstance(leaf, TensorLeaf) for leaf in leaves):
+        raise Refusal("its ConcatDataset has images and tensors")
+    return leaves[0] if table is None and len(leaves) == 1 else PickedImages(leaves, table)

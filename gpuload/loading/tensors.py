@@ -1,84 +1,164 @@
 """Tensors: order and rows never leave the device."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
-from gpuload.device import Device
+from gpuload.device import Device, Event
+from gpuload.lifting import Rows
+from gpuload.loading.course import Settings
 from gpuload.loading.order import Order, integers
 from gpuload.loading.transfer import move, pinned
 from gpuload.stage import Stage, collated_by
 
-__all__ = ["TensorPath", "gather_rows", "widest_word"]
+__all__ = ["Resident", "TensorPath", "gather_rows", "widest_word"]
 
 THREADS = 256
 WORDS = (16, 4, 1)  # bytes that one access of kernels/gather.cu moves
 
 
-class TensorPath:
-    """A ``TensorDataset``: rows are gathered on the device.
+class _Column(NamedTuple):
+    """Rows of one tensor of each source, on the device, and what they were copied from."""
+
+    of: list[tuple[Any, ...]]
+    rows: torch.Tensor
+
+    @classmethod
+    def placed(cls, parts: tuple[torch.Tensor, ...], device: Device) -> "_Column":
+        """All parts, one after the other."""
+        here = [device.resident(part).contiguous() for part in parts]
+        return cls([*map(_state, parts)], here[0] if len(here) == 1 else torch.cat(here))
+
+    def is_of(self, parts: tuple[torch.Tensor, ...]) -> bool:
+        """Is it a copy of these tensors, as they are now?"""
+        now = [_state(part) for part in parts]
+        return len(now) == len(self.of) and all(
+            one[0] is other[0] and one[1:] == other[1:] for one, other in zip(self.of, now, strict=True)
+        )
+
+
+def _state(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What differs once a tensor was written to through torch, or given other memory."""
+    version = object() if tensor.is_inference() else tensor._version  # inference tensors count no changes
+    return tensor, version, tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+class Resident:
+    """Rows on the device: each tensor's of all sources together, and the table that picks from them.
 
     Args:
-        tensors: the dataset's; they are moved to the device once.
-        order: which rows are in a batch.
-        collate_fn: as of the loader.
+        rows: the dataset's.
+        device: where they are put.
+        before: what is there of an earlier epoch; what has not changed since stays.
+    """
+
+    def __init__(self, rows: Rows, device: Device, before: "Resident | None" = None) -> None:
+        self._rows, self._device = rows, device
+        kept = list[_Column]() if before is None else before._columns
+        if before is not None:
+            before._ready.wait(device.current_stream())  # it may be another one than put there what is kept
+        self._columns: list[_Column] = [
+            next((column for column in kept if column.is_of(parts)), None) or _Column.placed(parts, device)
+            for parts in zip(*rows.sources, strict=True)
+        ]
+        self._table = None if rows.table is None else move(pinned(torch.from_numpy(rows.table), device), device)
+        self._ready: Event = device.event()
+        self._ready.record(device.current_stream())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def of(self, rows: Rows) -> "Resident":
+        """The same for these rows: itself, where nothing has changed."""
+        parts = [*zip(*rows.sources, strict=True)]
+        same = len(parts) == len(self._columns) and all(
+            column.is_of(some) for column, some in zip(self._columns, parts, strict=True)
+        )
+        return self if same and _equal(self._rows.table, rows.table) else Resident(rows, self._device, self)
+
+    def gather(self, indices: torch.Tensor) -> list[torch.Tensor]:
+        """These samples' rows of each tensor.
+
+        Args:
+            indices: (B,) int64 on the device, each in [0, N).
+        """
+        self._ready.wait(self._device.current_stream())
+        places = indices if self._table is None else gather_rows(self._table, indices, self._device)
+        return [gather_rows(column.rows, places, self._device) for column in self._columns]
+
+    def describe(self) -> str:
+        """What is there, for explain."""
+        tensors = [column.rows for column in self._columns]
+        shown = ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors)
+        megabytes = sum(tensor.nbytes for tensor in tensors) / 1e6
+        picked = "" if self._table is None else f"{len(self)} "
+        return f"{picked}rows of {shown}: {megabytes:,.1f} MB that stay there"
+
+
+def _equal(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
+class TensorPath:
+    """TensorDatasets and views of them: rows are gathered on the device.
+
+    Args:
+        rows: the dataset's; they are moved to the device once, and again where they have been changed.
+        order: which samples are in a batch.
         device: where batches arrive.
 
     Raises:
         MissingError: CuPy or CUDA's headers are not installed.
     """
 
-    def __init__(
-        self, tensors: tuple[torch.Tensor, ...], order: Order, collate_fn: Callable[[Any], Any], device: Device
-    ) -> None:
-        self._order, self._collate_fn, self._device = order, collate_fn, device
+    def __init__(self, rows: Rows, order: Order, device: Device) -> None:
+        self._order, self._device = order, device
         if device.launches:
             device.prepare(f"gather_{WORDS[0]}")  # what is missing fails here, not in the first batch
-        self.tensors = tuple(device.resident(tensor).contiguous() for tensor in tensors)
-        self._ready = device.event()
-        self._ready.record(device.current_stream())
+        self._resident = Resident(rows, device)
 
-    def batches(self, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch."""
-        for indices, is_sample in self._indices(epoch):
-            self._ready.wait(self._device.current_stream())
-            rows = [gather_rows(tensor, indices, self._device) for tensor in self.tensors]
+    def batches(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Any]:
+        """The batches of an epoch, of the rows and with the function that the loader has now."""
+        self._resident, collate_fn = self._resident.of(rows), settings.collate_fn
+        here = self._resident  # an epoch after may have another one
+        for indices, is_sample in self._indices(epoch, len(here)):
+            columns = here.gather(indices)
             if is_sample:
-                yield self._collate_fn(tuple(row[0] for row in rows))
+                yield collate_fn(tuple(column[0] for column in columns))
             elif self._order.single:  # as of torch: dataset[indices], where the sampler is one of batches
-                yield self._collate_fn(tuple(rows))
-            elif self._collate_fn is default_collate:
-                yield rows
+                yield collate_fn(tuple(columns))
+            elif collate_fn is default_collate:
+                yield columns
             else:
-                yield self._collate_fn(list(zip(*rows, strict=True)))
+                yield collate_fn(list(zip(*columns, strict=True)))
 
-    def stages(self, epoch: int) -> Iterator[Stage]:
+    def stages(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Stage]:
         """What is done, for explain."""
+        self._resident = self._resident.of(rows)
         target = self._device.describe()
-        shown = ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in self.tensors)
-        megabytes = sum(tensor.nbytes for tensor in self.tensors) / 1e6
         how = "one kernel launch per tensor" if self._device.launches else "torch.index_select"
         yield self._order.describe()
-        yield Stage("gather", target, (f"rows of {shown}: {megabytes:,.1f} MB that stay there", how))
-        collated = collated_by(self._collate_fn, "single samples" if self._order.single else "a list of tensors")
+        yield Stage("gather", target, (self._resident.describe(), how))
+        collated = collated_by(settings.collate_fn, "single samples" if self._order.single else "a list of tensors")
         yield Stage("deliver", target, (f"{collated}, in order", "made when asked for"))
 
-    def _indices(self, epoch: int) -> Iterator[tuple[torch.Tensor, bool]]:
+    def _indices(self, epoch: int, count: int) -> Iterator[tuple[torch.Tensor, bool]]:
         """Indices on the device; True: of a sample by itself."""
         single = self._order.single
         if self._order.sampler is not None:
-            yield from ((indices, single) for indices in self._order.device_batches(epoch, len(self.tensors[0])))
+            yield from ((indices, single) for indices in self._order.device_batches(epoch, count))
             return
         for batch in self._order.own_batches(epoch):
             is_sample = single and np.ndim(batch[0]) == 0
-            yield self._checked(batch[0] if single and not is_sample else batch), is_sample
+            yield self._checked(batch[0] if single and not is_sample else batch, count), is_sample
 
-    def _checked(self, batch: Any) -> torch.Tensor:
+    def _checked(self, batch: Any, count: int) -> torch.Tensor:
         """A user's own indices, on the device; a kernel would read whatever lies outside the tensor."""
-        indices, count = integers(batch), len(self.tensors[0])
+        indices = integers(batch)
         outside = indices[(indices < -count) | (indices >= count)]
         if len(outside):
             raise IndexError(f"index {outside[0]} of a dataset of {count} samples")

@@ -1,12 +1,14 @@
 """Any other dataset: torch's workers and collate, then an asynchronous copy to the device."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
 
 from gpuload.collate import Collate
 from gpuload.device import Device
+from gpuload.loading.epoch import Epoch
 from gpuload.loading.order import Order
 from gpuload.loading.transfer import Moving, sending
 from gpuload.stage import CALLER, Stage, name_of, threads_of
@@ -15,47 +17,59 @@ __all__ = ["WorkerPath"]
 
 
 class WorkerPath:
-    """A dataset of whose samples gpuload knows nothing.
+    """A dataset of whose samples gpuload knows nothing: the loader does what torch's class does.
 
     Args:
-        loader: torch's own, which makes the batches on the host.
         order: which samples are in a batch.
         device: where batches arrive.
     """
 
-    def __init__(self, loader: TorchDataLoader[Any], order: Order, device: Device) -> None:
-        self._loader, self._order, self._device = loader, order, device
-        self._side, self._collate = device.stream(), loader.collate_fn
-        if device.launches:
-            loader.pin_memory = True  # without it the copy to the device would wait
-        if device.launches and isinstance(self._collate, Collate):
-            self._collate.prepare(device)
-            loader.collate_fn = self._collate.pack
+    def __init__(self, order: Order, device: Device) -> None:
+        self._order, self._device = order, device
+        self._side = device.stream()
 
-    def batches(self, epoch: int) -> Iterator[Any]:
-        """The batches of an epoch."""
-        self._order.begin(epoch)
-        with self._device.on(None):  # torch's pinning thread makes a context on the GPU that is current here
-            batches = iter(self._loader)
+    def batches(self, loader: TorchDataLoader[Any]) -> Iterator[Any]:
+        """The batches of an epoch; on the host torch's own iterator."""
+        if not self._device.launches:
+            return TorchDataLoader.__iter__(loader)
+        collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
+        if collate is not None:
+            collate.prepare(self._device)
+        with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
+            batches = TorchDataLoader.__iter__(loader)
         moving = Moving(batches, self._device, self._side)
-        return map(self._collate.finish, moving) if isinstance(self._collate, Collate) else moving
+        finished = moving if collate is None else map(collate.finish, moving)
+        return Epoch(lambda: finished, loader.__len__)
 
-    def stages(self, epoch: int) -> Iterator[Stage]:
-        """What is done, for explain."""
-        loader, target = self._loader, self._device.describe()
+    def stages(self, loader: TorchDataLoader[Any], reason: str) -> Iterator[Stage]:
+        """What is done, for explain; reason: why the samples are torch's workers' to read."""
+        target = self._device.describe()
         workers = threads_of(loader.num_workers, "worker process", "worker processes")
         if isinstance(loader.dataset, IterableDataset):
             yield Stage("order", CALLER, (f"as {name_of(loader.dataset)} yields",))
         else:
             yield self._order.describe(anywhere=False)
-        yield Stage("sample", workers, (f"{_dataset(loader.dataset)}: ordinary code, gpuload renders nothing",))
-        yield Stage("collate", workers, (name_of(self._collate),))
+        yield Stage("sample", workers, (f"{_dataset(loader.dataset)}: ordinary code", reason))
+        yield Stage("collate", workers, (name_of(loader.collate_fn),))
         if self._device.launches:
             yield sending(target)
         ahead = (loader.prefetch_factor or 0) * loader.num_workers
         yield Stage(
             "deliver", target, ("in order", f"{ahead} batches prepared ahead" if ahead else "made when asked for")
         )
+
+
+@contextmanager
+def _as_is_sent(loader: TorchDataLoader[Any]) -> Iterator[None]:
+    """While torch's iterator is made, the loader asks for what a copy to the device wants."""
+    pin_memory, collate_fn = loader.pin_memory, loader.collate_fn
+    loader.pin_memory = True  # without it the copy would wait
+    if isinstance(collate_fn, Collate):
+        loader.collate_fn = collate_fn.pack
+    try:
+        yield
+    finally:
+        loader.pin_memory, loader.collate_fn = pin_memory, collate_fn
 
 
 def _dataset(dataset: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from gpuload import ClassBalancedSampler, DataLoader, ImageFolder, SubsetRandomSampler, TensorDataset, transforms as T
 from gpuload.collate import Pad
@@ -88,7 +88,26 @@ def tensors(root: Path, rng: random.Random, **options: Any) -> DataLoader:
                 rng.sample(range(23), 11), None]  # fmt: skip
     sampler = rng.choice(samplers)
     given = {"shuffle": True} if sampler is None else {"sampler": sampler}
-    return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
+    return DataLoader(viewed(dataset, rng), rng.choice((3, 4)), **given, **options)
+
+
+def viewed(dataset: TensorDataset, rng: random.Random) -> Dataset[Any]:
+    """The dataset, or views of it, with as many samples."""
+    order = rng.sample(range(len(dataset)), len(dataset))
+    other = TensorDataset(*(tensor + 100 for tensor in dataset.tensors), device=dataset.device)
+    both = ConcatDataset([Subset(dataset, order[:9]), Subset(other, order[9:])])
+    return rng.choice((dataset, Subset(dataset, order), both))
+
+
+def change(dataset: Any) -> None:
+    """What a user may do between epochs."""
+    if isinstance(dataset, ConcatDataset):
+        change(dataset.datasets[0])
+    elif isinstance(dataset, Subset):
+        dataset.indices = dataset.indices[::-1]
+    elif isinstance(dataset, TensorDataset):
+        first, *others = dataset.tensors
+        dataset.tensors = torch.arange(first.numel()).view(first.shape) + 50, *others
 
 
 def ordinary(root: Path, rng: random.Random, **options: Any) -> DataLoader:
@@ -153,9 +172,11 @@ class Epochs:
 
     def play(self) -> None:
         """All epochs; each may end early."""
-        for _ in range(EPOCHS):
+        for number in range(EPOCHS):
             self.copies.append([])
             stop = self._rng.choice((None, None, None, 1, 3))
+            if number:
+                change(self._loader.dataset)
             batches = iter(self._loader)
             while stop is None or len(self.copies[-1]) < stop:
                 if not self._one(batches):
@@ -296,7 +317,9 @@ def _wanted(kind: str, root: Path, number: int) -> list[Epoch]:
     """The batches of all epochs, of the same loader on the CPU."""
     loader = KINDS[kind](root, random.Random(number), seed=5, device="cpu")
     epochs = []
-    for _ in range(EPOCHS):
+    for number in range(EPOCHS):
+        if number:
+            change(loader.dataset)
         batches = iter(loader)
         epochs.append([*iter(partial(outcome, batches), None), None])
     return epochs

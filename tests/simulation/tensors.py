@@ -15,7 +15,7 @@ from tests.simulation.memory import Block, Memory
 
 ABOUT = {
     "__format__", "__get__", "__hash__", "__len__", "data_ptr", "dim", "element_size", "get_device", "is_complex",
-    "is_contiguous", "is_floating_point", "nelement", "ndimension", "numel", "requires_grad_", "size",
+    "is_contiguous", "is_floating_point", "is_inference", "nelement", "ndimension", "numel", "requires_grad_", "size",
     "storage_offset", "stride", "type", "untyped_storage",
 }  # fmt: skip
 VIEWS = {
