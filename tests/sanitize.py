@@ -64,12 +64,12 @@ def steps() -> list[Step]:
     """What runs; the longest first."""
     address, thousand = under_address_sanitizer(), {"GPULOAD_CASES": "1000"}
     plain = under_address_sanitizer("-mno-avx")  # wins over -march=native, and takes AVX2 and AVX-512 along
-    native = "test_native", "test_native_checks", "test_jpeg_header", "test_engines", "test_decoders", "test_extremes"
+    native = "test_native", "test_native_checks", "test_files", "test_jpeg_header", "test_engines", "test_decoders"
     # not what compiles once more for each level of x86, nor what is Pillow's alone
     native_code = "not (level_of_x86 or [pillow or -pillow])"
     damaged = pytest_of("test_fuzz", only="(named and 0-cpu) or between")
     return [
-        Step("native code", pytest_of(*native, only=native_code), address),
+        Step("native code", pytest_of(*native, "test_extremes", only=native_code), address),
         Step("mutations, overlap", pytest_of("test_mutations", "test_overlap"), thousand),
         Step("schedules of tensors, ordinary samples", pytest_of("test_schedules", only="not images"), thousand),
         Step("schedules of images", pytest_of("test_schedules", only="images"), thousand),
