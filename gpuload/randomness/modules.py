@@ -154,10 +154,10 @@ _SEEDING: dict[str, Callable[..., Any]] = {
 
 def _share_torch() -> None:
     for name, within in _SEEDING.items():
-        function = _or_within(getattr(torch.random, name), within)
-        for module in (torch, torch.random):
-            if hasattr(module, name):
-                setattr(module, name, function)
+        functions = {module: vars(module)[name] for module in (torch, torch.random) if name in vars(module)}
+        both = {function: _or_within(function, within) for function in functions.values()}
+        for module, function in functions.items():  # two functions of torch, where torch.compile has wrapped one
+            setattr(module, name, both[function])
 
 
 def _or_within(function: Callable[..., Any], within: Callable[..., Any]) -> Callable[..., Any]:
