@@ -247,6 +247,14 @@ def test_a_generator_of_the_callers_own_stays_in_use() -> None:
     assert call_seeded(SEED, lambda: torch.poisson(9 * HALF, own.manual_seed(4))).equal(expected)
 
 
+def test_tensors_are_copied_pickled_and_printed_as_ever() -> None:
+    for call in (copy.deepcopy, copy.copy, repr, len, lambda x: 1 - x, lambda x: pickle.loads(pickle.dumps(x))):
+        for x in (X, nn.Parameter(X)):
+            inside, outside = call_seeded(SEED, call, x), call(x)
+            assert type(inside) is type(outside)
+            assert plain(inside) == plain(outside)
+
+
 class Functions(TorchFunctionMode):
     """Sees which functions were handed a generator."""
 

@@ -95,9 +95,11 @@ class _Own:
     def __get__(self, module: ModuleType | None, owner: type) -> Any:
         if module is None:
             return self
-        if self._name not in vars(module):
-            raise AttributeError(f"{module.__name__} has no {self._name}")
-        own, value = thread.generators, vars(module)[self._name]
+        try:
+            value = module.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(f"{module.__name__} has no {self._name}") from None
+        own = thread.generators
         if own is None or value is not self._usual:  # someone set another, a test for example
             return value
         return getattr(own.numpy, self._method) if self._method else own.numpy
