@@ -1,10 +1,12 @@
 """Random code of others, many threads at once: each call draws from its own seed, and nobody else notices."""
 
 import copy
+import gc
 import pickle
 import random
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import gauss, getstate, seed as seed_of_python, setstate, shuffle, uniform
@@ -15,8 +17,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpuload.randomness import call_seeded
+from gpuload.randomness.generators import thread
 
 SEED, OTHER = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
 Call = Callable[[], Any]
@@ -242,11 +247,49 @@ def test_a_generator_of_the_callers_own_stays_in_use() -> None:
     assert call_seeded(SEED, lambda: torch.poisson(9 * HALF, own.manual_seed(4))).equal(expected)
 
 
-def test_tensors_of_other_devices_are_drawn_as_ever() -> None:
-    call = lambda: (torch.rand(3, device="meta"), torch.empty(2, device="meta").uniform_(), torch.rand_like(made()))  # noqa: E731
-    made = lambda: torch.empty(3, device="meta")  # noqa: E731
-    assert [tensor.device.type for tensor in call_seeded(SEED, call)] == ["meta"] * 3
-    assert call_seeded(SEED, lambda: F.dropout(made())).device.type == "meta"
+def test_tensors_are_copied_pickled_and_printed_as_ever() -> None:
+    for call in (copy.deepcopy, copy.copy, repr, len, lambda x: 1 - x, lambda x: pickle.loads(pickle.dumps(x))):
+        for x in (X, nn.Parameter(X)):
+            inside, outside = call_seeded(SEED, call, x), call(x)
+            assert type(inside) is type(outside)
+            assert plain(inside) == plain(outside)
+
+
+class Functions(TorchFunctionMode):
+    """Sees which functions were handed a generator."""
+
+    def __init__(self) -> None:
+        self.handed: list[bool] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.rand, torch.Tensor.uniform_):  # and no look at a device
+            self.handed.append("generator" in (kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+class Operators(TorchDispatchMode):
+    """Sees which operators were handed a generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.handed.append("generator" in (kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_only_what_is_drawn_on_the_cpu_is_drawn_from_the_seed(device: str) -> None:
+    """A GPU would refuse the generator; torch's meta device stands for it here."""
+    made, at = torch.empty(2, device=device), torch.device(device)
+    handed = [device == "cpu"] * 2
+    with Functions() as functions:
+        call_seeded(SEED, lambda: (torch.rand(3, device=at), torch.Tensor.uniform_(made)))
+    assert functions.handed == handed
+    with Operators() as operators:
+        call_seeded(SEED, lambda: (aten.rand.default([3], device=at), aten.uniform_.default(made)))
+    assert operators.handed == handed
 
 
 def reseeded() -> list[Any]:
@@ -265,6 +308,7 @@ def test_seeding_torch_inside_of_a_call_seeds_the_call_alone() -> None:
     before = global_states()
     assert plain(call_seeded(SEED, reseeded)) == expected
     assert call_seeded(SEED, torch.initial_seed) == SEED
+    assert torch.initial_seed is torch.random.initial_seed
     assert call_seeded(SEED, torch.seed) != call_seeded(SEED, torch.seed)
     assert global_states() == before
 
@@ -404,7 +448,7 @@ def test_copies_of_the_modules_generator_are_ordinary() -> None:
         assert type(one) is random.Random
         assert one.getstate() == hidden.getstate()
     assert copy.deepcopy(np.random) is np.random
-    assert pickle.loads(pickle.dumps(torch.manual_seed)) is torch.manual_seed
+    assert pickle.loads(pickle.dumps(torch.random.manual_seed)) is torch.random.manual_seed
 
 
 @pytest.mark.parametrize(("module", "name"), [(np.random, "rand"), (random, "random"), (torch, "manual_seed")])
@@ -494,6 +538,23 @@ def test_an_exception_leaves_all_as_it_was() -> None:
     assert global_states() == before
     assert modes() == 0
     assert call_seeded(OTHER, mixture) == expected
+
+
+def test_the_next_call_uses_the_generators_of_the_last() -> None:
+    one, two = (call_seeded(seed, lambda: np.random.mtrand._rand) for seed in (SEED, OTHER))
+    assert one is two
+    assert in_thread(lambda: call_seeded(SEED, lambda: np.random.mtrand._rand)) is not one
+
+
+def test_what_a_thread_holds_ends_with_it() -> None:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        held = in_thread(lambda: weakref.ref(call_seeded(SEED, lambda: (mixture(), thread.generators)[1])))
+        assert held() is None
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def test_arguments_are_passed_on() -> None:

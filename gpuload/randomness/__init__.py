@@ -5,8 +5,8 @@ comes from ``seed`` alone. No lock is held: each thread has generators of its ow
 for other threads and for this one afterwards.
 
 torch's functions that draw are handed the thread's generator by a mode that is the thread's alone (``modes.py``).
-Python's ``random``, ``numpy.random`` and torch's ``manual_seed`` and its kin know no modes: the first call teaches them,
-once, to ask for the thread's generator (``modules.py``). On a thread outside of a call they do what they always did.
+Python's ``random``, ``numpy.random`` and torch's ``manual_seed`` and its kin know no modes: the first call teaches
+them, once, to ask for the thread's generator (``modules.py``). Outside of a call they do what they always did.
 
 What cannot be reached draws from the global generators, as it would without this:
 

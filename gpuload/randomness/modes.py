@@ -23,21 +23,21 @@ class Drawing(TorchFunctionMode):
 
     def __init__(self) -> None:
         self.generators = Generators()
-        self._operators = _Operators(self.generators)
+        self._functions, self._operators = functions_that_draw(), _Operators(self.generators)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.generators is not thread.generators:  # but those of a call inside of this one
-            return func(*args, **kwargs)
-        functions = functions_that_draw()
-        if func in functions.take:
+        if func in self._functions.take:
             if _is_global(kwargs.get("generator")) and _on_cpu((*args, *kwargs.values()), kwargs.get("device")):
                 kwargs = {**kwargs, "generator": self.generators.torch}
-            return func(*args, **kwargs)
-        if func in functions.hide or _is_composed(func):
-            with self._operators:
+        elif (func in self._functions.hide or type(func) in _COMPOSED) and self.generators is thread.generators:
+            with self._operators:  # of the innermost call, alone
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+# functions of Python, and operators that stand for several overloads: torch does not show the mode what they call
+_COMPOSED = {FunctionType, torch._ops.OpOverload, torch._ops.OpOverloadPacket}
 
 
 class _Operators(_python_dispatch.TorchDispatchMode):
@@ -81,20 +81,13 @@ def _on_cpu(values: Any, device: Any) -> bool:
     return all(value.device.type == "cpu" for value in values if isinstance(value, torch.Tensor))
 
 
-def _is_composed(func: Any) -> bool:
-    """A function of Python, or an operator that stands for several overloads: torch shows nothing of what it calls."""
-    if isinstance(func, FunctionType):
-        return not func.__name__.startswith("__")
-    return isinstance(func, torch._ops.OpOverload | torch._ops.OpOverloadPacket)
-
-
 class _Functions:
     """torch's functions and methods in C++ that draw, by what its schemas say."""
 
     def __init__(self) -> None:
         schemas = [schema for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("aten::")]
         positional = {schema.name for schema in schemas if _takes_generator(schema, by_keyword=False)}
-        by_keyword = {schema.name for schema in schemas if _takes_generator(schema, by_keyword=True)} - positional
+        by_keyword = {schema.name for schema in schemas if _takes_generator(schema, by_keyword=True)}
         silent = {schema.name for schema in schemas if _is_random(schema)} - by_keyword
         self.take = _functions(by_keyword)  # ``generator=``
         self.hide = _functions(positional | silent)  # or no generator at all

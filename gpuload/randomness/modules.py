@@ -95,9 +95,11 @@ class _Own:
     def __get__(self, module: ModuleType | None, owner: type) -> Any:
         if module is None:
             return self
-        if self._name not in vars(module):
-            raise AttributeError(f"{module.__name__} has no {self._name}")
-        own, value = thread.generators, vars(module)[self._name]
+        try:
+            value = module.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(f"{module.__name__} has no {self._name}") from None
+        own = thread.generators
         if own is None or value is not self._usual:  # someone set another, a test for example
             return value
         return getattr(own.numpy, self._method) if self._method else own.numpy
@@ -154,10 +156,10 @@ _SEEDING: dict[str, Callable[..., Any]] = {
 
 def _share_torch() -> None:
     for name, within in _SEEDING.items():
-        function = _or_within(getattr(torch.random, name), within)
-        for module in (torch, torch.random):
-            if hasattr(module, name):
-                setattr(module, name, function)
+        functions = {module: vars(module)[name] for module in (torch, torch.random) if name in vars(module)}
+        both = {function: _or_within(function, within) for function in functions.values()}
+        for module, function in functions.items():  # two functions of torch, where torch.compile has wrapped one
+            setattr(module, name, both[function])
 
 
 def _or_within(function: Callable[..., Any], within: Callable[..., Any]) -> Callable[..., Any]:
