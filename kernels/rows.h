@@ -24,7 +24,7 @@ inline Sources weigh(const Axis& axis, int filter, int v, std::vector<double>& w
     return sources;
 }
 
-constexpr int TORCH_ONE = 1 << 15;       // what torch's weights, of 16 bits, stay below
+constexpr int TORCH_ONE = 1 << 15;     // what torch's weights, of 16 bits, stay below
 constexpr int TORCH_FEWEST_BITS = 14;  // no weight reaches 2
 
 // The bits behind the point of an axis's weights. Torch's have as many as the greatest weight of the whole axis, be it
