@@ -74,7 +74,7 @@ def steps() -> list[Step]:
         Step("threads, mutations, overlap", pytest_of("test_barriers", "test_mutations", "test_overlap"), thousand),
         Step("schedules", pytest_of("test_schedules"), thousand),
         Step("native code, planted faults", pytest_of(*native, only=native_code), address),
-        Step("damaged files, 2,000 of each format", damaged, {**address, "GPULOAD_CASES": "2000"}),
+        Step("damaged files, 2,000 JPEGs", damaged, {**address, "GPULOAD_CASES": "2000"}),
         Step("without AVX2", pytest_of("test_native", "test_extremes", only=without_avx), plain),
     ]
 
