@@ -71,11 +71,11 @@ def steps() -> list[Step]:
     damaged = pytest_of("test_fuzz", only="(named and 0-cpu) or between")
     without_avx = "(equal or files or gigabytes) and not cuda"  # of which CUDA's kernels use none
     return [
-        Step("threads, mutations, overlap", pytest_of("test_barriers", "test_mutations", "test_overlap"), thousand),
-        Step("schedules", pytest_of("test_schedules"), thousand),
         Step("native code, planted faults", pytest_of(*native, only=native_code), address),
-        Step("damaged files, 2,000 JPEGs", damaged, {**address, "GPULOAD_CASES": "2000"}),
+        Step("schedules", pytest_of("test_schedules"), thousand),
+        Step("threads, mutations, overlap", pytest_of("test_barriers", "test_mutations", "test_overlap"), thousand),
         Step("without AVX2", pytest_of("test_native", "test_extremes", only=without_avx), plain),
+        Step("damaged files, 2,000 JPEGs", damaged, {**address, "GPULOAD_CASES": "2000"}),
     ]
 
 
