@@ -22,8 +22,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/gpuload demo
 
+# on up to four CPUs; a test that hangs shows where, and ends
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
+		-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 sanitize: $(READY)
 	$(BIN)/python -m tests.sanitize

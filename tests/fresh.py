@@ -95,7 +95,6 @@ def play(program: Program) -> None:
     os.chdir(program.folder)
     os.environ.clear()
     os.environ.update(program.environment)
-    tempfile.tempdir = None  # of another environment
     sys.argv = program.arguments
     main = sys.modules["__main__"] = ModuleType("__main__")
     exec(compile(program.text, "<string>", "exec"), vars(main))

@@ -1,6 +1,6 @@
 """Are the sanitizers' builds such that they find something? Faults planted into copies of the native code.
 
-A step of ``python -m tests.sanitize``, whose environment it needs; no test of `make test`, for each fault is a build.
+``python -m tests.sanitize`` runs them in the environment that they need; `make test` does not, for each is a build.
 Planted are: a read and a write one byte beyond a buffer of the caller's, reads beyond images in memory and a write
 beyond staging, a write behind one of the code's own, a use of freed memory, an index behind an array's end and one
 behind a vector's, a signed overflow, a shift by too much, a float that no integer holds, and a misaligned store.

@@ -17,12 +17,14 @@ def test_a_program_has_its_arguments_folder_and_environment(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ONE", "1")
+    monkeypatch.delenv("PATH")
     program = """
 import os, sys, tempfile
-print(sys.argv, os.getcwd(), os.environ["ONE"], os.environ["TWO"], tempfile.gettempdir(), repr(sys.stdin.read()))
+print(sys.argv, os.getcwd(), os.environ["ONE"], os.environ["TWO"], "PATH" in os.environ)
+print(tempfile.gettempdir(), repr(sys.stdin.read()))
 """
     ended = fresh.run(program, "a", 5, TWO="2", TMPDIR=str(tmp_path))
-    assert ended.stdout == f"['-c', 'a', '5'] {tmp_path} 1 2 {tmp_path} ''\n"
+    assert ended.stdout == f"['-c', 'a', '5'] {tmp_path} 1 2 False\n{tmp_path} ''\n"
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

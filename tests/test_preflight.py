@@ -3,8 +3,6 @@
 import importlib
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections import namedtuple
@@ -21,6 +19,7 @@ from gpuload import compilers
 from gpuload.errors import MissingError
 from gpuload.tools import doctor
 from gpuload.tools.doctor import Finding, Status
+from tests.fresh import Pythons
 
 
 def found(status: Status, *names: str) -> list[Finding]:
@@ -202,8 +201,8 @@ def test_nothing_runs_where_something_would_stop_it(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so() -> None:
-    run = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], cwd=gpu.ROOT, capture_output=True, text=True)
+def test_without_a_gpu_it_says_so(fresh: Pythons) -> None:
+    run = fresh.run("import runpy; runpy.run_module('benchmarks.gpu', run_name='__main__')")
     assert run.returncode == 1 and run.stderr == ""
     assert "would stop       GPU" in run.stdout and "Nothing runs before this is here: GPU" in run.stdout
     assert "\n== " not in run.stdout

@@ -63,11 +63,13 @@ class Accesses:
         for page in range(new.begin // self.PAGE, -(-new.end // self.PAGE)):
             kept = []
             for old in self._pages.get(page, ()):
-                ordered = new.is_after(old)
-                overlap = old.begin < new.end and new.begin < old.end
-                if overlap and not ordered and (new.writes or old.writes):
-                    found[id(old)] = f"{new} and {old} are in no order"
-                if not (ordered and new.covers(old)):
+                if old.end <= new.begin or new.end <= old.begin:
+                    kept.append(old)
+                elif not new.is_after(old):
+                    kept.append(old)
+                    if new.writes or old.writes:
+                        found[id(old)] = f"{new} and {old} are in no order"
+                elif not new.covers(old):
                     kept.append(old)
             self._pages[page] = [*kept, new]
         return list(found.values())

@@ -33,7 +33,7 @@ class Threads:
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu, self._first = gpu, threading.get_ident()
-        self._turns: dict[int, threading.Semaphore] = {self._first: threading.Semaphore(0)}
+        self._turns = {self._first: _turn()}
         self._waiting: dict[int, Condition] = {}
         self._wakes: dict[int, float] = {}
         self._deadlock = False
@@ -91,7 +91,7 @@ class Threads:
         del self._waiting[threading.get_ident()]
 
     def enroll(self, ident: int) -> None:
-        self._turns[ident] = threading.Semaphore(0)
+        self._turns[ident] = _turn()
         self._waiting[ident] = lambda: True
         self.started += 1
         self.running += 1
@@ -125,6 +125,13 @@ class Threads:
             stack.enter_context(mock.patch.object(self._gpu, "switch", self.switch))
             stack.enter_context(mock.patch.object(self._gpu, "until", self.pause))
             yield
+
+
+def _turn() -> threading.Lock:
+    """One that is not here yet: whoever acquires this waits until it is released."""
+    turn = threading.Lock()
+    turn.acquire()
+    return turn
 
 
 class _Lock:
