@@ -265,6 +265,17 @@ def test_tasks_that_wait_are_not_begun_after_the_end(fifo: Fifo) -> None:
     assert ran == [0, 1, 2, 0]
 
 
+def test_a_job_that_comes_while_the_pipeline_is_closed_is_dropped() -> None:
+    def jobs() -> Iterator[FakeJob]:
+        pipes[0].close()
+        yield FakeJob(0)
+
+    pipes: list[Pipeline[int]] = []
+    pipes.append(Pipeline(jobs(), Threads(1), 2))
+    assert list(pipes[0]) == []
+    assert not pipes[0]._state.running
+
+
 @pytest.mark.parametrize("in_order", [True, False])
 def test_jobs_that_nobody_asked_for_are_freed_without_the_garbage_collector(in_order: bool) -> None:
     """Those that have ended, and one at a gate that opens when its threads are gone."""
