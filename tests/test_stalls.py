@@ -22,7 +22,7 @@ import gpuload
 from gpuload.device import resolve
 from gpuload.errors import TimedOutError
 from gpuload.loading import threads as threads_module
-from gpuload.loading.prefetch import Pipeline, Stage
+from gpuload.loading.prefetch import Gate, Pipeline, Stage
 from gpuload.loading.threads import Threads
 from gpuload.staging import BufferPool, StagingPool
 from tests.jobs import WAIT, FakeJob, Fifo, in_time
@@ -105,12 +105,14 @@ def test_the_text_says_which_batch_is_waited_for_and_where_its_thread_is(fifo: F
         next(pipe)
 
 
-def test_after_a_timeout_the_iteration_is_over(fifo: Fifo) -> None:
+def test_after_a_timeout_the_iteration_is_over(fifo: Fifo, caplog: pytest.LogCaptureFixture) -> None:
+    """The error comes first; threads are waited for when more is asked for, or the pipeline is dropped."""
     pipe = Pipeline(map(stalling(fifo, 0), range(6)), Threads(2), 2, timeout=0.1)
     with pytest.raises(TimedOutError):
         next(pipe)
+    assert (len(alive()), len(caplog.records)) == (2, 0)
     assert list(pipe) == []
-    assert len(alive()) == 1
+    assert (len(alive()), len(caplog.records)) == (1, 1)
 
 
 @pytest.mark.parametrize("in_order", [True, False])
@@ -244,6 +246,62 @@ def test_of_64_threads_only_those_that_stall_are_left(fifo: Fifo, caplog: pytest
     assert len(caplog.records) == 1
 
 
+def test_tasks_that_wait_are_not_begun_after_the_end(fifo: Fifo) -> None:
+    """Not even by threads that go on."""
+    ran: list[int] = []
+
+    def run(job: int, task: int) -> None:
+        ran.append(task)
+        if job:
+            fifo.read()
+
+    pool = Threads(1)
+    pipe = Pipeline((FakeJob(n, 3, run) for n in range(2)), pool, 2)
+    assert next(pipe) == 0
+    assert fifo.entered.wait(WAIT)
+    del pipe
+    fifo.let_go()
+    assert list(Pipeline(iter([FakeJob(0)]), pool, 1)) == [0]
+    assert ran == [0, 1, 2, 0]
+
+
+def test_a_job_that_comes_while_the_pipeline_is_closed_is_dropped() -> None:
+    def jobs() -> Iterator[FakeJob]:
+        pipes[0].close()
+        yield FakeJob(0)
+
+    pipes: list[Pipeline[int]] = []
+    pipes.append(Pipeline(jobs(), Threads(1), 2))
+    assert list(pipes[0]) == []
+    assert not pipes[0]._state.running
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_jobs_that_nobody_asked_for_are_freed_without_the_garbage_collector(in_order: bool) -> None:
+    """Those that have ended, and one at a gate that opens when its threads are gone."""
+    gate = Gate()
+
+    class Gated(FakeJob):
+        def stages(self) -> Iterator[Stage]:
+            if self.number == 3:
+                yield gate
+            yield from super().stages()
+
+    gc.disable()
+    try:
+        pipe = Pipeline(map(Gated, range(4)), Threads(2), 4, in_order=in_order)
+        next(pipe)
+        state = pipe._state
+        held = [weakref.ref(running) for running in state.running]
+        assert in_time(state.tasks.empty)
+        del pipe, state
+        assert alive() == []
+        gate.open()
+        assert [running() for running in held] == [None] * 3
+    finally:
+        gc.enable()
+
+
 # ---- as they end ----
 
 
@@ -365,8 +423,7 @@ print("waits", flush=True)
 try:
     next(pipe)
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    sys.stdin.read()
+    print("interrupted", "and closed" * (not pipe._close.alive))
 print(list(pipe))
 """
     with start(body, tmp_path / "fifo", "reads", workers) as process:
@@ -374,5 +431,5 @@ print(list(pipe))
         assert process.stdout.readline() == "waits\n"
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, "interrupted\n[]\n")
+    assert (process.returncode, output) == (0, "interrupted \n[]\n")
     assert len(errors.splitlines()) == (1 if workers else 0)
