@@ -5,7 +5,7 @@ the loader that delivers it.
 """
 
 from gpuload import samplers, transforms
-from gpuload.datasets import ImageDataset, ImageFolder, TensorDataset
+from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
 from gpuload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -42,6 +42,7 @@ __all__ = [
     "GpuloadError",
     "ImageDataset",
     "ImageFolder",
+    "ImageList",
     "MissingError",
     "RandomSampler",
     "SampleError",

@@ -239,7 +239,7 @@ def _check_images(plan: Plan | None, dataset: Any, dtype: Any, memory_format: An
 
 def _plan_of(dataset: Any) -> Plan | None:
     """The plan of a dataset of images whose samples are just that: file, transform, target."""
-    is_plain = isinstance(dataset, ImageDataset) and type(dataset).__getitem__ is ImageDataset.__getitem__
+    is_plain = isinstance(dataset, ImageDataset) and dataset.why_not_plain() is None
     return dataset.plan if is_plain else None
 
 

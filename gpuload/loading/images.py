@@ -142,7 +142,8 @@ class ImagePath:
         if not self._stacks:
             return labels.tolist() if isinstance(labels, np.ndarray) else labels
         # copied: a dataset may give a view of its own memory, and a batch is the user's
-        batch = torch.from_numpy(labels.copy()) if isinstance(labels, np.ndarray) else default_collate(list(labels))
+        collate: Callable[[Any], Any] = default_collate
+        batch = torch.from_numpy(labels.copy()) if isinstance(labels, np.ndarray) else collate(tuple(labels))
         return pinned(batch, self.device)
 
     @property
