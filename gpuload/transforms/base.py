@@ -1,7 +1,8 @@
 """What all transforms share: their base class, and the names of filters and padding modes."""
 
+from copy import copy, deepcopy
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -69,16 +70,50 @@ def chosen(p: float, height: Sizes, draws: Draws) -> Mask:
 
 
 class Transform:
-    """Base of gpuload's transforms."""
+    """Base of gpuload's transforms.
+
+    Args:
+        arguments: what the transform was made with. Each becomes an attribute, which may be set: it is checked then,
+            and counts from the loader's next epoch on, or the next ``dataset[i]``.
+    """
 
     channels: int | None = None
     floats: bool = False
 
     def __init__(self, **arguments: Any) -> None:
-        self._arguments = arguments
+        self._names = tuple(arguments)
+        vars(self).update(arguments)
+        self.resolve()
+
+    def resolve(self) -> None:
+        """Check the arguments as they are now, and take what `steps` or `values` need of them.
+
+        Raises:
+            ArgumentError, ArgumentTypeError: one is not allowed.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """All that the transform depends on, as it is now; to compare with what it is later."""
+        return {name: _kept(value) if name in self._names else value for name, value in vars(self).items()}
+
+    def frozen(self) -> Self:
+        """A transform with the arguments as they are now."""
+        copied = copy(self)
+        copied.resolve()  # a list among them may have been changed
+        return copied
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).copy()
+        super().__setattr__(name, value)
+        if name in before.get("_names", ()):
+            try:
+                self.resolve()
+            except Exception:
+                vars(self).update(before)
+                raise
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)
         return f"{type(self).__name__}({shown})"
 
     def __call__(self, image: Any) -> Any:
@@ -90,7 +125,11 @@ class Transform:
         Returns:
             (C, H, W) tensor.
         """
-        return Plan([self])(pil_image(image), TorchDraws())
+        return Plan([self.frozen()])(pil_image(image), TorchDraws())
+
+
+def _kept(argument: Any) -> Any:
+    return deepcopy(argument) if isinstance(argument, list | np.ndarray | torch.Tensor) else argument
 
 
 def pil_image(image: Any) -> Image.Image:
