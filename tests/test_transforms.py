@@ -329,6 +329,23 @@ def test_a_copy_does_the_same_and_is_independent(name: str, how: Callable[[Any],
             assert torch.equal(used(ours), wanted) and state_of(again) != state_of(ours)
 
 
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda transform: pickle.loads(pickle.dumps(transform))])
+def test_a_copy_compiles_anew(how: Callable[[Any], Any]) -> None:
+    """A plan tells callables by their identity, which another process may give to others."""
+    ours = T.Compose([T.Resize(5), len])
+    again = how(ours)
+    assert again.plan is not ours.plan and again.plan is again.plan
+
+
+def test_a_crop_that_is_to_pad_values_is_found_when_it_is_set() -> None:
+    crop = T.RandomCrop(8)
+    compose = T.Compose([T.ToDtype(torch.float32, scale=True), crop])
+    assert compose(picture(20, 20)).shape == (3, 8, 8)
+    crop.padding = 2
+    with pytest.raises(ArgumentError, match="works on 8-bit pixels: put it before"):
+        compose(picture(20, 20))
+
+
 def test_a_call_of_ones_own_is_not_passed_over() -> None:
     class Loud(T.Resize):
         def __call__(self, image: Any) -> Any:
