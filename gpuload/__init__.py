@@ -5,7 +5,7 @@ the loader that delivers it.
 """
 
 from gpuload import collate, samplers, transforms
-from gpuload.datasets import ImageDataset, ImageFolder, TensorDataset
+from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
 from gpuload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -43,6 +43,7 @@ __all__ = [
     "GpuloadError",
     "ImageDataset",
     "ImageFolder",
+    "ImageList",
     "MissingError",
     "RandomSampler",
     "SampleError",

@@ -71,13 +71,14 @@ def range_of(name: str, values: Sequence[float], lowest: float) -> tuple[float, 
 
 
 def margins(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) in pixels, of torchvision's one, two or four numbers."""
+    """(left, top, right, bottom) in pixels, of torchvision's one, two or four numbers, any of them negative."""
     values = list(padding) if isinstance(padding, Sequence) else [padding]
     if isinstance(padding, str) or len(values) not in (1, 2, 4):
         raise ArgumentError(f"padding must be an int, or 1, 2 or 4 of them, got {padding!r}")
-    if any(_is_int(value) and value < 0 for value in values):
-        raise ArgumentError(f"padding must not be negative, got {padding!r}: to cut pixels off, use a crop")
-    left, top, right, bottom = (at_least("padding", value, 0) for value in (values * 4)[:4])
+    for value in values:
+        if not _is_int(value):
+            raise ArgumentTypeError(f"padding must be an int, got {value!r} ({type(value).__name__})")
+    left, top, right, bottom = (int(value) for value in (values * 4)[:4])
     return left, top, right, bottom
 
 

@@ -56,7 +56,7 @@ def test_a_seed_is_kept_or_drawn() -> None:
         (lambda: arguments.probability(float("nan")), ArgumentTypeError, "p must be a number, got nan"),
         (lambda: arguments.range_of("scale", (0.0, 0.0), 0.0), ArgumentError, r"scale must be \(min, max\)"),
         (lambda: arguments.margins("1"), ArgumentError, "padding must be an int, or 1, 2 or 4 of them, got '1'"),
-        (lambda: arguments.margins((1, -2)), ArgumentError, r"padding must not be negative, got \(1, -2\)"),
+        (lambda: arguments.margins((1, 2.5)), ArgumentTypeError, r"padding must be an int, got 2\.5 \(float\)"),
         (lambda: arguments.color(1.5), ArgumentError, "fill must be integers from 0 to 255, got 1.5"),
         (lambda: arguments.seed_or_new(-1), ArgumentError, r"seed must be from 0 to 2\^64 - 1, got -1"),
         (lambda: arguments.epoch_number(1 << 32), ArgumentError, r"epoch must be from 0 to 2\^32 - 1, got 4294967296"),

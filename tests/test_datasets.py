@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -502,6 +503,133 @@ def test_names_that_are_no_text_arrive_at_native_code(tmp_path: Path, encode: En
             dataset.files = [os.fsdecode(folder + b"/" + name) for name in names]
         images, _ = first_batch(dataset, range(3))
         assert torch.equal(images, torch.stack([dataset[i][0] for i in range(3)]))
+
+
+# ---- what a user of torchvision's overrides or replaces ----
+
+
+def test_the_arguments_are_torchvisions_in_its_order(photos: Path) -> None:
+    def half(path: str) -> Image.Image:
+        return Image.open(path).convert("RGB").reduce(2)
+
+    for kind in (ImageFolder, torchvision.datasets.ImageFolder):
+        ours = kind(photos, None, str, half, lambda path: path.endswith("1.jpg"), True)
+        image, target = ours[0]
+        assert len(ours) == 4 and target == "0" and ours.loader is half and ours.extensions is None
+        assert np.array_equal(image, half(ours.samples[0][0]))
+    with pytest.raises(ArgumentTypeError, match="loader must be a callable on a path, got 3"):
+        ImageFolder(photos, None, None, 3)  # type: ignore[arg-type]
+
+
+def test_a_loader_of_ones_own_reads_the_images(photos: Path) -> None:
+    def black(path: str) -> Image.Image:
+        return Image.new("RGB", (9, 9))
+
+    ours = ImageFolder(photos, SMALL, loader=black)
+    images, labels = first_batch(ours, [3, 20])
+    assert images.shape == (2, 3, 8, 8) and not images.any() and labels.tolist() == [0, 1]
+    ours.loader = torchvision.datasets.folder.default_loader
+    assert first_batch(ours, [3])[0].any()
+    assert ours.why_not_plain() == "its images are read by default_loader"
+
+    def torn(path: str) -> Any:
+        raise OSError("torn")
+
+    with pytest.raises(OSError, match=re.escape(f"sample 3 ({ours.path(3)}): torn")):
+        ImageFolder(photos, SMALL, loader=torn)[3]
+
+
+def test_the_recipe_of_a_getitem_of_ones_own(photos: Path) -> None:
+    class WithPath(ImageFolder):
+        def __getitem__(self, index: int) -> Any:
+            path, target = self.samples[index]
+            image = self.loader(path)
+            return self.transform(image) if self.transform else image, target, path
+
+    ours, plain = WithPath(photos, SMALL), ImageFolder(photos, SMALL)
+    images, labels, paths = first_batch(ours, [3, 20])
+    assert torch.equal(images, torch.stack([plain[3][0], plain[20][0]]))
+    assert labels.tolist() == [0, 1] and paths == (plain.path(3), plain.path(20))
+
+
+def test_what_makes_samples_more_than_file_and_target(photos: Path) -> None:
+    def overriding(*names: str) -> ImageFolder:
+        return type("Mine", (ImageFolder,), dict.fromkeys(names, lambda self, *args: None))(photos, SMALL)
+
+    assert ImageFolder(photos, SMALL).why_not_plain() is None
+    assert overriding("path", "target", "paths", "targets_of", "find_classes_of_mine").why_not_plain() is None
+    for name in ("__getitem__", "__getitems__", "image", "read"):
+        assert overriding(name).why_not_plain() == f"Mine has its own {name}"
+        assert DataLoader(overriding(name), device="cpu").engine is None
+    patched = ImageFolder(photos, SMALL)
+    patched.read = lambda index: b""  # type: ignore[method-assign]
+    assert patched.why_not_plain() == "ImageFolder has its own read"
+
+
+def test_images_that_are_read_in_a_way_of_ones_own(photos: Path) -> None:
+    class FromElsewhere(ImageFolder):
+        def read(self, index: int) -> bytes:
+            return super().read(23 - index)
+
+    images, labels = first_batch(FromElsewhere(photos, SMALL), [0, 20])
+    plain = ImageFolder(photos, SMALL)
+    assert torch.equal(images, torch.stack([plain[23][0], plain[3][0]])) and labels.tolist() == [0, 1]
+
+
+def both_kinds(body: dict[str, Any]) -> list[Any]:
+    return [type("Mine", (kind,), body) for kind in (ImageFolder, torchvision.datasets.ImageFolder)]
+
+
+def test_classes_of_ones_own(tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg", "d/4.jpg")
+
+    def find_classes(self: Any, directory: str) -> tuple[list[str], dict[str, int]]:
+        assert directory == str(root)
+        return ["second", "first"], {"d": 0, "a": 1, "c": 0}
+
+    ours, theirs = (kind(str(root)) for kind in both_kinds({"find_classes": find_classes}))
+    assert list(ours.samples) == theirs.samples and ours.targets.tolist() == theirs.targets == [1, 0, 0]
+    assert (ours.classes, ours.class_to_idx) == (theirs.classes, theirs.class_to_idx)
+
+
+def test_samples_of_ones_own(tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/1.jpg", "b/2.jpg", "b/3.png")
+
+    def make_dataset(directory: str, class_to_idx: Any, extensions: Any = None, **options: Any) -> Any:
+        made = torchvision.datasets.folder.make_dataset(directory, class_to_idx, extensions)
+        return [(path, 7 * target) for path, target in made]
+
+    def of_ours(directory: str, class_to_idx: Any, *rest: Any, **options: Any) -> Any:
+        return make_dataset(directory, class_to_idx, (".png", ".jpg"))
+
+    ours, theirs = (kind(str(root)) for kind in both_kinds({"make_dataset": staticmethod(of_ours)}))
+    assert ours.samples == theirs.samples and ours.targets.tolist() == theirs.targets == [0, 7, 7]
+    plain = ImageFolder.make_dataset(str(root), {"b": 4}, (".png",))
+    assert list(plain) == [(str(root / "b" / "3.png"), 4)]
+    with pytest.raises(ArgumentError, match="pass either extensions or is_valid_file"):
+        ImageFolder.make_dataset(str(root), {"b": 4})
+
+
+def test_targets_and_imgs_follow_the_samples(folder: ImageFolder) -> None:
+    assert folder.targets.sum() == 18
+    folder.samples = folder.samples[:6]
+    assert folder.targets.tolist() == [0, 0, 0, 0, 0, 1] and folder.imgs is folder.samples
+    folder.samples[0] = (folder.samples[0][0], 9)  # type: ignore[index]
+    assert folder.targets.tolist() == [9, 0, 0, 0, 0, 1]
+    folder.samples = [(Path("x.jpg"), "cat")]  # type: ignore[list-item]
+    assert folder.targets == ["cat"] and folder.path(0) == "x.jpg"
+
+
+@pytest.mark.parametrize("use", [torch.tensor, torch.as_tensor, np.array, Counter, list, set])
+def test_targets_serve_as_torchvisions_list_does(use: Callable[[Any], Any], folder: ImageFolder) -> None:
+    ours, theirs = use(folder.targets), use([target for _, target in folder.samples])
+    assert np.array_equal(ours, theirs) if isinstance(theirs, np.ndarray | torch.Tensor) else ours == theirs
+
+
+@pytest.mark.parametrize("options", [{}, {"transform": v2.Compose([v2.Resize(3), v2.RGB()])}, {"target_transform": 3}])
+def test_it_is_shown_as_torchvisions(photos: Path, options: dict[str, Any]) -> None:
+    ours, theirs = (kind(str(photos), **options) for kind in (ImageFolder, torchvision.datasets.ImageFolder))
+    assert repr(ours) == repr(theirs)
 
 
 # ---- sizes ----

@@ -410,7 +410,15 @@ def test_padding_without_the_image_is_padded_again(padded: int) -> None:
         assert np.array_equal(image, np.asarray(apply(Image.fromarray(picture), recipe)))
 
 
-def test_negative_padding_is_refused_where_torchvision_cuts() -> None:
-    assert v2.Pad(-1)(Image.fromarray(picture_of((9, 9), 1))).size == (7, 7)
-    with pytest.raises(ArgumentError, match="to cut pixels off, use a crop"):
-        T.Pad(-1)
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
+@pytest.mark.parametrize("padding", [-1, (-8, 0, 0, 3), (2, -4, 2, -4), -5])
+def test_negative_padding_cuts_as_torchvisions(padding: Any, mode: str) -> None:
+    image = Image.fromarray(picture_of((9, 9), 1))
+    if padding == -5:  # in words of Pillow's own
+        with pytest.raises(ValueError, match="is less than|must be >= 0"):
+            v2.Pad(padding, padding_mode=mode)(image)
+        with pytest.raises(ArgumentError, match=r"leaves no pixels of an image of 9 x 9"):
+            T.Pad(padding, padding_mode=mode)(image)
+        return
+    wanted = v2.functional.pil_to_tensor(v2.Pad(padding, padding_mode=mode)(image))
+    assert torch.equal(T.Pad(padding, padding_mode=mode)(image), wanted)

@@ -30,7 +30,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 KINDS = ("datasets", "decoders", "engines", "transforms")  # a new one of these is one file
 SHARED = {  # what the files of a kind stand on, within their package
-    "datasets": {"base"},
+    "datasets": {"base", "names"},
     "decoders": {"base"},
     "engines": {"base"},
     "transforms": {"base", "lifted", "plan", "program"},

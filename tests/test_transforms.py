@@ -1,5 +1,8 @@
 """Transforms against torchvision v2 on PIL images: same names, same arguments, same draws, same bits."""
 
+import copy
+import inspect
+import pickle
 import platform
 import random
 import re
@@ -17,8 +20,11 @@ from torchvision.transforms.v2.functional import _geometry
 
 from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, SampleError, transforms as T
 from gpuload.compilers import compiler
+from gpuload.lifting.same import same_transform
+from gpuload.recipes.draws import TorchDraws
 from gpuload.recipes.ops import Filter, Resize as ResizeOp
 from gpuload.transforms.base import torch_filter_of
+from gpuload.transforms.program import compiled
 from tests.recipes import random_picture
 
 FINISH: tuple[Any, ...] = (v2.PILToTensor(),)
@@ -59,6 +65,11 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("Pad", ((3, 7),), {"fill": 9}),
     ("Pad", ((1, 2, 3, 4),), {"fill": (1, 2, 3)}),
     *[("Pad", ((1, 2, 3, 4),), {"padding_mode": mode}) for mode in ("edge", "reflect", "symmetric")],
+    *[
+        ("Pad", (sides,), {"padding_mode": mode, "fill": 7})
+        for mode in ("constant", "edge", "reflect", "symmetric")
+        for sides in (-5, (-3, 7), (4, -9, -2, 3))
+    ],
     ("RandomCrop", (16,), {}),
     ("RandomCrop", ((30, 20),), {"padding": 4}),
     ("RandomCrop", (28,), {"padding": (1, 2, 3, 4), "padding_mode": "reflect"}),
@@ -157,9 +168,12 @@ def test_filters_by_name_enum_and_pillows_number(mode: InterpolationMode) -> Non
         assert torch.equal(T.Resize(20, interpolation=Image.Resampling[mode.name])(image), wanted)
 
 
-def test_nested_compose_flattens() -> None:
-    inner = T.Compose([T.Resize(20), T.CenterCrop(10)])
-    assert [type(t).__name__ for t in T.Compose([inner, T.Pad(1)]).transforms] == ["Resize", "CenterCrop", "Pad"]
+def test_a_nested_compose_is_its_transforms() -> None:
+    inner, image = T.Compose([T.Resize(20), T.CenterCrop(10)]), picture(40, 60)
+    outer = T.Compose([inner, T.Pad(1)])
+    assert torch.equal(outer(image), T.Compose([T.Resize(20), T.CenterCrop(10), T.Pad(1)])(image))
+    inner.transforms.append(T.Grayscale())  # type: ignore[attr-defined]
+    assert outer(image).shape == (1, 12, 12) and outer.transforms[0] is inner
 
 
 def test_own_callables_at_the_end() -> None:
@@ -179,6 +193,176 @@ def test_repr_is_what_was_written() -> None:
     assert repr(T.RandomHorizontalFlip(0.25)) == "RandomHorizontalFlip(p=0.25)"
 
 
+# ---- attributes ----
+
+ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
+    "Resize": [
+        {"size": 20, "interpolation": "nearest", "max_size": None, "antialias": True},
+        {"size": 24, "interpolation": "bicubic", "max_size": 31, "antialias": False},
+    ],
+    "CenterCrop": [{"size": 20}, {"size": (12, 30)}],
+    "RandomCrop": [
+        {"size": 20, "padding": None, "pad_if_needed": False, "fill": 0, "padding_mode": "constant"},
+        {"size": (30, 9), "padding": 4, "pad_if_needed": True, "fill": 9, "padding_mode": "edge"},
+    ],
+    "RandomResizedCrop": [
+        {"size": 20, "scale": (0.1, 0.5), "ratio": (0.5, 1.0), "interpolation": "bilinear", "antialias": True},
+        {"size": (9, 8), "scale": [0.5, 0.9], "ratio": (1.0, 1.2), "interpolation": "box", "antialias": None},
+    ],
+    "RandomHorizontalFlip": [{"p": 1.0}, {"p": 0.0}],
+    "RandomVerticalFlip": [{"p": 1.0}, {"p": 0.0}],
+    "Pad": [
+        {"padding": 1, "fill": 0, "padding_mode": "constant"},
+        {"padding": (1, 2), "fill": 9, "padding_mode": "reflect"},
+    ],
+    "Grayscale": [{"num_output_channels": 1}, {"num_output_channels": 3}],
+    "RandomGrayscale": [{"p": 1.0}, {"p": 0.0}],
+    "ToDtype": [{"dtype": torch.float32, "scale": True}, {"dtype": torch.float16, "scale": False}],
+    "Normalize": [
+        {"mean": [0.1], "std": [0.2], "inplace": False},
+        {"mean": (0.1, 0.2, 0.3), "std": [0.5] * 3, "inplace": True},
+    ],
+}
+every_transform = pytest.mark.parametrize("name", ARGUMENTS)
+
+
+def used(transform: Any) -> torch.Tensor:
+    """What it makes of a picture, after what it needs."""
+    needs = [T.ToDtype(torch.float32, scale=True)] if isinstance(transform, T.Normalize) else []
+    torch.manual_seed(1)
+    return T.Compose([*needs, transform])(picture(40, 50))
+
+
+def test_every_transform_that_has_arguments_is_among_these() -> None:
+    kinds = {name for name in T.__all__ if isinstance(getattr(T, name), type) and name not in ("Compose", "Transform")}
+    assert kinds - {"InterpolationMode", "RGB", "ToImage", "PILToTensor"} == set(ARGUMENTS)
+
+
+@every_transform
+def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None:
+    for arguments in ARGUMENTS[name]:
+        ours = getattr(T, name)(**arguments)
+        assert {key: getattr(ours, key) for key in arguments} == arguments
+        assert list(arguments) == list(inspect.signature(getattr(T, name).__init__).parameters)[1:]
+        shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        assert repr(ours) == f"{name}({shown})"
+    theirs = {"Grayscale": "num_output_channels", "ToDtype": "dtype", "Normalize": "mean"}.get(name, "size")
+    assert theirs in arguments or {*arguments} & {"p", "padding"}
+    assert {*arguments} <= {*inspect.signature(getattr(v2, name).__init__).parameters}
+
+
+@every_transform
+@pytest.mark.parametrize("composed", [False, True])
+def test_an_argument_that_is_set_counts(name: str, composed: bool) -> None:
+    first, second = ARGUMENTS[name]
+    ours = getattr(T, name)(**first)
+    shown = T.Compose([ours]) if composed and name != "Normalize" else ours
+    used(shown)
+    done = dict(first)
+    for key, value in second.items():
+        setattr(ours, key, value)
+        done[key] = value
+        wanted = used(getattr(T, name)(**done))
+        assert torch.equal(used(shown), wanted) and used(shown).dtype == wanted.dtype
+
+
+@pytest.mark.parametrize(
+    ("transform", "name", "value", "text"),
+    [
+        (T.Resize(5), "size", 0, "size must be at least 1 pixel, got 0"),
+        (T.Resize(5), "max_size", 3, "max_size must be greater than size=5, got 3"),
+        (T.RandomHorizontalFlip(1.0), "p", 7, "p must be a probability between 0 and 1, got 7"),
+        (T.Normalize(0.5, 1.0), "std", 0, "std must not be 0, got 0"),
+        (T.Grayscale(3), "num_output_channels", 2, "num_output_channels must be 1 or 3, got 2"),
+        (T.Compose([T.Resize(5)]), "transforms", [3], "transforms must be gpuload transforms or callables, got 3"),
+        (T.Compose([T.Resize(5)]), "transforms", None, "Compose takes a list of transforms, got None"),
+    ],
+    ids=str,
+)
+def test_an_argument_that_is_not_allowed_is_not_set(transform: Any, name: str, value: Any, text: str) -> None:
+    before, wanted = getattr(transform, name), used(transform)
+    with pytest.raises(ValueError if "takes" not in text and "callables" not in text else TypeError, match=text):
+        setattr(transform, name, value)
+    assert getattr(transform, name) is before and torch.equal(used(transform), wanted)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_list_that_is_changed_counts(kind: Callable[[Any], Any]) -> None:
+    mean = kind([0.5, 0.5, 0.5])
+    transform = T.Compose([T.ToDtype(torch.float32, scale=True), T.Normalize(mean, 1.0)])
+    transform(picture(9, 9))
+    mean[0] = 0.25
+    wanted = T.Compose([T.ToDtype(torch.float32, scale=True), T.Normalize([0.25, 0.5, 0.5], 1.0)])
+    assert torch.equal(transform(picture(9, 9)), wanted(picture(9, 9)))
+
+
+def test_the_transforms_of_a_compose_are_alive() -> None:
+    parts: list[Any] = [T.Resize(20)]
+    compose, image = T.Compose(parts), picture(40, 40)
+    assert compose(image).shape == (3, 20, 20)
+    parts.append(T.CenterCrop(8))
+    assert compose(image).shape == (3, 8, 8) and compose.transforms is parts
+    parts[1].size = 6
+    assert compose(image).shape == (3, 6, 6)
+    compose.transforms = (T.Resize((3, 4)),)
+    assert compose(image).shape == (3, 3, 4)
+    parts[:] = [3]
+    compose.transforms = (len,)
+    assert compose(image) == 3
+    with pytest.raises(ArgumentTypeError, match="got 3"):
+        compose.transforms = parts
+
+
+def test_a_plan_stays_as_it_was_made() -> None:
+    flip = T.RandomHorizontalFlip(1.0)
+    for transform in (flip, T.Compose([flip])):
+        program, image = compiled(transform), picture(6, 8)
+        assert not isinstance(program, str)
+        wanted = program(image, TorchDraws())
+        flip.p = 0.0
+        assert torch.equal(program(image, TorchDraws()), wanted)
+        assert torch.equal(transform(image), wanted.flip(2))
+        flip.p = 1.0
+
+
+@every_transform
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda transform: pickle.loads(pickle.dumps(transform))])
+def test_a_copy_does_the_same_and_is_independent(name: str, how: Callable[[Any], Any]) -> None:
+    first, second = ARGUMENTS[name]
+    composed = [T.ToDtype(torch.float32), getattr(T, name)(**first)]
+    for ours in (composed[1], T.Compose(composed if name == "Normalize" else composed[1:])):
+        wanted, again = used(ours), how(ours)
+        assert torch.equal(used(again), wanted) and repr(again) == repr(ours)
+        assert same_transform(again, ours)
+        if not isinstance(ours, T.Compose):
+            for key, value in second.items():
+                setattr(again, key, value)
+            assert torch.equal(used(ours), wanted) and not same_transform(again, ours)
+
+
+def test_a_crop_that_is_to_pad_values_is_found_when_it_is_set() -> None:
+    crop = T.RandomCrop(8)
+    compose = T.Compose([T.ToDtype(torch.float32, scale=True), crop])
+    assert compose(picture(20, 20)).shape == (3, 8, 8)
+    crop.padding = 2
+    with pytest.raises(ArgumentError, match="works on 8-bit pixels: put it before"):
+        compose(picture(20, 20))
+
+
+def test_a_call_of_ones_own_is_not_passed_over() -> None:
+    class Loud(T.Resize):
+        def __call__(self, image: Any) -> Any:
+            return super().__call__(image) * 0
+
+    class Quiet(T.Compose):
+        def __call__(self, image: Any) -> Any:
+            return 3
+
+    for unknown in (Loud(5), Quiet([T.Resize(5)]), len):
+        assert str(compiled(unknown)).startswith("gpuload knows no part of its transform ")
+    assert not isinstance(compiled(T.Resize(5)), str)
+
+
 BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: T.Resize("big"), ArgumentError, "size must be an int or \\(height, width\\), got 'big'"),
     (lambda: T.Resize(0), ArgumentError, "size must be at least 1 pixel, got 0"),
@@ -196,7 +380,17 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: T.RandomResizedCrop(9, scale=(0.9, 0.1)), ArgumentError, r"scale must be \(min, max\)"),
     (lambda: T.RandomResizedCrop(9, scale=0.5), ArgumentTypeError, r"scale must be two numbers \(min, max\), got 0.5"),
     (lambda: T.RandomResizedCrop(9, ratio=(0, 1)), ArgumentError, "ratio must be"),
-    (lambda: T.Pad(-1), ArgumentError, "padding must not be negative, got -1: to cut pixels off, use a crop"),
+    (
+        lambda: T.RandomCrop(9, padding=(1, -1)),
+        ArgumentError,
+        r"padding must not be negative, got \(1, -1\): to cut pixels off, use Pad before",
+    ),
+    (lambda: T.Pad(-(2**30)), ArgumentError, "padding must be at most 1073741823 pixels, got 1073741824"),
+    (
+        lambda: T.Pad(-20)(picture(30, 50)),
+        ArgumentError,
+        r"Pad\(padding=-20, .*leaves no pixels of an image of 30 x 50",
+    ),
     (lambda: T.Pad((1, 2, 3)), ArgumentError, "padding must be an int, or 1, 2 or 4 of them"),
     (lambda: T.Pad(1, fill=300), ArgumentError, "fill must be integers from 0 to 255, got 300"),
     (lambda: T.Pad(1, fill=(1, 2)), ArgumentTypeError, "fill must be a number or three"),

@@ -2,6 +2,7 @@
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.datasets.folder import ImageFolder
+from gpuload.datasets.listing import ImageList
 from gpuload.datasets.tensors import TensorDataset
 
-__all__ = ["ImageDataset", "ImageFolder", "TensorDataset"]
+__all__ = ["ImageDataset", "ImageFolder", "ImageList", "TensorDataset"]

@@ -2,7 +2,8 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,13 @@ from gpuload.stage import name_of
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Program, compiled
 
-__all__ = ["ImageDataset"]
+__all__ = ["ImageDataset", "load_image"]
+
+
+def load_image(path: str) -> Image.Image:
+    """The image of a file, as an RGB PIL image."""
+    with open(path, "rb") as file:
+        return decode(file.read())
 
 
 class ImageDataset(Dataset[Any]):
@@ -93,6 +100,26 @@ class ImageDataset(Dataset[Any]):
 
     # ---- what follows from these ----
 
+    def why_not_plain(self) -> str | None:
+        """What makes a sample more than its file, transformed, and its target; None: nothing does.
+
+        The loader prepares plain samples itself, by `paths`, `targets_of`, ``transform`` and ``target_transform``.
+        """
+        own = [name for name in ("__getitem__", "__getitems__", "image", "read") if _is_own(self, name)]
+        return f"{type(self).__name__} has its own {own[0]}" if own else None
+
+    @contextmanager
+    def naming(self, index: int) -> Iterator[None]:
+        """What fails inside the block is the error of sample ``index``.
+
+        Raises:
+            SampleError: something failed.
+        """
+        try:
+            yield
+        except Exception as error:
+            raise SampleError(index, self.path(index), error) from error
+
     @property
     def sizes(self) -> NDArray[np.int32]:
         """Height and width of every image that was read, in pixels: (N, 2) int32; 0: not read yet.
@@ -121,10 +148,10 @@ class ImageDataset(Dataset[Any]):
         return [self._label(index, target) for index, target in zip(indices.tolist(), listed, strict=True)]
 
     def _label(self, index: int, target: Any) -> Any:
-        try:
-            return target if self.target_transform is None else self.target_transform(target)
-        except Exception as error:
-            raise SampleError(index, self.path(index), error) from error
+        if self.target_transform is None:
+            return target
+        with self.naming(index):
+            return self.target_transform(target)
 
     def read(self, index: int) -> bytes:
         """The encoded image of sample ``index``.
@@ -132,12 +159,8 @@ class ImageDataset(Dataset[Any]):
         Raises:
             SampleError: the file cannot be read.
         """
-        path = self.path(index)
-        try:
-            with open(path, "rb", buffering=0) as file:
-                return file.readall()
-        except Exception as error:
-            raise SampleError(index, path, error) from error
+        with self.naming(index), open(self.path(index), "rb", buffering=0) as file:
+            return file.readall()
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of sample ``index`` in pixels, read from its file.
@@ -145,12 +168,8 @@ class ImageDataset(Dataset[Any]):
         Raises:
             SampleError: the file cannot be read or is no image.
         """
-        path = self.path(index)
-        try:
-            with open(path, "rb") as file:
-                return image_size(file, self.exif_transpose)
-        except Exception as error:
-            raise SampleError(index, path, error) from error
+        with self.naming(index), open(self.path(index), "rb") as file:
+            return image_size(file, self.exif_transpose)
 
     def image(self, index: int) -> Image.Image:
         """Sample ``index`` as an RGB PIL image.
@@ -159,10 +178,8 @@ class ImageDataset(Dataset[Any]):
             SampleError: the file cannot be read or is no image.
         """
         data = self.read(index)
-        try:
+        with self.naming(index):
             return decode(data, self.exif_transpose)
-        except Exception as error:
-            raise SampleError(index, self.path(index), error) from error
 
     def position(self, index: int) -> int:
         """The index counted from the start; negative ones count from the end."""
@@ -203,8 +220,31 @@ class ImageDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         index = self.position(index)
         image = self.image(index)
-        try:
-            transformed = image if self.transform is None else self.transform(image)
-        except Exception as error:
-            raise SampleError(index, self.path(index), error) from error
-        return transformed, self._label(index, self.target(index))
+        if self.transform is not None:
+            with self.naming(index):
+                image = self.transform(image)
+        return image, self._label(index, self.target(index))
+
+    def __repr__(self) -> str:
+        """As of torchvision's datasets."""
+        body = [f"Number of datapoints: {len(self)}"]
+        body += [f"Root location: {root}"] if (root := getattr(self, "root", None)) else []
+        body += self.extra_repr().splitlines()
+        given = {"Transform: ": self.transform, "Target transform: ": self.target_transform}
+        transforms = [_indented(head, repr(given[head])) for head in given if given[head] is not None]
+        body += ["\n".join(["StandardTransform", *transforms])] if transforms else []
+        return "\n    ".join([f"Dataset {type(self).__name__}", *body])
+
+    def extra_repr(self) -> str:
+        """More lines of `repr`, of a subclass."""
+        return ""
+
+
+def _indented(head: str, text: str) -> str:
+    return head + text.replace("\n", "\n" + " " * len(head))
+
+
+def _is_own(dataset: ImageDataset, name: str) -> bool:
+    """Has the user given the dataset an attribute in the place of one of gpuload's?"""
+    owners = [kind.__module__ for kind in type(dataset).__mro__ if name in vars(kind)]
+    return name in vars(dataset) or (owners != [] and not owners[0].startswith("gpuload."))

@@ -47,6 +47,9 @@ def _rendered(found: ImageDataset | Rows) -> ImageDataset | Rows:
 def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     if isinstance(dataset, ImageDataset):
         check_methods(dataset, OWN | {"__getitems__": None})
+        reason = dataset.why_not_plain()
+        if reason is not None:
+            raise Refusal(reason)
         return dataset
     return TensorLeaf(dataset) if isinstance(dataset, TorchTensorDataset) else torchvision.lift(dataset)
 

@@ -1,8 +1,9 @@
 """What all transforms share: their base class, and the names of filters and padding modes."""
 
 import platform
+from copy import copy
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -108,16 +109,46 @@ def chosen(p: float, height: Sizes, draws: Draws) -> Mask:
 
 
 class Transform:
-    """Base of gpuload's transforms."""
+    """Base of gpuload's transforms.
+
+    Args:
+        arguments: what the transform was made with. Each becomes an attribute, which may be set: it is checked then,
+            and counts from the loader's next epoch on, or the next ``dataset[i]``.
+    """
 
     channels: int | None = None
     floats: bool = False
 
     def __init__(self, **arguments: Any) -> None:
-        self._arguments = arguments
+        self._names = tuple(arguments)
+        vars(self).update(arguments)
+        self.resolve()
+
+    def resolve(self) -> None:
+        """Check the arguments as they are now, and take what `steps` or `values` need of them.
+
+        Raises:
+            ArgumentError, ArgumentTypeError: one is not allowed.
+        """
+
+    def frozen(self) -> Self:
+        """A transform with the arguments as they are now."""
+        copied = copy(self)
+        copied.resolve()  # a list among them may have been changed
+        return copied
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).copy()
+        super().__setattr__(name, value)
+        if name in before.get("_names", ()):
+            try:
+                self.resolve()
+            except Exception:
+                vars(self).update(before)
+                raise
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)
         return f"{type(self).__name__}({shown})"
 
     def __call__(self, image: Any) -> Any:
@@ -129,7 +160,7 @@ class Transform:
         Returns:
             (C, H, W) tensor.
         """
-        return Plan([self])(pil_image(image), TorchDraws())
+        return Plan([self.frozen()])(pil_image(image), TorchDraws())
 
 
 def pil_image(image: Any) -> Image.Image:

@@ -17,11 +17,15 @@ class Grayscale(Transform):
         num_output_channels: 1, or 3 equal ones.
     """
 
+    num_output_channels: int
+
     def __init__(self, num_output_channels: int = 1) -> None:
         super().__init__(num_output_channels=num_output_channels)
-        if num_output_channels not in (1, 3):
-            raise ArgumentError(f"num_output_channels must be 1 or 3, got {num_output_channels!r}")
-        self.channels = num_output_channels
+
+    def resolve(self) -> None:
+        if self.num_output_channels not in (1, 3):
+            raise ArgumentError(f"num_output_channels must be 1 or 3, got {self.num_output_channels!r}")
+        self.channels = self.num_output_channels
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         return [(GrayscaleOp(), every(height))]
@@ -30,9 +34,13 @@ class Grayscale(Transform):
 class RandomGrayscale(Transform):
     """``torchvision.transforms.v2.RandomGrayscale``: grayscale with probability ``p``, channels as before."""
 
+    p: float
+
     def __init__(self, p: float = 0.1) -> None:
         super().__init__(p=p)
-        self._p = probability(p)
+
+    def resolve(self) -> None:
+        self._p = probability(self.p)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         return [(GrayscaleOp(), chosen(self._p, height, draws))]

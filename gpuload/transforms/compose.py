@@ -22,20 +22,26 @@ class Compose(Transform):
             and what it returns goes on natively where it is such an image again.
 
     Attributes:
-        transforms: as given, nested ones flattened.
+        transforms: as given. What is changed of it, or of the transforms in it, counts from the loader's next epoch on.
     """
 
+    transforms: Sequence[Callable[[Any], Any]]
+
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
-        if not isinstance(transforms, Sequence) or isinstance(transforms, str):
-            raise ArgumentTypeError(f"Compose takes a list of transforms, got {transforms!r}")
-        listed = [one for transform in transforms for one in flat(transform)]
-        super().__init__(transforms=listed)
-        self.transforms: list[Callable[[Any], Any]] = listed
+        super().__init__(transforms=transforms)
+
+    def resolve(self) -> None:
+        if not isinstance(self.transforms, Sequence) or isinstance(self.transforms, str):
+            raise ArgumentTypeError(f"Compose takes a list of transforms, got {self.transforms!r}")
         self.program  # noqa: B018  what cannot be compiled is said here
 
     @property
     def program(self) -> Program:
-        """What they compile to, as they are now."""
+        """What they compile to, as they are now.
+
+        Raises:
+            ArgumentError, ArgumentTypeError: as of `Plan`, where they were changed.
+        """
         return program_of([one for transform in self.transforms for one in flat(transform)])
 
     @property

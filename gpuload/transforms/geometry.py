@@ -39,7 +39,7 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
 
 def _margins(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
     sides = margins(padding)
-    _within("padding", *sides)
+    _within("padding", *map(abs, sides))
     return sides
 
 
@@ -53,6 +53,11 @@ class Resize(Transform):
         antialias: accepted and without effect, as in torchvision for PIL images.
     """
 
+    size: int | Sequence[int] | None
+    interpolation: Interpolation
+    max_size: int | None
+    antialias: bool | None
+
     def __init__(
         self,
         size: int | Sequence[int] | None,
@@ -60,7 +65,10 @@ class Resize(Transform):
         max_size: int | None = None,
         antialias: bool | None = True,
     ) -> None:
-        super().__init__(size=size, interpolation=interpolation, max_size=max_size)
+        super().__init__(size=size, interpolation=interpolation, max_size=max_size, antialias=antialias)
+
+    def resolve(self) -> None:
+        size, max_size = self.size, self.max_size
         sizes = _size(size) if size is not None else None
         self._exact = sizes if isinstance(size, Sequence) and len(size) == 2 else None
         self._edge = sizes[0] if sizes is not None else None
@@ -73,7 +81,7 @@ class Resize(Transform):
         elif sizes is None:
             raise ArgumentError("size must be an int or (height, width), or None with max_size; got size=None")
         self._max_size = max_size
-        self._filter = filter_of(interpolation)
+        self._filter = filter_of(self.interpolation)
 
     def size_of(self, height: Sizes, width: Sizes) -> tuple[Sizes, Sizes]:
         """The heights and widths that images of height x width pixels get."""
@@ -111,10 +119,13 @@ class CenterCrop(Transform):
     """
 
     floats = True
+    size: int | Sequence[int]
 
     def __init__(self, size: int | Sequence[int]) -> None:
         super().__init__(size=size)
-        self._size = _size(size)
+
+    def resolve(self) -> None:
+        self._size = _size(self.size)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         crop_height, crop_width = self._size
@@ -144,6 +155,12 @@ class RandomCrop(Transform):
         padding_mode: constant, edge, reflect or symmetric.
     """
 
+    size: int | Sequence[int]
+    padding: int | Sequence[int] | None
+    pad_if_needed: bool
+    fill: Any
+    padding_mode: str
+
     def __init__(
         self,
         size: int | Sequence[int],
@@ -153,17 +170,22 @@ class RandomCrop(Transform):
         padding_mode: str = "constant",
     ) -> None:
         super().__init__(size=size, padding=padding, pad_if_needed=pad_if_needed, fill=fill, padding_mode=padding_mode)
-        self._size = _size(size)
-        self._margins = _margins(padding) if padding is not None else (0, 0, 0, 0)
-        self._pad_if_needed = pad_if_needed
-        self._fill, self._mode = color(fill), pad_mode_of(padding_mode)
-        self.floats = padding is None and not pad_if_needed
+
+    def resolve(self) -> None:
+        self._size = _size(self.size)
+        self._margins = _margins(self.padding) if self.padding is not None else (0, 0, 0, 0)
+        if min(self._margins) < 0:
+            raise ArgumentError(
+                f"padding must not be negative, got {self.padding!r}: to cut pixels off, use Pad before"
+            )
+        self._fill, self._mode = color(self.fill), pad_mode_of(self.padding_mode)
+        self.floats = self.padding is None and not self.pad_if_needed
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         crop_height, crop_width = self._size
         left, top, right, bottom = self._margins
-        down = np.maximum(crop_height - (height + top + bottom), 0) if self._pad_if_needed else 0
-        across = np.maximum(crop_width - (width + left + right), 0) if self._pad_if_needed else 0
+        down = np.maximum(crop_height - (height + top + bottom), 0) if self.pad_if_needed else 0
+        across = np.maximum(crop_width - (width + left + right), 0) if self.pad_if_needed else 0
         padding = PadOp(left + across, top + down, right + across, bottom + down, self._fill, self._mode)
         padded_height, padded_width = padding.size_after(height, width)
         self._check(padded_height, padded_width)
@@ -204,6 +226,12 @@ class RandomResizedCrop(Transform):
         antialias: accepted and without effect, as in torchvision for PIL images.
     """
 
+    size: int | Sequence[int]
+    scale: Sequence[float]
+    ratio: Sequence[float]
+    interpolation: Interpolation
+    antialias: bool | None
+
     def __init__(
         self,
         size: int | Sequence[int],
@@ -212,13 +240,15 @@ class RandomResizedCrop(Transform):
         interpolation: Interpolation = InterpolationMode.BILINEAR,
         antialias: bool | None = True,
     ) -> None:
-        super().__init__(size=size, scale=scale, ratio=ratio, interpolation=interpolation)
-        self._size = _size(size)
-        self._scale = range_of("scale", scale, 0.0)
-        self._ratio = range_of("ratio", ratio, 1e-6)
+        super().__init__(size=size, scale=scale, ratio=ratio, interpolation=interpolation, antialias=antialias)
+
+    def resolve(self) -> None:
+        self._size = _size(self.size)
+        self._scale = range_of("scale", self.scale, 0.0)
+        self._ratio = range_of("ratio", self.ratio, 1e-6)
         logs = torch.log(torch.tensor(self._ratio))  # in float32, as torchvision has them
         self._log_ratio = float(logs[0]), float(logs[1])
-        self._filter = filter_of(interpolation)
+        self._filter = filter_of(self.interpolation)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         crop = self._crop(height, width, draws)
@@ -258,10 +288,13 @@ class RandomResizedCrop(Transform):
 class _RandomFlip(Transform):
     floats = True
     horizontal: bool
+    p: float
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
-        self._p = probability(p)
+
+    def resolve(self) -> None:
+        self._p = probability(self.p)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         return [(Flip(self.horizontal), chosen(self._p, height, draws))]
@@ -280,18 +313,35 @@ class RandomVerticalFlip(_RandomFlip):
 
 
 class Pad(Transform):
-    """``torchvision.transforms.v2.Pad``: pixels added around the image.
+    """``torchvision.transforms.v2.Pad``: pixels added around the image, or cut off.
 
     Args:
         padding: one for all sides, two for (left and right, top and bottom), or four for left, top, right,
-            bottom.
+            bottom; as many pixels are cut off where it is negative, before any are added.
         fill: color of constant padding, one number or (red, green, blue), 0 to 255.
         padding_mode: constant, edge, reflect or symmetric.
     """
 
+    padding: int | Sequence[int]
+    fill: Any
+    padding_mode: str
+
     def __init__(self, padding: int | Sequence[int], fill: Any = 0, padding_mode: str = "constant") -> None:
         super().__init__(padding=padding, fill=fill, padding_mode=padding_mode)
-        self._op = PadOp(*_margins(padding), color(fill), pad_mode_of(padding_mode))
+
+    def resolve(self) -> None:
+        sides = _margins(self.padding)
+        self._cut = tuple(max(-side, 0) for side in sides)
+        left, top, right, bottom = (max(side, 0) for side in sides)
+        self._op = PadOp(left, top, right, bottom, color(self.fill), pad_mode_of(self.padding_mode))
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
-        return [(self._op, every(height))]
+        if not any(self._cut):
+            return [(self._op, every(height))]
+        left, top, right, bottom = self._cut
+        crop = Crop(top, left, height - top - bottom, width - left - right)
+        none_left = (crop.height < 1) | (crop.width < 1)
+        if none_left.any():
+            first = int(none_left.argmax())
+            raise ArgumentError(f"{self!r} leaves no pixels of an image of {height[first]} x {width[first]}")
+        return [(crop, every(height)), (self._op, every(height))]

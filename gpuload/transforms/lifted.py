@@ -6,6 +6,7 @@ argument that gpuload has not), it is not lifted: then it is called, as ordinary
 
 import sys
 from collections.abc import Callable
+from copy import copy
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from gpuload.errors import GpuloadError
+from gpuload.transforms.base import Transform, torch_filter_of
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.geometry import (
     CenterCrop,
@@ -76,15 +78,18 @@ def qualified_name(thing: Any) -> str:
 
 
 def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
-    """A transform as gpuload's, and the form of what leaves it; None: gpuload has no operation for it.
+    """A transform as gpuload's, as it is now, and the form of what leaves it; None: gpuload has no operation for it.
 
     Args:
         transform: gpuload's own, torchvision's, or any callable.
         hand: what it would get.
     """
+    if isinstance(transform, Transform) and type(transform).__call__ is not Transform.__call__:
+        return None  # called in a way of its own
     if isinstance(transform, Geometric | Pointwise):
         makes_tensor = isinstance(transform, Pointwise | ToImage) and hand.form is Form.PIL
-        return [transform], Form.TENSOR if makes_tensor else hand.form
+        frozen = transform.frozen() if isinstance(transform, Transform) else copy(transform)
+        return [frozen], Form.TENSOR if makes_tensor else hand.form
     name = qualified_name(transform)
     if name not in MAKERS or not is_plain(transform):
         return None
@@ -106,15 +111,23 @@ def is_plain(transform: Any) -> bool:
 
 
 def _resize(transform: Any, hand: Hand) -> Native | None:
-    if hand.form is not Form.PIL:
-        return None
-    return [Resize(transform.size, transform.interpolation, transform.max_size)]
+    return _resampled(Resize(transform.size, transform.interpolation, transform.max_size), transform, hand)
 
 
 def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
-    if hand.form is not Form.PIL:
+    native = RandomResizedCrop(transform.size, transform.scale, transform.ratio, transform.interpolation)
+    return _resampled(native, transform, hand)
+
+
+def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -> Native | None:
+    """As Pillow does it; on bytes of tensors v2 resamples as torch does, where torch has bytes."""
+    if hand.form is Form.PIL:
+        return [native]
+    filter = torch_filter_of(transform.interpolation, transform.antialias)
+    if hand.floats or filter is None or qualified_name(transform).startswith(V1):
         return None
-    return [RandomResizedCrop(transform.size, transform.scale, transform.ratio, transform.interpolation)]
+    native._filter = filter
+    return [native]
 
 
 def _center_crop(transform: Any, hand: Hand) -> Native | None:

@@ -6,7 +6,6 @@ again; where a callable returns something else, the rest of that sample's way is
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -232,7 +231,7 @@ class _Builder:
             if is_ours and not self._calls:
                 raise
             return None
-        return [copy(step) for step in native[0]], native[1]
+        return native
 
     def _plan(self) -> Plan:
         return Plan(self._native, self._channels)

@@ -39,12 +39,16 @@ class ToDtype(Transform):
         scale: True maps 0..255 to 0..1 (times 1/255, in ``dtype``, as torchvision v2 computes it).
     """
 
+    dtype: torch.dtype
+    scale: bool
+
     def __init__(self, dtype: torch.dtype, scale: bool = False) -> None:
         super().__init__(dtype=dtype, scale=scale)
-        if dtype not in DTYPES:
+
+    def resolve(self) -> None:
+        if self.dtype not in DTYPES:
             allowed = ", ".join(str(d) for d in DTYPES)
-            raise ArgumentTypeError(f"dtype must be one of {allowed}, got {dtype!r}")
-        self.dtype, self.scale = dtype, scale
+            raise ArgumentTypeError(f"dtype must be one of {allowed}, got {self.dtype!r}")
 
     def values(self, image: torch.Tensor) -> torch.Tensor:
         if image.dtype == self.dtype or not self.scale or image.is_floating_point() == self.dtype.is_floating_point:
@@ -62,11 +66,17 @@ class Normalize(Transform):
         inplace: accepted and without effect.
     """
 
+    mean: Sequence[float] | float
+    std: Sequence[float] | float
+    inplace: bool
+
     def __init__(self, mean: Sequence[float] | float, std: Sequence[float] | float, inplace: bool = False) -> None:
-        super().__init__(mean=mean, std=std)
-        self._mean, self._std = self._per_channel("mean", mean), self._per_channel("std", std)
+        super().__init__(mean=mean, std=std, inplace=inplace)
+
+    def resolve(self) -> None:
+        self._mean, self._std = self._per_channel("mean", self.mean), self._per_channel("std", self.std)
         if 0.0 in self._std:
-            raise ArgumentError(f"std must not be 0, got {std!r}")
+            raise ArgumentError(f"std must not be 0, got {self.std!r}")
 
     @staticmethod
     def _per_channel(name: str, values: Any) -> list[float]:
