@@ -3,7 +3,7 @@
 import bz2
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,7 +33,7 @@ def attributes(name: str, **given: Any) -> Any:
     return dataset
 
 
-def folders(root: Path, classes: str = "ab", suffix: str = ".jpg") -> Path:
+def folders(root: Path, classes: Iterable[str] = "ab", suffix: str = ".jpg") -> Path:
     for number, name in enumerate(classes):
         for i in range(3):
             photo(root / name / f"{i}{suffix}", 10 * number + i)
@@ -151,8 +151,7 @@ def gtsrb(root: Path) -> Any:
 
 
 def sst2(root: Path) -> Any:
-    for split in ("train", "valid", "test"):
-        folders(root / "rendered-sst2" / split, suffix=".png")
+    folders(root / "rendered-sst2" / "train", ("negative", "positive"), ".png")
     return D.RenderedSST2(root)
 
 
