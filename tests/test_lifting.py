@@ -55,11 +55,11 @@ def same(ours: Any, theirs: Any) -> bool:
 
 def pixels_at(view: ImageDataset, index: int) -> np.ndarray[Any, Any]:
     """As native code reads them."""
-    memory = view.memory(np.array([index]))
+    memory = view.memory(np.arange(len(view)))
     assert memory is not None
-    ((height, width),), (channels,) = view.known_sizes(np.array([index])).tolist(), memory.channels.tolist()
+    ((height, width),), channels = view.known_sizes(np.array([index])).tolist(), int(memory.channels[index])
     shape = (height, width, channels) if channels > 1 else (height, width)
-    read = (np.ctypeslib.ctypes.c_uint8 * int(np.prod(shape))).from_address(int(memory.addresses[0]))
+    read = (np.ctypeslib.ctypes.c_uint8 * int(np.prod(shape))).from_address(int(memory.addresses[index]))
     return np.array(read, np.uint8).reshape(shape)
 
 
@@ -417,6 +417,12 @@ def test_a_subclass_of_gpuloads(name: str, photos: Path) -> None:
     plain = ImageFolder(photos)
     setattr(plain, name, print)
     assert refused(plain) == f"ImageFolder {verb} {name}"
+
+
+def test_a_method_that_was_put_into_a_dataset(photos: Path) -> None:
+    dataset = ImageFolder(photos)
+    dataset.target = lambda index: 5  # type: ignore[method-assign]
+    assert refused(dataset) == "ImageFolder overrides target"
 
 
 def test_a_subclass_with_paths_and_targets_of_its_own_is_itself(photos: Path) -> None:
