@@ -11,13 +11,19 @@ from torch.utils.data import TensorDataset as TorchTensorDataset
 from gpuload.datasets.base import ImageDataset
 from gpuload.lifting import torchvision
 from gpuload.lifting.picked import PickedImages
-from gpuload.lifting.plain import Refusal, Unknown, check_methods
+from gpuload.lifting.plain import Refusal, Unknown, check_methods, of_class
 from gpuload.lifting.rows import Rows, TensorLeaf
 from gpuload.lifting.views import Leaves, flattened
 
 __all__ = ["Rows", "Unknown", "find"]
 
 OWN = {name: vars(ImageDataset)[name] for name in ("__getitem__", "image", "read", "labels", "_label")}
+OF_CLASS = (
+    "path",
+    "target",
+    "paths",
+    "targets_of",
+)  # a subclass has its own; put into an object, they may be passed over
 
 
 def find(dataset: Any) -> ImageDataset | Rows | Unknown:
@@ -46,7 +52,8 @@ def _rendered(found: ImageDataset | Rows) -> ImageDataset | Rows:
 
 def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     if isinstance(dataset, ImageDataset):
-        check_methods(dataset, OWN | {"__getitems__": None})
+        given = {name: of_class(type(dataset), name) for name in OF_CLASS}
+        check_methods(dataset, OWN | given | {"__getitems__": None})
         reason = dataset.why_not_plain()
         if reason is not None:
             raise Refusal(reason)

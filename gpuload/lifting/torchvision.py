@@ -40,7 +40,7 @@ OTHERS = {  # why datasets of torchvision are not lifted
     "LSUN": "reads a database",
     "LSUNClass": "reads a database",
     "FakeData": "makes its images up",
-    "CocoDetection": MASKS,
+    "CocoDetection": "has annotations or captions in place of a label",
     "MovingMNIST": VIDEO,
     "PhotoTour": PAIRS,
     "Omniglot": "has files in grayscale",

@@ -177,6 +177,7 @@ class Epochs:
             stop = self._rng.choice((None, None, None, 1, 3))
             if number:
                 change(self._loader.dataset)
+                self._rng.shuffle(self._streams)
             batches = iter(self._loader)
             while stop is None or len(self.copies[-1]) < stop:
                 if not self._one(batches):
