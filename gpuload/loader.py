@@ -110,7 +110,7 @@ class DataLoader(TorchDataLoader[Any]):
             sampler, shuffle = made, None
         else:
             self.seed = seed_or_new(seed, generator)
-        found = find(dataset)
+        found = _known(dataset)
         self._place = resolve(found.device if device is None and isinstance(found, Rows) else device)
         self.device = self._place.torch_device
         self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
@@ -153,7 +153,7 @@ class DataLoader(TorchDataLoader[Any]):
             case Rows() if not isinstance(self.path, TensorPath):
                 self.path = TensorPath(found, order, self._place)
             case Unknown() if not isinstance(self.path, WorkerPath):
-                self.path = WorkerPath(order, self._place)
+                self.path = WorkerPath(order, self.collate_fn, self._place)
         reason = found.reason if isinstance(found, Unknown) else ""
         if reason and reason != self._reason:
             logger.log(_level(self.dataset), "torch's own workers read %s: %s", type(self.dataset).__name__, reason)
@@ -177,7 +177,7 @@ class DataLoader(TorchDataLoader[Any]):
         Raises:
             ArgumentError: arguments are for images, which gpuload no longer renders.
         """
-        found = find(self.dataset)
+        found = _known(self.dataset)
         engine = self.engine if isinstance(self.path, ImagePath) else None
         _check_rendering(
             found, self.dataset, self.dtype, self.memory_format, None if engine is not None else self.engine
@@ -187,7 +187,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     def check_worker_number_rationality(self) -> None:
         """torch's warning of more worker processes than cores; workers that are threads may be more."""
-        if isinstance(find(self.dataset), Unknown):
+        if isinstance(_known(self.dataset), Unknown):
             super().check_worker_number_rationality()
 
     # ---- epochs ----
@@ -206,6 +206,7 @@ class DataLoader(TorchDataLoader[Any]):
     def __iter__(self) -> Any:
         path, _ = self._now()
         if isinstance(path, WorkerPath):
+            self._epoch += not isinstance(self.sampler, CounterSampler)  # which moves on by itself
             return path.batches(self)
         return Epoch(self._begin, self.__len__)
 
@@ -258,7 +259,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _place=resolve(state["device"]))
-        self._follow(find(self.dataset))
+        self._follow(_known(self.dataset))
 
     @property
     def _is_accelerate_prepared(self) -> bool:
@@ -295,6 +296,14 @@ def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, e
     for name in (name for name, is_given in given.items() if is_given and not isinstance(found, ImageDataset)):
         reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
         raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
+
+
+def _known(dataset: Any) -> ImageDataset | Rows | Unknown:
+    """What a dataset is, as far as gpuload can render it."""
+    found = find(dataset)
+    if isinstance(found, ImageDataset) and isinstance(found.program, str):
+        return Unknown(found.program)
+    return found
 
 
 def _level(dataset: Any) -> int:

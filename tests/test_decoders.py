@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -81,7 +82,6 @@ class Case(ImageDataset):
 
     def __init__(self, files: Sequence[bytes], transform: Any, exif_transpose: bool = False) -> None:
         super().__init__(transform, exif_transpose=exif_transpose)
-        self.by_pillow = 0
         unique = list(dict.fromkeys(files))
         for number, data in enumerate(unique):
             (self.folder / str(number)).write_bytes(data)
@@ -96,10 +96,6 @@ class Case(ImageDataset):
     def target(self, index: int) -> int:
         return index
 
-    def image(self, index: int) -> Image.Image:
-        self.by_pillow += 1
-        return super().image(index)
-
 
 def images_of(batch: list[tuple[torch.Tensor, int]]) -> list[Pixels]:
     return [image.permute(1, 2, 0).numpy() for image, _ in batch]
@@ -109,8 +105,9 @@ def loaded(data: bytes, regions: Sequence[Region], exif_transpose: bool = False)
     """Regions of a file by way of a loader, and how many of them Pillow decoded."""
     dataset = Case([data] * len(regions), Cut(regions), exif_transpose)
     batches: Any = DataLoader(dataset, len(regions), collate_fn=images_of, device="cpu")
-    ((images),) = list(batches)
-    return images, dataset.by_pillow
+    with patch.object(ImageDataset, "image", autospec=True, side_effect=ImageDataset.image) as by_pillow:
+        ((images),) = list(batches)
+    return images, by_pillow.call_count
 
 
 def regions_of(height: int, width: int, seed: int = 0) -> Iterator[Region]:
@@ -649,12 +646,13 @@ def test_a_gigapixel_header_takes_no_memory(encode: Encode, make_photo: Photo) -
     """A batch is not made before it is clear that the image will be refused."""
     dataset = Case([resized(encode(make_photo(40, 40)), 65_000, 65_000)], T.ToDtype(torch.float32))
     taken = []
-    path = DataLoader(dataset, device="cpu").path
-    assert isinstance(path, ImagePath)
-    make = path.engine.batch
-    path.engine.batch = lambda *arguments: taken.append(1) or make(*arguments)  # type: ignore[method-assign]
+    loader = DataLoader(dataset, device="cpu")
+    assert isinstance(loader.path, ImagePath)
+    ((_, _, engine),) = loader.path._engines.values()
+    make = engine.batch
+    engine.batch = lambda *arguments: taken.append(1) or make(*arguments)  # type: ignore[method-assign]
     with pytest.raises(SampleError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS"):
-        next(path.batches(0))
+        next(iter(loader))
     assert taken == []
 
 

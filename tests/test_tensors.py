@@ -34,6 +34,7 @@ from gpuload import (
 )
 from gpuload.device import Device, device_of
 from gpuload.lifting import Rows
+from gpuload.loading.course import Settings
 from gpuload.loading.order import Order
 from gpuload.loading.tensors import WORDS, TensorPath, gather_rows, widest_word
 from tests.cuda_on_cpu import cuda_on_cpu
@@ -147,8 +148,9 @@ class Path(TensorPath):
     ) -> None:
         batches = None if batch_size is None else BatchSampler(sampler, batch_size, False)
         order = Order(sampler, batches, batch_size, False, device)
-        self.given = Rows((tensors,)), collate or (default_convert if batch_size is None else default_collate)
-        super().__init__(self.given[0], order, self.given[1], device)
+        collate = collate or (default_convert if batch_size is None else default_collate)
+        self.given = Rows((tensors,)), Settings(0, 2, False, collate, False, 0, None, True)
+        super().__init__(self.given[0], order, device)
 
     def play(self) -> Iterator[Any]:
         return self.batches(0, *self.given)
@@ -199,7 +201,7 @@ def test_tensors_that_are_not_contiguous(tensor: torch.Tensor, device: torch.dev
 def test_words(device: torch.device) -> None:
     place = device_of(device)
     path = Path((torch.zeros(500_000, 8), torch.arange(500_000)), SequentialSampler(range(9)), 3, place)
-    order, gather, deliver = path.stages(0)
+    order, gather, deliver = path.stages(0, *path.given)
     assert order.name == "order"
     how = "one kernel launch per tensor" if place.launches else "torch.index_select"
     rows = "rows of float32 (500000, 8), int64 (500000,): 20.0 MB that stay there"

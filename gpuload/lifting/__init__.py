@@ -17,13 +17,8 @@ from gpuload.lifting.views import Leaves, flattened
 
 __all__ = ["Rows", "Unknown", "find"]
 
-OWN = {name: vars(ImageDataset)[name] for name in ("__getitem__", "image", "read", "labels", "_label")}
-OF_CLASS = (
-    "path",
-    "target",
-    "paths",
-    "targets_of",
-)  # a subclass has its own; put into an object, they may be passed over
+READ = "__getitem__", "__getitems__", "image", "read", "labels", "_label"  # the loader does as gpuload's own do
+ASKED = "path", "target", "paths", "targets_of"  # a subclass has its own; put into an object, they may be passed over
 
 
 def find(dataset: Any) -> ImageDataset | Rows | Unknown:
@@ -38,27 +33,26 @@ def find(dataset: Any) -> ImageDataset | Rows | Unknown:
     leaves = Leaves(_lifted)
     try:
         table = leaves.table(flattened(dataset, leaves))
-        return _rendered(_together(leaves.lifted, table))
+        return _together(leaves.lifted, table)
     except Refusal as refusal:
         return Unknown(str(refusal))
 
 
-def _rendered(found: ImageDataset | Rows) -> ImageDataset | Rows:
-    """The same, if a transform of images is one that gpuload knows a part of."""
-    if isinstance(found, ImageDataset) and isinstance(found.program, str):
-        raise Refusal(found.program)
-    return found
-
-
 def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     if isinstance(dataset, ImageDataset):
-        given = {name: of_class(type(dataset), name) for name in OF_CLASS}
-        check_methods(dataset, OWN | given | {"__getitems__": None})
+        check_methods(dataset, _own(type(dataset)))
         reason = dataset.why_not_plain()
         if reason is not None:
             raise Refusal(reason)
         return dataset
     return TensorLeaf(dataset) if isinstance(dataset, TorchTensorDataset) else torchvision.lift(dataset)
+
+
+def _own(cls: type[ImageDataset]) -> dict[str, Any]:
+    """What a dataset of this class may have under each name: of `READ` what gpuload's classes do."""
+    bases = [base for base in cls.__mro__ if base.__module__.startswith("gpuload.")]
+    known = {name: next((vars(base)[name] for base in bases if name in vars(base)), None) for name in READ}
+    return known | {name: of_class(cls, name) for name in ASKED}
 
 
 def _together(leaves: list[Any], table: Any) -> ImageDataset | Rows:

@@ -21,20 +21,28 @@ class WorkerPath:
 
     Args:
         order: which samples are in a batch.
+        collate_fn: as of the loader, by now.
         device: where batches arrive.
+
+    Raises:
+        MissingError: what ``collate_fn`` launches cannot be compiled.
     """
 
-    def __init__(self, order: Order, device: Device) -> None:
+    def __init__(self, order: Order, collate_fn: Any, device: Device) -> None:
         self._order, self._device = order, device
         self._side = device.stream()
+        self._prepare(collate_fn)
+
+    def _prepare(self, collate_fn: Any) -> None:
+        if isinstance(collate_fn, Collate) and self._device.launches:
+            collate_fn.prepare(self._device)
 
     def batches(self, loader: TorchDataLoader[Any]) -> Iterator[Any]:
         """The batches of an epoch; on the host torch's own iterator."""
         if not self._device.launches:
             return TorchDataLoader.__iter__(loader)
         collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
-        if collate is not None:
-            collate.prepare(self._device)
+        self._prepare(collate)
         with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
             batches = TorchDataLoader.__iter__(loader)
         moving = Moving(batches, self._device, self._side)
