@@ -21,6 +21,8 @@ PAST, NEXT = 2 * DAY, 6  # hours
 SPLIT = 90 * DAY
 EPOCHS = 20
 
+Part = Subset[tuple[torch.Tensor, ...]]
+
 
 def temperatures() -> torch.Tensor:
     """120 days, hour by hour: days, a summer that comes, weather that lasts for hours."""
@@ -40,12 +42,18 @@ class Windows(TensorDataset):
         super().__init__(rows[:, :past], rows[:, past:])
         self.span = past + after
 
-    def split(self, hour: int) -> tuple[Subset[tuple[torch.Tensor, ...]], Subset[tuple[torch.Tensor, ...]]]:
+    def split(self, hour: int) -> tuple[Part, Part]:
         """The windows that end before an hour, and those that begin at it or later; none that has both sides."""
         return Subset(self, range(hour - self.span + 1)), Subset(self, range(hour, len(self)))
 
 
-def train(part: Subset[tuple[torch.Tensor, ...]]) -> nn.Module:
+def parts(series: torch.Tensor) -> tuple[Part, Part, float]:
+    """Windows to learn from, windows to forecast, and how many degrees their unit is."""
+    mean, scale = series[:SPLIT].mean(), series[:SPLIT].std()
+    return *Windows((series - mean) / scale, PAST, NEXT).split(SPLIT), scale.item()
+
+
+def train(part: Part) -> nn.Module:
     """Linear regression from the past to what follows."""
     torch.manual_seed(0)
     loader = DataLoader(part, batch_size=64, shuffle=True, seed=0)
@@ -61,7 +69,7 @@ def train(part: Subset[tuple[torch.Tensor, ...]]) -> nn.Module:
 
 
 @torch.no_grad()
-def errors(model: nn.Module, part: Subset[tuple[torch.Tensor, ...]]) -> dict[str, float]:
+def errors(model: nn.Module, part: Part) -> dict[str, float]:
     """Of each forecast, the root of its mean squared error over a part, in order."""
     batches = list(DataLoader(part, batch_size=256))
     past, after = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
@@ -75,10 +83,8 @@ def errors(model: nn.Module, part: Subset[tuple[torch.Tensor, ...]]) -> dict[str
 
 def main() -> dict[str, float]:
     """Train on 90 days, forecast in the 30 days that follow, print a table; returns the errors in degrees."""
-    series = temperatures()
-    mean, scale = series[:SPLIT].mean(), series[:SPLIT].std()
-    known, asked = Windows((series - mean) / scale, PAST, NEXT).split(SPLIT)
-    found = {name: error * scale.item() for name, error in errors(train(known), asked).items()}
+    known, asked, degrees = parts(temperatures())
+    found = {name: error * degrees for name, error in errors(train(known), asked).items()}
     print(f"{len(known)} windows to learn from, {len(asked)} to forecast\n")
     print(f"{'forecast for six hours':<24}{'error':>10}")
     for name, error in found.items():
