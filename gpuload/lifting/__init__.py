@@ -17,8 +17,9 @@ from gpuload.lifting.views import Leaves, flattened
 
 __all__ = ["Rows", "Unknown", "find"]
 
-OWN = {name: vars(ImageDataset)[name] for name in ("__getitem__", "image", "read", "labels", "_label")}
+OWN = {name: vars(ImageDataset)[name] for name in ("__getitem__", "read", "labels", "_label")}
 OF_CLASS = (
+    "image",  # `why_not_plain` knows whose it is: an ImageFolder calls its loader
     "path",
     "target",
     "paths",
