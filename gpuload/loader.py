@@ -99,9 +99,10 @@ class DataLoader(TorchDataLoader[Any]):
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
     ) -> None:
-        for name, count, least in (("num_workers", num_workers, 0), ("batch_size", batch_size, 1)):
+        at_least("num_workers", num_workers, 0)
+        for name, count in (("batch_size", batch_size), ("prefetch_factor", prefetch_factor)):
             if count is not None:
-                at_least(name, count, least)
+                at_least(name, count, 1)
         _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             # given the seed of the user's alone: where there is none, ranks that share a generator share the order
@@ -207,6 +208,8 @@ class DataLoader(TorchDataLoader[Any]):
         path, _ = self._now()
         if isinstance(path, WorkerPath):
             return path.batches(self)
+        if self.timeout and not self.num_workers:  # as of torch, of whose iterators this is an assertion
+            raise AssertionError(f"timeout={self.timeout} is how long to wait for workers, but num_workers=0")
         return Epoch(self._begin, self.__len__)
 
     def _begin(self) -> Iterator[Any]:

@@ -425,7 +425,7 @@ def test_no_gpu(folder: ImageFolder) -> None:
 
 
 def test_recipes_need_a_plan() -> None:
-    with pytest.raises(ArgumentError, match="only a loader over images with a gpuload transform has recipes"):
+    with pytest.raises(ArgumentError, match="only a loader over images whose transform gpuload renders has recipes"):
         next(DataLoader(Squares()).recipes(0))
 
 
