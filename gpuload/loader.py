@@ -209,6 +209,8 @@ class DataLoader(TorchDataLoader[Any]):
         if isinstance(path, WorkerPath):
             self._epoch += not isinstance(self.sampler, CounterSampler)  # which moves on by itself
             return path.batches(self)
+        if self.timeout and not self.num_workers:  # as of torch, of whose iterators this is an assertion
+            raise AssertionError(f"timeout={self.timeout} is how long to wait for workers, but num_workers=0")
         return Epoch(self._begin, self.__len__)
 
     def _begin(self) -> Iterator[Any]:
