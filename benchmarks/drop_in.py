@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -124,17 +125,18 @@ def main() -> None:
     for task in given.tasks:
         dataset, options = TASKS["folder" if task == "startup" else task]()
         options = {"num_workers": given.workers, **options}
-        loaders = [lambda: DataLoader(dataset, device="cpu", **options), lambda: TorchDataLoader(dataset, **options)]  # noqa: B023
+        classes: dict[Any, dict[str, Any]] = {DataLoader: {"device": "cpu"}, TorchDataLoader: {}}
+        loaders: list[Callable[[], Any]] = [
+            partial(loader, dataset, **options, **own) for loader, own in classes.items()
+        ]
         if task == "startup":
             startup(loaders[0])  # compiles what is not compiled yet
             times = [[startup(make) for make in loaders] for _ in range(given.rounds)]
             found = [theirs / ours for ours, theirs in times]
         else:
             found = ratios(loaders[0](), loaders[1](), given.rounds, given.seconds)
-        print(
-            f"{task:14} {statistics.median(found):6.2f} times torch's ({min(found):.2f} to {max(found):.2f})",
-            flush=True,
-        )
+        span = f"{min(found):.2f} to {max(found):.2f}"
+        print(f"{task:14} {statistics.median(found):6.2f} times torch's ({span})", flush=True)
 
 
 if __name__ == "__main__":
