@@ -9,6 +9,7 @@ from typing import Any
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
 from gpuload.datasets.base import ImageDataset
+from gpuload.datasets.folder import ImageFolder
 from gpuload.lifting import torchvision
 from gpuload.lifting.picked import PickedImages
 from gpuload.lifting.plain import Refusal, Unknown, check_methods, of_class
@@ -18,6 +19,7 @@ from gpuload.lifting.views import Leaves, flattened
 __all__ = ["Rows", "Unknown", "find"]
 
 OWN = {name: vars(ImageDataset)[name] for name in ("__getitem__", "image", "read", "labels", "_label")}
+OWN_OF_FOLDERS = OWN | {"image": vars(ImageFolder)["image"]}
 OF_CLASS = (
     "path",
     "target",
@@ -53,7 +55,8 @@ def _rendered(found: ImageDataset | Rows) -> ImageDataset | Rows:
 def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     if isinstance(dataset, ImageDataset):
         given = {name: of_class(type(dataset), name) for name in OF_CLASS}
-        check_methods(dataset, OWN | given | {"__getitems__": None})
+        own = OWN_OF_FOLDERS if isinstance(dataset, ImageFolder) else OWN
+        check_methods(dataset, own | given | {"__getitems__": None})
         reason = dataset.why_not_plain()
         if reason is not None:
             raise Refusal(reason)
