@@ -18,9 +18,11 @@ from torchvision.transforms.v2 import functional as F
 from gpuload import DataLoader, ImageFolder
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.ops import Crop
-from gpuload.transforms.lifted import Form, Hand, lifted
+from gpuload.transforms.lifted import MAKERS, Form, Hand, lifted
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import flat, program_of
+from tests.conftest import make_photo
+from tests.torchvision_pages import page
 
 SEED = 11
 MOVES = {"Resize", "RandomResizedCrop", "CenterCrop", "Pad", "RandomCrop", "RandomHorizontalFlip"}
@@ -221,3 +223,180 @@ def test_compositions_give_torchvisions_pixels(number: int, photos: Path) -> Non
     else:
         transforms += [v1.ToTensor(), *rng.choice([[], [v1.Normalize(MEAN, STD)], [v1.RandomVerticalFlip()]])]
     check(rng.choice([v1, v2]).Compose(transforms), photos, rng.choice([0, 2]), rng.choice(["cpu", "pillow"]))
+
+
+# ---- grayscale ----
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [v1.Pad(3, 9), v1.ToTensor(), v1.Normalize([0.5], [0.25])],
+        [v1.Grayscale(3), v1.Pad(2, (1, 2, 3)), v1.ToTensor(), v1.Normalize(MEAN, STD)],
+        [v2.Resize(20), v2.RandomGrayscale(1.0), v2.ToImage(), v2.RGB(), FLOATS, v2.Normalize(MEAN, STD)],
+        [v2.RGB(), v2.CenterCrop(50), v2.ToImage(), v2.Pad(2, (9, 8, 7))],
+        [v1.RandomCrop(30, 4, fill=(7,)), v1.PILToTensor(), v1.RandomVerticalFlip(1.0)],
+    ],
+    ids=str,
+)
+def test_images_of_one_channel(transforms: list[Any]) -> None:
+    image, program = GRAY, program_of(transforms, 1)
+    assert program.is_native
+    plan = program.legs[0].plan
+    ours = plan(image, CounterDraws(SEED, 0, [3]))
+    assert same(ours, theirs(transforms, image, plan, 3))
+
+
+# ---- what goes as ordinary code ----
+
+
+class Mine(v2.Resize):
+    """A user's, which could do anything."""
+
+
+def changed(transform: Any, /, **attributes: Any) -> Any:
+    vars(transform).update(attributes)
+    return transform
+
+
+def hooked(transform: Any, register: str) -> Any:
+    getattr(transform, register)(lambda *_: None)
+    return transform
+
+
+PHOTO = make_photo(40, 30)
+GRAY = PHOTO.convert("L")
+PIL, IMAGE, TENSOR = Hand(Form.PIL, False, 3), Hand(Form.IMAGE, False, 3), Hand(Form.TENSOR, False, 3)
+ORDINARY = [
+    (Mine(9), PIL),
+    (changed(v2.Resize(9), transform=lambda image, params: image), PIL),
+    (changed(v1.Resize(9), forward=lambda image: image), PIL),
+    (changed(v1.RandomCrop(9), get_params=lambda *_: (0, 0, 5, 5)), PIL),
+    (changed(v2.RandomResizedCrop(9), make_params=lambda _: {"top": 0, "left": 0, "height": 5, "width": 5}), PIL),
+    (changed(v2.RandomResizedCrop(9), ratio=(2, 3)), PIL),
+    (hooked(v2.Resize(9), "register_forward_hook"), PIL),
+    (hooked(v1.Resize(9), "register_forward_pre_hook"), PIL),
+    (v1.RandomCrop(50, 2, True, padding_mode="reflect"), PIL),
+    (v1.Resize(9, "bilinear"), PIL),
+    (v2.Pad(2, {Image.Image: 7, "others": 1}), PIL),
+    (v2.RandomCrop(9, 2, fill={"others": 1, Image.Image: 7}), PIL),
+    (v1.Pad(2, 300), PIL),
+    (v2.Pad(2, (1, 2)), PIL),
+    (v1.Pad(2, (1, 2, 3)), Hand(Form.PIL, False, 1)),
+    (v2.Pad(2, (1, 2, 3)), Hand(Form.TENSOR, False, 1)),
+    (v1.Pad(2, (1, 2, 3)), TENSOR),
+    (v1.Pad(2, [1]), TENSOR),
+    (v2.Pad(5, 0, "reflect"), IMAGE),
+    (v1.Pad(5, 0, "symmetric"), TENSOR),
+    (v1.RandomCrop(9, 5, padding_mode="reflect"), TENSOR),
+    (v2.Resize(9, antialias=False), IMAGE),
+    (v2.Resize(9, "box"), IMAGE),
+    (v1.Resize(9), TENSOR),
+    (v1.CenterCrop(9), IMAGE),
+    (v2.Grayscale(), IMAGE),
+    (v2.RandomGrayscale(), TENSOR),
+    (v1.Normalize(MEAN, STD), PIL),
+    (v2.Normalize(MEAN, STD), IMAGE),
+    (v2.Normalize(MEAN, STD), Hand(Form.IMAGE, True, 1)),
+    (v1.Normalize([0.5] * 2, [1] * 2), Hand(Form.TENSOR, True, 3)),
+    (v1.ConvertImageDtype(torch.float64), TENSOR),
+    (v2.ToDtype(torch.int16), IMAGE),
+    (v2.ToDtype({tv_tensors.Mask: torch.int64}), IMAGE),
+    (v1.ToTensor(), TENSOR),
+    (v1.PILToTensor(), TENSOR),
+]
+
+
+@pytest.mark.parametrize(("transform", "hand"), ORDINARY, ids=lambda one: type(one).__name__)
+def test_what_gpuload_would_do_otherwise_is_not_lifted(transform: Any, hand: Hand) -> None:
+    assert lifted(transform, hand) is None
+
+
+@pytest.mark.parametrize(("transform", "hand"), ORDINARY, ids=lambda one: type(one).__name__)
+def test_what_is_not_lifted_gives_torchvisions_result_or_error(transform: Any, hand: Hand) -> None:
+    image = PHOTO if hand.channels == 3 else GRAY
+    first = {Form.PIL: [], Form.IMAGE: [v2.ToImage()], Form.TENSOR: [v2.PILToTensor()]}[hand.form]
+    transforms = [v1.CenterCrop(28), *first, *([FLOATS] if hand.floats else []), transform]
+    expected = answer(lambda: v1.Compose(transforms)(image))
+    ours = answer(lambda: program_of(transforms, hand.channels)(image, CounterDraws(SEED, 0, [0])))
+    assert type(ours) is type(expected)
+    assert str(ours) == str(expected) if isinstance(expected, Exception) else same(as_tensor(ours), expected)
+
+
+def answer(call: Callable[[], Any]) -> Any:
+    """What it returns or raises."""
+    torch.manual_seed(0)
+    try:
+        return call()
+    except Exception as error:
+        return error
+
+
+def test_a_default_dtype_that_gpuload_has_not() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert lifted(v1.ToTensor(), PIL) is None
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_the_fill_that_v2_was_made_with_counts() -> None:
+    transforms = [changed(v2.Pad(2, 7), fill=99), v2.ToImage()]
+    assert same(program_of(transforms)(PHOTO, CounterDraws(SEED, 0, [0])), v2.Compose(transforms)(PHOTO))
+
+
+# ---- the page ----
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "CenterCrop": (9,),
+    "ConvertImageDtype": (torch.float32,),
+    "Grayscale": (3,),
+    "Normalize": (MEAN, STD),
+    "Pad": (2,),
+    "RandomCrop": (9,),
+    "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
+    "Resize": (9, v1.InterpolationMode.NEAREST),
+    "ToDtype": (torch.float32,),
+}
+COMPOSED = "taken apart: each of its transforms is lifted or called"
+NONE = {  # names of torchvision's that are no transforms of an image
+    "AutoAugmentPolicy": "an enum",
+    "InterpolationMode": "an enum",
+    "Transform": "a base class: a subclass is called",
+    "CutMix": "takes batches: call it in `collate_fn`",
+    "MixUp": "takes batches: call it in `collate_fn`",
+}
+
+
+def names(module: Any) -> dict[str, Any]:
+    return {name: thing for name, thing in vars(module).items() if isinstance(thing, type)}
+
+
+def hands(name: str, cls: Any) -> list[str]:
+    """At what it is lifted."""
+    if name in NONE or name not in {maker.rsplit(".", 1)[1] for maker in MAKERS}:
+        return []
+    transform = cls(*ARGUMENTS.get(name, ()))
+    places = {"PIL images": [PIL], "tensors": [IMAGE, TENSOR, Hand(Form.TENSOR, True, 3)]}
+    return [place for place, given in places.items() if any(lifted(transform, hand) is not None for hand in given)]
+
+
+def how(name: str, module: Any) -> str:
+    cls = names(module).get(name)
+    if cls is None:
+        return "-"
+    if name == "Compose":
+        return COMPOSED
+    places = hands(name, cls)
+    return NONE.get(name, f"lifted: of {' and '.join(places)}" if places else "called, on the loader's threads")
+
+
+@pytest.mark.filterwarnings("ignore:The transform .ToTensor:UserWarning")
+def test_the_page_of_transforms_is_as_the_package() -> None:
+    rows = [(f"`{name}`", how(name, v1), how(name, v2)) for name in sorted({*names(v1), *names(v2)})]
+    page("transforms", ("transform", "v1", "v2"), rows)
+
+
+def test_every_maker_is_a_transform_of_this_torchvision() -> None:
+    every = {f"{cls.__module__}.{name}" for module in (v1, v2) for name, cls in names(module).items()}
+    assert set(MAKERS) <= every
