@@ -5,7 +5,7 @@ argument that gpuload has not), it is not lifted: then it is called, as ordinary
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from enum import Enum
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from gpuload.errors import GpuloadError
+from gpuload.errors import ArgumentError, GpuloadError
 from gpuload.transforms.base import Transform, torch_filter_of
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.geometry import (
@@ -91,8 +91,8 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
         frozen = transform.frozen() if isinstance(transform, Transform) else copy(transform)
         return [frozen], Form.TENSOR if makes_tensor else hand.form
     name = qualified_name(transform)
-    if name not in MAKERS or not is_plain(transform):
-        return None
+    if name not in MAKERS or not is_plain(transform) or (_is_v1(transform) and hand.form is Form.IMAGE):
+        return None  # v1 knows no tv_tensors: whether it leaves one depends on what it does
     try:
         native = MAKERS[name](transform, hand)
     except (GpuloadError, AttributeError):  # arguments that gpuload refuses, or a torchvision that has other ones
@@ -107,6 +107,10 @@ def is_plain(transform: Any) -> bool:
     return not (replaced or own.get("_forward_hooks") or own.get("_forward_pre_hooks"))
 
 
+def _is_v1(transform: Any) -> bool:
+    return qualified_name(transform).startswith(V1)
+
+
 # ---- pixels that move ----
 
 
@@ -115,16 +119,20 @@ def _resize(transform: Any, hand: Hand) -> Native | None:
 
 
 def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
+    if not _is_v1(transform) and not torch.equal(transform._log_ratio, torch.log(torch.tensor(transform.ratio))):
+        return None  # changed since: v2 goes on drawing from the ratio that it was made with
     native = RandomResizedCrop(transform.size, transform.scale, transform.ratio, transform.interpolation)
     return _resampled(native, transform, hand)
 
 
 def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -> Native | None:
     """As Pillow does it; on bytes of tensors v2 resamples as torch does, where torch has bytes."""
+    if _is_v1(transform) and isinstance(transform.interpolation, str):
+        return None  # v1 takes no strings
     if hand.form is Form.PIL:
         return [native]
     filter = torch_filter_of(transform.interpolation, transform.antialias)
-    if hand.floats or filter is None or qualified_name(transform).startswith(V1):
+    if hand.floats or filter is None or _is_v1(transform):
         return None
     native._filter = filter
     return [native]
@@ -139,10 +147,27 @@ def _pads_alike(transform: Any, hand: Hand) -> bool:
     return hand.form is Form.PIL or transform.padding_mode in ("constant", "edge")
 
 
+def _fill_of(transform: Any, hand: Hand) -> Any:
+    """The color that it pads with: v2 asks a dict that it made of ``fill`` once.
+
+    Raises:
+        ArgumentError: torchvision has other colors for other types, or refuses this one here.
+    """
+    if _is_v1(transform):
+        fill, lengths = transform.fill, (1, hand.channels) if hand.form is Form.PIL else ()
+    else:
+        if transform._fill.keys() != {"others"}:
+            raise ArgumentError(f"fill={transform.fill!r} is of several types")
+        fill, lengths = transform._fill["others"], (1, hand.channels)
+    if isinstance(fill, Sequence) and len(fill) not in lengths:
+        raise ArgumentError(f"torchvision takes no fill={fill!r} for {hand}")
+    return fill
+
+
 def _pad(transform: Any, hand: Hand) -> Native | None:
     if hand.floats or not _pads_alike(transform, hand):
         return None
-    return [Pad(transform.padding, transform.fill, transform.padding_mode)]
+    return [Pad(transform.padding, _fill_of(transform, hand), transform.padding_mode)]
 
 
 def _random_crop(transform: Any, hand: Hand) -> Native | None:
@@ -150,13 +175,14 @@ def _random_crop(transform: Any, hand: Hand) -> Native | None:
     pads_twice = transform.pad_if_needed and transform.padding_mode in ("reflect", "symmetric")
     if hand.floats or not (_pads_alike(transform, hand) or not (margins or transform.pad_if_needed)):
         return None
-    if qualified_name(transform).startswith(V1):
+    if _is_v1(transform):
         if pads_twice:
             return None
     elif margins is not None:
         left, right, top, bottom = margins
         margins = (left, top, right, bottom)
-    return [RandomCrop(transform.size, margins, transform.pad_if_needed, transform.fill, transform.padding_mode)]
+    fill = _fill_of(transform, hand)
+    return [RandomCrop(transform.size, margins, transform.pad_if_needed, fill, transform.padding_mode)]
 
 
 def _horizontal_flip(transform: Any, hand: Hand) -> Native:
