@@ -15,7 +15,7 @@ from gpuload import DataLoader, RandomSampler
 from gpuload.device import CudaDevice, HostDevice, device_of
 from gpuload.loading.order import Order
 from gpuload.loading.workers import WorkerPath
-from gpuload.stage import CALLER
+from gpuload.stage import CALLER, Stage
 from tests.simulation.runtime import simulated
 
 pytestmark = [
@@ -37,17 +37,27 @@ class Stream(IterableDataset[int]):
         return iter(range(5))
 
 
-def path_of(device: Any = None, dataset: Any = None, **options: Any) -> WorkerPath:
-    loader: TorchDataLoader[Any] = TorchDataLoader(Squares() if dataset is None else dataset, **options)
-    device = device or HostDevice()
-    order = Order(loader.sampler, loader.batch_sampler, loader.batch_size, loader.drop_last, device)
-    return WorkerPath(loader, order, device)
+class Read:
+    """A loader of torch's class, and the path that reads it."""
+
+    def __init__(self, device: Any = None, dataset: Any = None, **options: Any) -> None:
+        self.loader: TorchDataLoader[Any] = TorchDataLoader(Squares() if dataset is None else dataset, **options)
+        device, loader = device or HostDevice(), self.loader
+        self.path = WorkerPath(
+            Order(loader.sampler, loader.batch_sampler, loader.batch_size, loader.drop_last, device), device
+        )
+
+    def batches(self) -> Iterator[Any]:
+        return self.path.batches(self.loader)
+
+    def stages(self) -> Iterator[Stage]:
+        return self.path.stages(self.loader, "gpuload does not know it")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_torchs(workers: int, device: torch.device) -> None:
-    path = path_of(device_of(device), batch_size=5, num_workers=workers)
-    batches = list(path.batches(0))
+    path = Read(device_of(device), batch_size=5, num_workers=workers)
+    batches = list(path.batches())
     assert [batch.tolist() for batch in batches] == [batch.tolist() for batch in TorchDataLoader(Squares(), 5)]
     assert all(batch.device.type == device.type for batch in batches)
 
@@ -56,9 +66,10 @@ def test_batches_are_torchs(workers: int, device: torch.device) -> None:
 @pytest.mark.parametrize("persistent", [False, True])
 def test_epochs_are_the_samplers(workers: int, persistent: bool) -> None:
     sampler = RandomSampler(range(12), seed=4)
-    path = path_of(sampler=sampler, num_workers=workers, persistent_workers=persistent and workers > 0)
+    path = Read(sampler=sampler, num_workers=workers, persistent_workers=persistent and workers > 0)
     for epoch in (0, 7, 1):
-        found = torch.cat(list(path.batches(epoch))).tolist()
+        sampler.set_epoch(epoch)
+        found = torch.cat(list(path.batches())).tolist()
         assert found == [index**2 for index in sampler.order(epoch).indices(0, 12).tolist()]
 
 
@@ -68,8 +79,8 @@ def test_arguments_reach_torch() -> None:
     def collate(samples: list[int]) -> list[int]:
         return [-sample for sample in samples]
 
-    path = path_of(batch_size=5, drop_last=True, collate_fn=collate, worker_init_fn=called.append)
-    assert list(path.batches(0)) == [[0, -1, -4, -9, -16], [-25, -36, -49, -64, -81]]
+    path = Read(batch_size=5, drop_last=True, collate_fn=collate, worker_init_fn=called.append)
+    assert list(path.batches()) == [[0, -1, -4, -9, -16], [-25, -36, -49, -64, -81]]
 
 
 def test_a_worker_init_fn_that_raises() -> None:
@@ -85,17 +96,17 @@ def test_a_worker_init_fn_that_raises() -> None:
 
 
 def test_words() -> None:
-    order, sample, collate, deliver = path_of(batch_size=5, sampler=RandomSampler(range(12), seed=4)).stages(0)
+    order, sample, collate, deliver = Read(batch_size=5, sampler=RandomSampler(range(12), seed=4)).stages()
     key = "RandomSampler: 12 samples an epoch, from seed 4 and the epoch alone"
     assert order == ("order", CALLER, (key, "batches of 5"))
-    assert sample == ("sample", CALLER, ("Squares: ordinary code, gpuload renders nothing",))
+    assert sample == ("sample", CALLER, ("Squares: ordinary code", "gpuload does not know it"))
     assert collate == ("collate", CALLER, ("torch's default_collate",))
     assert deliver == ("deliver", "CPU", ("in order", "made when asked for"))
 
 
 def test_words_of_workers_and_a_device() -> None:
     with simulated():
-        stages = {stage.name: stage for stage in path_of(CudaDevice(0), num_workers=2, prefetch_factor=4).stages(0)}
+        stages = {stage.name: stage for stage in Read(CudaDevice(0), num_workers=2, prefetch_factor=4).stages()}
     assert stages["order"].where == CALLER  # torch iterates the sampler
     assert stages["sample"].where == stages["collate"].where == "CPU, 2 worker processes"
     assert stages["stage"].where == "CPU -> GPU cuda:0"
@@ -103,9 +114,9 @@ def test_words_of_workers_and_a_device() -> None:
 
 
 def test_an_iterable_dataset_has_its_own_order() -> None:
-    path = path_of(dataset=Stream(), batch_size=2)
-    assert [batch.tolist() for batch in path.batches(0)] == [[0, 1], [2, 3], [4]]
-    assert next(path.stages(0)).facts == ("as Stream yields",)
+    path = Read(dataset=Stream(), batch_size=2)
+    assert [batch.tolist() for batch in path.batches()] == [[0, 1], [2, 3], [4]]
+    assert next(path.stages()).facts == ("as Stream yields",)
 
 
 # ---- the device ----
@@ -115,7 +126,7 @@ def test_an_iterable_dataset_has_its_own_order() -> None:
 def test_torchs_pinning_thread_finds_its_gpu(workers: int) -> None:
     """It pins for the GPU that is current where torch's iterator is made, and would make a context on another."""
     with simulated() as runtime:
-        found = [int(batch) for batch in path_of(CudaDevice(1), num_workers=workers).batches(0)]
+        found = [int(batch) for batch in Read(CudaDevice(1), num_workers=workers).batches()]
     assert found == [index**2 for index in range(12)]
     assert runtime.pinned.made > 0
     assert runtime.gpu.contexts == {1}
@@ -124,10 +135,17 @@ def test_torchs_pinning_thread_finds_its_gpu(workers: int) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_come_from_pinned_memory(workers: int) -> None:
-    path = path_of(device_of("cuda"), batch_size=4, num_workers=workers)
-    pinned = list(path._loader)
-    assert all(batch.is_pinned() for batch in pinned)
+def test_batches_come_from_pinned_memory(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned, whole = list[bool](), TorchDataLoader.__iter__
+
+    def watched(loader: Any) -> Iterator[Any]:
+        batches = list(whole(loader))
+        pinned.extend(batch.is_pinned() for batch in batches)
+        return iter(batches)
+
+    monkeypatch.setattr(TorchDataLoader, "__iter__", watched)
+    assert len(list(Read(device_of("cuda"), batch_size=4, num_workers=workers).batches())) == 3
+    assert pinned == [True] * 3
 
 
 # ---- nothing is left behind ----
@@ -164,8 +182,8 @@ def test_a_dropped_loader_leaves_no_process(persistent: bool, ended: bool) -> No
 @pytest.mark.usefixtures("no_collector")
 def test_a_path_dropped_with_a_batch_ahead_is_freed_at_once() -> None:
     with simulated():
-        path = path_of(CudaDevice(0))
-        batches, gone = path.batches(0), (weakref.ref(path), weakref.ref(path._loader))
+        path = Read(CudaDevice(0))
+        batches, gone = path.batches(), (weakref.ref(path.path), weakref.ref(path.loader))
         next(batches)
         del path, batches
         assert [one() for one in gone] == [None, None]
