@@ -56,7 +56,8 @@ class DataLoader(TorchDataLoader[Any]):
         timeout, worker_init_fn, multiprocessing_context, generator, prefetch_factor, persistent_workers,
         pin_memory_device, in_order: as in torch. For images ``prefetch_factor`` is the number of batches
             prepared ahead, by all workers together (default 2; more where that many workers need it), and
-            ``collate_fn`` gets (image, label) pairs whose images are on the device already.
+            ``collate_fn`` gets (image, label) pairs whose images are on the device already. Tensors need no
+            workers: none begins, and ``worker_init_fn`` is not called.
         device: where batches arrive; None: CUDA if there is a GPU, else the CPU.
         seed: 64 bits, for order and random transforms; None: drawn from ``generator`` or torch's default one.
         dtype: of the images, instead of the transform's own: uint8, float16, bfloat16 or float32.
@@ -99,7 +100,8 @@ class DataLoader(TorchDataLoader[Any]):
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
     ) -> None:
-        at_least("num_workers", num_workers, 0)
+        if at_least("num_workers", num_workers, -sys.maxsize) < 0:
+            raise ArgumentError(f"num_workers option should be non-negative, got {num_workers}")
         for name, count in (("batch_size", batch_size), ("prefetch_factor", prefetch_factor)):
             if count is not None:
                 at_least(name, count, 1)
@@ -278,11 +280,18 @@ class DataLoader(TorchDataLoader[Any]):
 # ---- arguments ----
 
 
+# where torch refuses the same, the message begins with torch's words: there is code that looks for them
+
+
 def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:
     if sampler is not None and shuffle:
-        raise ArgumentError("shuffle=True and sampler exclude each other: the sampler decides the order; drop one")
+        raise ArgumentError(
+            "sampler option is mutually exclusive with shuffle: the sampler decides the order; drop one"
+        )
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-        raise ArgumentError("batch_sampler decides on its own: leave out batch_size, shuffle, sampler and drop_last")
+        raise ArgumentError(
+            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last: leave them out"
+        )
 
 
 def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
