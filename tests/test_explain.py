@@ -266,7 +266,7 @@ def test_other_datasets_go_through_torchs_workers() -> None:
     assert list(found) == ["order", "sample", "collate", "deliver"]
     assert found["order"] == ("order", CALLER, ("RandomSampler, iterated", "batches of 2"))
     assert found["sample"].where == found["collate"].where == "CPU, 2 worker processes"
-    assert found["sample"].facts == ("Squares: ordinary code, gpuload renders nothing",)
+    assert found["sample"].facts == ("Squares: ordinary code", "gpuload does not know Squares")
     assert found["collate"].facts == ("torch's default_collate",)
     assert found["deliver"].facts[-1] == "4 batches prepared ahead"
 
@@ -289,11 +289,11 @@ def test_a_foreign_transform_is_said_to_be_foreign(photos: Path) -> None:
         def __call__(self, image: Any) -> Any:
             return image
 
-    (fact,) = described(DataLoader(ImageFolder(photos, transform=Theirs()), device="cpu"))["sample"].facts
+    fact, why = described(DataLoader(ImageFolder(photos, transform=Theirs()), device="cpu"))["sample"].facts
     assert fact.startswith("ImageFolder with the transform ")
-    assert fact.endswith("Theirs: ordinary code, gpuload renders nothing")
-    (fact,) = described(DataLoader(ImageFolder(photos), device="cpu"))["sample"].facts
-    assert fact == "ImageFolder: ordinary code, gpuload renders nothing"
+    assert fact.endswith("Theirs: ordinary code") and why.startswith("gpuload knows no part of its transform ")
+    fact, why = described(DataLoader(ImageFolder(photos), device="cpu"))["sample"].facts
+    assert (fact, why) == ("ImageFolder: ordinary code", "it has no transform, so its samples are PIL images")
 
 
 # ---- text ----

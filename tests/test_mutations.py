@@ -86,7 +86,7 @@ MUTATIONS = [
     Mutation("calls", f"{DEVICE}.launch", "with self._current():", "if True:"),
     Mutation("calls", "gpuload.device:_CudaEvent.wait", "with torch.cuda.device(self._device):", "if True:"),
     Mutation("calls", "gpuload.device:_CudaEvent.synchronize", "with torch.cuda.device(self._device):", "if True:"),
-    Mutation("workers", "gpuload.loading.workers:WorkerPath.batches", "with self._device.on(None):", "if True:"),
+    Mutation("workers", "gpuload.loading.workers:WorkerPath.batches", "with self._device.on(None), _as", "with _as"),
 ]
 
 
