@@ -419,8 +419,8 @@ def test_a_program_ends_while_a_thread_computes_with_torch(tmp_path: Path) -> No
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_comes_at_once_whatever_stalls(tmp_path: Path, workers: int) -> None:
     body = """
-print("waits", flush=True)
 try:
+    print("waits", flush=True)
     next(pipe)
 except KeyboardInterrupt:
     print("interrupted", "and closed" * (not pipe._close.alive))
