@@ -289,7 +289,7 @@ def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: 
         )
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
         raise ArgumentError(
-            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last: leave them out"
+            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last: drop these"
         )
 
 
