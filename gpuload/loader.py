@@ -118,7 +118,7 @@ class DataLoader(TorchDataLoader[Any]):
         self.device = self._place.torch_device
         self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
         self._engine = engine
-        self._epoch, self._reason = 0, ""
+        self._epoch, self._reason, self._was_prepared = 0, "", False
         _check_rendering(found, dataset, dtype, memory_format, engine)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
@@ -273,7 +273,13 @@ class DataLoader(TorchDataLoader[Any]):
         accumulates gradients.
         """
         state = sys.modules.get("accelerate.state")
-        return state is not None and state.PartialState().num_processes == 1 and state.GradientState().num_steps == 1
+        if state is None or self._was_prepared:
+            return self._was_prepared
+        return bool(state.PartialState().num_processes == 1 and state.GradientState().num_steps == 1)
+
+    @_is_accelerate_prepared.setter
+    def _is_accelerate_prepared(self, is_prepared: bool) -> None:  # it notes so of what it gives back
+        self._was_prepared = is_prepared
 
 
 # ---- arguments ----
