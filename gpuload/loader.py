@@ -118,7 +118,7 @@ class DataLoader(TorchDataLoader[Any]):
         self.device = self._place.torch_device
         self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
         self._engine = engine
-        self._epoch, self._reason = 0, ""
+        self._epoch, self._reason, self._was_prepared = 0, "", False
         _check_rendering(found, dataset, dtype, memory_format, engine)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
@@ -181,10 +181,7 @@ class DataLoader(TorchDataLoader[Any]):
             ArgumentError: arguments are for images, which gpuload no longer renders.
         """
         found = _known(self.dataset)
-        engine = self.engine if isinstance(self.path, ImagePath) else None
-        _check_rendering(
-            found, self.dataset, self.dtype, self.memory_format, None if engine is not None else self.engine
-        )
+        _check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine)
         self._follow(found)
         return self.path, found  # type: ignore[return-value]
 
@@ -274,7 +271,13 @@ class DataLoader(TorchDataLoader[Any]):
         accumulates gradients.
         """
         state = sys.modules.get("accelerate.state")
-        return state is not None and state.PartialState().num_processes == 1 and state.GradientState().num_steps == 1
+        if state is None or self._was_prepared:
+            return self._was_prepared
+        return bool(state.PartialState().num_processes == 1 and state.GradientState().num_steps == 1)
+
+    @_is_accelerate_prepared.setter
+    def _is_accelerate_prepared(self, is_prepared: bool) -> None:  # it notes so of what it gives back
+        self._was_prepared = is_prepared
 
 
 # ---- arguments ----
@@ -290,8 +293,7 @@ def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: 
         )
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
         raise ArgumentError(
-            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last: leave those "
-            "out"
+            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last: drop these"
         )
 
 

@@ -384,7 +384,7 @@ def bad(photos: Path) -> list[tuple[Any, type[Exception], str]]:
         (
             lambda: make(images, 2, batch_sampler=[[1]]),
             ArgumentError,
-            "batch_sampler option is mutually exclusive with .*leave those out",
+            "batch_sampler option is mutually exclusive with .*drop these",
         ),
         (lambda: make(images, seed=-1), ArgumentError, "seed must be from 0 to 2\\^64 - 1, got -1"),
         (lambda: make(images, seed=1.5), ArgumentTypeError, "seed must be an int or None, got 1.5"),
