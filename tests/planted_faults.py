@@ -182,7 +182,7 @@ FAULTS = {
         "jpeg_header.h", "return p[0] << 8 | p[1];", "return p[0] << 32 | p[1];", measured, ("shift exponent 32",)
     ),
     "a float that no integer holds": Fault(
-        "weights.cuh", "weight * double(ONE);", "weight * double(ONE) * ONE;", narrow, ("is outside the range of",)
+        "weights.cuh", "weight * double(one);", "weight * double(one) * one;", narrow, ("is outside the range of",)
     ),
     "a misaligned store": Fault(
         "host.cpp",
