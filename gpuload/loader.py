@@ -148,19 +148,22 @@ class DataLoader(TorchDataLoader[Any]):
 
     def _follow(self, found: ImageDataset | Rows | Unknown) -> None:
         """Choose the path of a dataset; the one that is there goes on, with all that it keeps, if it still does."""
-        order = Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, self._place)
         match found:
             case ImageDataset() if not isinstance(self.path, ImagePath):
                 rendering = Rendering(self._engine, self.dtype, self.memory_format, self.seed)
-                self.path = ImagePath(order, rendering, self._place)
+                self.path = ImagePath(self._order(), rendering, self._place)
             case Rows() if not isinstance(self.path, TensorPath):
-                self.path = TensorPath(found, order, self._place)
+                self.path = TensorPath(found, self._order(), self._place)
             case Unknown() if not isinstance(self.path, WorkerPath):
-                self.path = WorkerPath(order, self.collate_fn, self._place)
+                self.path = WorkerPath(self._order(), self.collate_fn, self._place)
         reason = found.reason if isinstance(found, Unknown) else ""
         if reason and reason != self._reason:
             logger.log(_level(self.dataset), "torch's own workers read %s: %s", type(self.dataset).__name__, reason)
         self._reason = reason
+
+    def _order(self) -> Order:
+        """Made for a new path alone: each has a stream of its own."""
+        return Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, self._place)
 
     def _settings(self) -> Settings:
         return Settings(
