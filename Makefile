@@ -16,7 +16,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cuda13,demo,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cuda13,demo,dev,frameworks]"
 	touch $(READY)
 
 demo: $(READY)
