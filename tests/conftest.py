@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import io
 import os
 import subprocess
@@ -13,10 +14,13 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from torch.utils.data import _utils
 
 from gpuload.compilers import compiler, host_library
+from gpuload.loading import threads
 from tests.cuda_on_cpu import cuda_on_cpu
 from tests.fresh import Pythons
+from tests.jobs import Fifo, alive, in_time
 from tests.simulation.runtime import simulated
 
 settings.register_profile("gpuload", deadline=None)
@@ -112,3 +116,40 @@ def run_python(fresh: Pythons) -> Callable[..., "subprocess.CompletedProcess[str
         return ended
 
     return run
+
+
+# ---- threads, and what they leave behind ----
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What nothing refers to is freed at once, or not at all."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def none_left() -> Iterator[None]:
+    """The test's workers end with it."""
+    yield
+    assert in_time(lambda: alive() == [])
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that do not end are left soon; torch's, too."""
+    monkeypatch.setattr(threads, "GRACE", 0.1)
+    monkeypatch.setattr(threads, "UNWINDING", 0.1)
+    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path, none_left: None) -> Iterator[Fifo]:
+    """A file whose reading stalls until the end of the test."""
+    made = Fifo(tmp_path / "fifo")
+    yield made
+    made.let_go()
+    assert in_time(lambda: alive() == [])
+    made.close()

@@ -54,6 +54,11 @@ class FakeJob:
         return self.number
 
 
+def alive() -> list[threading.Thread]:
+    """The threads of gpuload's that run."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("gpuload-worker")]
+
+
 def in_time(condition: Callable[[], bool]) -> bool:
     """Wait until the condition holds."""
     end = time.monotonic() + WAIT

@@ -1,7 +1,6 @@
 """The contract of torch's DataLoader, clause by clause, of torch's class and of gpuload's."""
 
 import copy
-import gc
 import pickle
 import traceback
 import weakref
@@ -428,14 +427,6 @@ def test_copies_go_on_with_the_same_epoch(way: str, kind: str, photos: Path) -> 
     assert (loader.epoch, copied.epoch) == (1, 2)
     copied.set_epoch(1)
     assert equal(list(copied), list(loader))
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("no_collector")

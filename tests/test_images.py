@@ -1,6 +1,5 @@
 """The images' path: sizes are remembered, replaced files are noticed, shares hold no one up, nothing is left behind."""
 
-import gc
 import os
 import threading
 import time
@@ -195,13 +194,6 @@ def test_shares_cover_the_batch(photos: Path, batch_size: int) -> None:
 # ---- nothing is left behind ----
 
 
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("kind", ["images", "tensors", "workers"])
 def test_a_dropped_loader_is_freed_at_once(copies: Path, kind: str) -> None:
@@ -223,8 +215,9 @@ def test_a_dropped_loader_is_freed_at_once(copies: Path, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-def test_a_batch_that_is_given_up_half_way_keeps_no_error(photos: Path) -> None:
-    """A sample of it has failed, and others never will be read; the error's traceback holds what holds the error."""
+@pytest.mark.parametrize("is_late", [False, True], ids=["before", "after"])
+def test_a_batch_that_is_given_up_half_way_keeps_no_error(photos: Path, is_late: bool) -> None:
+    """A sample of it has failed, before or after; the error's traceback holds what holds the error."""
 
     class Half:
         def __init__(self) -> None:
@@ -241,6 +234,8 @@ def test_a_batch_that_is_given_up_half_way_keeps_no_error(photos: Path) -> None:
     job = Half()
     stages, gone = job.stages(), weakref.ref(job)
     next(stages)
+    if is_late:
+        stages.close()
     job.fail()
     del stages, job
     assert gone() is None

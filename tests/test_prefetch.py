@@ -472,13 +472,6 @@ def test_a_pipeline_that_is_never_used_is_collected(workers_alive: Alive) -> Non
     assert workers_alive() == []
 
 
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
-
-
 class Tracked:
     """Something that a job or an error holds."""
 

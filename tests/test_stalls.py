@@ -16,43 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader as TorchDataLoader, Dataset, _utils
+from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
 import gpuload
 from gpuload.device import resolve
 from gpuload.errors import TimedOutError
-from gpuload.loading import threads as threads_module
 from gpuload.loading.prefetch import Gate, Pipeline, Stage
 from gpuload.loading.threads import Threads
 from gpuload.staging import BufferPool, StagingPool
-from tests.jobs import WAIT, FakeJob, Fifo, in_time
+from tests.jobs import WAIT, FakeJob, Fifo, alive, in_time
 
-
-def alive() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("gpuload-worker")]
-
-
-@pytest.fixture(autouse=True)
-def none_left() -> Iterator[None]:
-    yield
-    assert in_time(lambda: alive() == [])
-
-
-@pytest.fixture(autouse=True)
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's as well."""
-    monkeypatch.setattr(threads_module, "GRACE", 0.1)
-    monkeypatch.setattr(threads_module, "UNWINDING", 0.1)
-    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
-
-
-@pytest.fixture
-def fifo(tmp_path: Path) -> Iterator[Fifo]:
-    made = Fifo(tmp_path / "fifo")
-    yield made
-    made.let_go()
-    assert in_time(lambda: alive() == [])
-    made.close()
+pytestmark = pytest.mark.usefixtures("none_left", "short_grace")
 
 
 def stalling(fifo: Fifo, *numbers: int, tasks: int = 2) -> Callable[[int], FakeJob]:

@@ -5,54 +5,22 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset, _utils, get_worker_info
 
-from gpuload.loading import threads as module
 from gpuload.loading.prefetch import Pipeline
 from gpuload.loading.threads import Threads
 from tests import jobs
-from tests.jobs import WAIT, FakeJob, Fifo, in_time
+from tests.jobs import WAIT, FakeJob, Fifo, alive, in_time
+
+pytestmark = pytest.mark.usefixtures("none_left")
 
 
 class Broken(Exception):
     pass
-
-
-def alive() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("gpuload-worker")]
-
-
-@pytest.fixture(autouse=True)
-def none_left() -> Iterator[None]:
-    yield
-    assert in_time(lambda: alive() == [])
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
-
-
-@pytest.fixture
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GRACE", 0.1)
-    monkeypatch.setattr(module, "UNWINDING", 0.1)
-
-
-@pytest.fixture
-def fifo(tmp_path: Path) -> Iterator[Fifo]:
-    made = Fifo(tmp_path / "fifo")
-    yield made
-    made.let_go()
-    assert in_time(lambda: alive() == [])
-    made.close()
 
 
 # ---- start ----

@@ -1,7 +1,6 @@
 """Batches of ordinary datasets: every structure arrives as it was, in order, errors in their turn."""
 
 import contextlib
-import gc
 import weakref
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from collections.abc import Iterator
@@ -261,13 +260,6 @@ class TestOrder:
         assert next(stream) == 0
         del stream, source
         assert gone() is None
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def batches_of(count: int) -> Iterator[dict[str, torch.Tensor]]:

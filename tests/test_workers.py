@@ -1,6 +1,5 @@
 """Any other dataset: torch's workers with the user's arguments, gpuload's order, nothing left behind."""
 
-import gc
 import multiprocessing
 import time
 import weakref
@@ -141,14 +140,6 @@ def test_batches_come_from_pinned_memory(workers: int) -> None:
 
 
 # ---- nothing is left behind ----
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("no_collector")

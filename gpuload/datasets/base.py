@@ -117,6 +117,8 @@ class ImageDataset(Dataset[Any]):
         """
         try:
             yield
+        except SampleError:
+            raise
         except Exception as error:
             raise SampleError(index, self.path(index), error) from error
 

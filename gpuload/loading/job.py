@@ -124,10 +124,8 @@ class ImageJob:
             yield from self._rendered()
             if not self._replaced:
                 return
-        for slot in self._replaced:
-            with self._run.errors.of(slot):
-                raise DecodeError("the file is being replaced again and again while it is read")
-        self._run.errors.raise_first()
+        with self._course.planners[0].dataset.naming(int(self._indices[min(self._replaced)])):
+            raise DecodeError("the file is being replaced again and again while it is read")
 
     def _planned_alone(self) -> Iterator[Stage]:
         dataset = self._course.planners[0].dataset
@@ -164,8 +162,8 @@ class ImageJob:
         files = Files([b""] * len(slots), False, None, Memory(addresses, channels, pixels))
         files.sizes[:] = [one.shape[:2] for one in pixels]
         planner = self._course.planners[number]
-        errors = Errors(planner.dataset, self._indices[slots])
-        recipes, fused = planner.planned(self._course.epoch, self._positions[slots], files.sizes, errors)
+        epoch, positions, indices = self._course.epoch, self._positions[slots], self._indices[slots]
+        recipes, fused = planner.planned(epoch, positions, files.sizes, indices)
         files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
         source = _Source(
             slots, files, fused, lambda slot: recipes[slot], lambda slot: image_of(pixels[slot]).convert("RGB")

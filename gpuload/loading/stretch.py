@@ -58,7 +58,7 @@ class Planner:
         return self.plan.recipes(sizes[:, 0], sizes[:, 1], draws)
 
     def planned(
-        self, epoch: int, positions: NDArray[np.int64], sizes: NDArray[Any], errors: "Errors"
+        self, epoch: int, positions: NDArray[np.int64], sizes: NDArray[Any], indices: NDArray[np.int64]
     ) -> tuple[Recipes, Fused]:
         """What is drawn, and how it fuses.
 
@@ -68,16 +68,15 @@ class Planner:
         try:
             recipes = self.drawn(epoch, positions, sizes)
         except Exception:
-            for slot in range(len(positions)):
-                with errors.of(slot):
+            for slot, index in enumerate(indices.tolist()):
+                with self.dataset.naming(index):
                     self.drawn(epoch, positions[slot : slot + 1], sizes[slot : slot + 1])
-            errors.raise_first()
             raise
         return recipes, self.engine.fuse(recipes)
 
 
 class Errors:
-    """What went wrong with which sample; the first one's is raised, whatever the timing.
+    """What went wrong with which sample while a stage's tasks run; the first one's is raised, whatever the timing.
 
     Args:
         dataset: names the file of a sample.
@@ -87,17 +86,18 @@ class Errors:
     def __init__(self, dataset: ImageDataset, indices: NDArray[np.int64]) -> None:
         self._dataset, self._indices = dataset, indices
         self._errors: dict[int, SampleError] = {}
+        self._is_over = False
 
     @contextmanager
     def of(self, slot: int) -> Iterator[None]:
         """An error inside the block is the sample's; others go on."""
         try:
-            yield
+            with self._dataset.naming(int(self._indices[slot])):
+                yield
         except SampleError as error:
             self._errors[slot] = error
-        except Exception as error:
-            index = int(self._indices[slot])
-            self._errors[slot] = SampleError(index, self._dataset.path(index), error)
+            if self._is_over:  # a worker that stalled is late; asked after it is kept, so that none slips through
+                self._errors.clear()
 
     def has(self, slot: int) -> bool:
         """Did this sample fail?"""
@@ -105,18 +105,18 @@ class Errors:
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        """At the end of the block the first error is raised; if it is left in another way, none is kept.
+        """At the end of the block the first error is raised; from then on, or if it is left otherwise, none is kept.
 
         The frames that an error's traceback holds hold these errors: nothing but the garbage collector would end that.
         """
         try:
             yield
-            self.raise_first()
+            self._raise_first()
         finally:
+            self._is_over = True
             self._errors.clear()
 
-    def raise_first(self) -> None:
-        """Raise the error of the first sample that has one."""
+    def _raise_first(self) -> None:
         if not self._errors:
             return
         # nothing that the error's traceback holds may hold the error: it would outlive its handler
@@ -188,11 +188,11 @@ class Stretch:
         try:
             dataset = self._planner.dataset
             self.indices = from_start(self.indices, len(dataset))
-            self._errors = Errors(dataset, self.indices)
             paths, memory = dataset.paths(self.indices), dataset.memory(self.indices)
             self.files = Files(paths, dataset.exif_transpose, self._planner.decoder, memory)
             self.files.sizes[:] = dataset.known_sizes(self.indices)
             if np.count_nonzero(self.files.sizes) < self.files.sizes.size:
+                self._errors = Errors(dataset, self.indices)
                 with self._errors.raised():
                     yield self._measuring()
                 dataset.remember(self.indices, self.files.sizes)
@@ -219,7 +219,7 @@ class Stretch:
 
     def _plan(self) -> None:
         sizes = self.files.sizes
-        self._recipes, self.fused = self._planner.planned(self._epoch, self.positions, sizes, self._errors)
+        self._recipes, self.fused = self._planner.planned(self._epoch, self.positions, sizes, self.indices)
         self.files.status[:] = np.where(self.fused.by_pillow | _too_large(sizes), Status.ODD, Status.TODO)
 
 
