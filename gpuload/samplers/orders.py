@@ -74,8 +74,8 @@ class InOrder(EpochOrder):
 
 
 @dataclass(frozen=True)
-class Permuted(EpochOrder):
-    """The epoch's permutation of ``n`` samples; after it another one, until ``count`` positions are filled."""
+class _OfSeed(EpochOrder):
+    """``count`` positions, each with one of ``n`` samples, as (seed, epoch) decides."""
 
     n: int
     count: int
@@ -88,6 +88,10 @@ class Permuted(EpochOrder):
     @property
     def bound(self) -> int:
         return self.n
+
+
+class Permuted(_OfSeed):
+    """The epoch's permutation of ``n`` samples; after it another one, until ``count`` positions are filled."""
 
     def indices(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
         if stop <= start:
@@ -106,21 +110,8 @@ class Permuted(EpochOrder):
         return torch.from_numpy(permute(np.arange(start, stop), self.n, self.seed, self.epoch, turn))
 
 
-@dataclass(frozen=True)
-class Drawn(EpochOrder):
+class Drawn(_OfSeed):
     """Any of ``n`` samples, each as likely, at each of ``count`` positions."""
-
-    n: int
-    count: int
-    seed: int
-    epoch: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    @property
-    def bound(self) -> int:
-        return self.n
 
     def indices(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
         place = device_of(device)
