@@ -21,7 +21,7 @@ from gpuload.errors import (
     TimedOutError,
 )
 
-if TYPE_CHECKING:  # what `__getattr__` imports, for those that read the program without running it
+if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from gpuload import collate, samplers, transforms
     from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
     from gpuload.loader import DataLoader
@@ -63,16 +63,17 @@ __all__ = [
     "transforms",
 ]
 
-if not TYPE_CHECKING:  # which would take any name for one of the package's
+if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would take any name for one of the package's
 
     def __getattr__(name: str) -> Any:
         """A module or a name of the package, imported when it is first asked for."""
         if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")
-        for home in ("samplers", "datasets", "loader") if name in __all__ else ():  # each imports those before it
-            module = import_module(f"{__name__}.{home}")
-            if name in module.__all__:
-                return globals().setdefault(name, getattr(module, name))
+        if name in __all__:
+            for home in ("samplers", "datasets", "loader"):  # each imports those before it
+                module = import_module(f"{__name__}.{home}")
+                if name in module.__all__:
+                    return globals().setdefault(name, getattr(module, name))
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
