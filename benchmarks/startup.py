@@ -1,9 +1,11 @@
-"""Seconds to the first batch, and what a batch that is ready costs the training loop's own thread.
+"""What an import costs, seconds to the first batch, and what a batch that is ready costs the loop's own thread.
 
     python -m benchmarks.startup [--baseline FOLDER] [--rounds 7] [--batches 40] [--json FILE]
 
 500 x 375 JPEGs, RandomResizedCrop(224), batches of 64, two workers; gpuload, torch, and gpuload of another checkout.
 
+- Import: CPU time beyond ``import torch``, of ``import gpuload`` and of ``from gpuload import DataLoader`` after it, in
+  a new process for each of three times as many rounds; medians. Bytecode is kept, as it is wherever pip has installed.
 - Startup: from before ``import gpuload`` (torch is imported already) to the first batch: the folder scanned, the
   loader made, its workers started. A new process for each round, the contestants one after the other; medians. A
   round before the first is not counted: it compiles what is not compiled yet.
@@ -16,14 +18,41 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from benchmarks import photos
-from benchmarks.contestant import Contestant, Entry
+from benchmarks.contestant import ROOT, Contestant, Entry
 from benchmarks.machine import machine
 
 Figures = dict[str, dict[str, float]]
+
+IMPORTS = """
+import time, torch, torch.utils.data
+times = [time.process_time()]
+import gpuload
+times.append(time.process_time())
+from gpuload import DataLoader
+times.append(time.process_time())
+print(times[1] - times[0], times[2] - times[0])
+"""
+
+
+def imports(entries: list[Entry], rounds: int) -> Figures:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    seconds: dict[str, list[list[float]]] = {entry.name: [] for entry in entries}
+    for turn in range(rounds + 1):
+        for entry in entries[:: -1 if turn % 2 else 1]:
+            command, folder = [str(entry.python), "-c", IMPORTS], entry.checkout or ROOT
+            said = subprocess.check_output(command, cwd=folder, env=kept, text=True)
+            if turn > 0:
+                seconds[entry.name].append(list(map(float, said.split())))
+    names = ("import_seconds", "import_of_loader_seconds")
+    return {
+        name: dict(zip(names, map(statistics.median, zip(*rows, strict=True)), strict=True))
+        for name, rows in seconds.items()
+    }
 
 
 def startups(entries: list[Entry], task: list[str], rounds: int) -> Figures:
@@ -72,6 +101,10 @@ def main() -> None:
     entries = [Entry("gpuload", "gpuload", options.workers), Entry("torch", "torch", options.workers)]
     if options.baseline is not None:
         entries.insert(1, Entry("baseline", "gpuload", options.workers, checkout=options.baseline))
+    imported = imports([entry for entry in entries if entry.peer == "gpuload"], 3 * options.rounds)
+    for name, row in imported.items():
+        whole, loader = (1e3 * seconds for seconds in row.values())
+        print(f"{name:10} imported in {whole:.1f} ms, with its DataLoader in {loader:.1f} ms", flush=True)
     figures = startups(entries, task, options.rounds)
     for name, row in figures.items():
         print(
@@ -82,6 +115,7 @@ def main() -> None:
         taken = ready(entry, task, options.batch_size, options.batches)
         print(f"{entry.name:10}", ", ".join(f"{key} {value:,.0f}" for key, value in taken.items()), flush=True)
         figures[entry.name] |= {f"{key}_microseconds": value for key, value in taken.items()}
+        figures[entry.name] |= imported.get(entry.name, {})
     if options.json is not None:
         result: dict[str, Any] = {"machine": machine(), "workers": options.workers, "loaders": figures}
         options.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -4,8 +4,10 @@ The names follow a sample: the dataset that holds it, the sampler that picks it,
 the loader that delivers it.
 """
 
-from gpuload import collate, samplers, transforms
-from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from gpuload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -18,15 +20,19 @@ from gpuload.errors import (
     SampleError,
     TimedOutError,
 )
-from gpuload.loader import DataLoader
-from gpuload.samplers import (
-    ClassBalancedSampler,
-    ClassDistributionSampler,
-    RandomSampler,
-    SequentialSampler,
-    SubsetRandomSampler,
-    WeightedRandomSampler,
-)
+
+if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
+    from gpuload import collate, samplers, transforms
+    from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
+    from gpuload.loader import DataLoader
+    from gpuload.samplers import (
+        ClassBalancedSampler,
+        ClassDistributionSampler,
+        RandomSampler,
+        SequentialSampler,
+        SubsetRandomSampler,
+        WeightedRandomSampler,
+    )
 
 __version__ = "0.1.0"
 
@@ -56,3 +62,19 @@ __all__ = [
     "samplers",
     "transforms",
 ]
+
+if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would take any name for one of the package's
+
+    def __getattr__(name: str) -> Any:
+        """A module or a name of the package, imported when it is first asked for."""
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        if name in __all__:
+            for home in ("samplers", "datasets", "loader"):  # each imports those before it
+                module = import_module(f"{__name__}.{home}")
+                if name in module.__all__:
+                    return globals().setdefault(name, getattr(module, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

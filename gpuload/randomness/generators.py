@@ -38,7 +38,7 @@ class Generators:
         return self._python
 
     @property
-    def numpy(self) -> np.random.RandomState:
+    def numpy(self) -> "np.random.RandomState":  # unquoted it would import numpy.random, which most never need
         if self._numpy_waits:
             self._numpy.seed([self._seed & MASK32, self._seed >> 32])
             self._numpy_waits = False
