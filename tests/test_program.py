@@ -140,7 +140,7 @@ class Twice(Preset):
 
 
 class Computed(Preset):
-    transforms = property(lambda self: v1.PILToTensor(), lambda self, given: None)  # type: ignore[assignment]
+    transforms = property(lambda self: v1.PILToTensor(), lambda self, one: vars(self).update(transforms=one))  # type: ignore[assignment]
 
     def __call__(self, img: Any) -> Any:
         return self.transforms(img)
@@ -164,6 +164,11 @@ class Late(Preset):
         return self.transforms(img)
 
 
+class Keyword(Preset):
+    def __call__(self, *, img: Any) -> Any:
+        return self.transforms(img)
+
+
 class Slotted:
     __slots__ = ("transforms",)
 
@@ -182,7 +187,7 @@ def test_a_class_that_hands_the_image_on_is_what_it_hands_it_to() -> None:
     assert program_of(list(flat(preset)))(PHOTO, TorchDraws()).shape == (3, 5, 5)
 
 
-@pytest.mark.parametrize("kind", [Inverting, OfAnother, Twice, Computed, Found, Wayward, Late, Slotted])
+@pytest.mark.parametrize("kind", [Inverting, OfAnother, Twice, Computed, Found, Wayward, Late, Keyword, Slotted])
 def test_a_class_that_does_anything_else_is_ordinary_code(kind: Any) -> None:
     transform = kind()
     assert list(flat(transform)) == [transform]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader as TorchDataLoader
@@ -70,6 +71,24 @@ def check(transform: Any, photos: Path, workers: int = 2, engine: str = "cpu") -
     for position, (index, ours) in enumerate(zip(indices, given, strict=True)):
         expected = theirs(transform, dataset.image(index), position)
         assert ours.dtype == expected.dtype and torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("size", [(9_000_001, 12_000_007), (2, 3)])
+def test_crops_are_those_of_timms_numbers(size: tuple[int, int]) -> None:
+    """In large images to the pixel, and in tiny ones down to no pixels at all."""
+    transform = T.RandomResizedCropAndInterpolation(9, scale=(0.01, 1.0))
+    native = lifted(transform, PIL)
+    assert native is not None
+    positions = np.arange(400)
+    height, width = (np.full(400, side) for side in size)
+    crop, _ = next(iter(native[0][0].steps(height, width, CounterDraws(SEED, 0, positions))))
+    image = torch.zeros(1, 1, 1).expand(1, *size)
+    expected = []
+    for position in positions.tolist():
+        with mock.patch.object(T, "random", Numbers(position)):
+            expected.append(transform.get_params(image, transform.scale, transform.ratio))
+    assert np.array_equal(np.stack([crop.top, crop.left, crop.height, crop.width], 1), expected)
+    assert len({*expected}) > 4
 
 
 def moving() -> Iterator[Any]:
