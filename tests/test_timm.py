@@ -291,7 +291,7 @@ def test_trained_in_the_same_order_the_same_network_comes_out(photos: Path) -> N
 
 
 def test_augmentation_that_stays_timms_own_code_is_the_same_for_any_number_of_workers(photos: Path) -> None:
-    arguments = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.5, "re_mode": "pixel"}
+    arguments = {"auto_augment": "rand-m5-mstd0.5-inc1", "re_prob": 0.5, "re_mode": "pixel"}
     epochs = []
     for workers in (0, 3):
         dataset = create_dataset("", photos, transform=create_transform(SIZE, is_training=True, **arguments))
