@@ -126,7 +126,6 @@ def test_a_lifted_transform_gives_timms_pixels(transform: Any, photos: Path) -> 
         [v2.ToImage(), T.MaybeToTensor(), v2.RandomHorizontalFlip()],
         *([T.ToTensor(dtype)] for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)),
     ],
-    ids=str,
 )
 def test_tensors_are_timms(last: list[Any], photos: Path) -> None:
     check(v2.Compose(last), photos)
