@@ -327,5 +327,6 @@ def _known(dataset: Any) -> ImageDataset | Rows | Unknown:
 def _level(dataset: Any) -> int:
     """How loudly it is said that torch's workers read a dataset: it may surprise only of images."""
     names = (base.__module__ for base in type(dataset).__mro__)
-    is_surprise = isinstance(dataset, ImageDataset) or any(name.startswith("torchvision.datasets") for name in names)
+    lifted = "torchvision.datasets", "timm.data"
+    is_surprise = isinstance(dataset, ImageDataset) or any(name.startswith(lifted) for name in names)
     return logging.WARNING if is_surprise else logging.INFO

@@ -1,6 +1,7 @@
 """The images' path: sizes are remembered, replaced files are noticed, shares hold no one up, nothing is left behind."""
 
 import os
+import random
 import threading
 import time
 import weakref
@@ -189,6 +190,24 @@ def test_shares_cover_the_batch(photos: Path, batch_size: int) -> None:
     loader = DataLoader(ImageFolder(photos, transform=TRAIN), batch_size, seed=2, num_workers=3, device="cpu")
     check(loader, 0)
     check(loader, 5)
+
+
+@pytest.mark.parametrize("make", [DataLoader, TorchDataLoader])
+def test_what_worker_init_fn_seeds_is_the_workers_own(make: Any, copies: Path) -> None:
+    """As in torch's processes: no number of the training loop's own is drawn again."""
+
+    def start(number: int) -> None:
+        (copies / f"{number}.seed").write_text(str(torch.initial_seed()))
+        for module in (torch.manual_seed, np.random.seed, random.seed):
+            module(0)
+
+    options = {"device": "cpu", "seed": 7} if make is DataLoader else {"generator": torch.Generator()}
+    loader = make(ImageFolder(copies, transform=TRAIN), 4, num_workers=2, worker_init_fn=start, **options)
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    list(loader)
+    assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[2]
+    assert np.array_equal(np.random.get_state()[1], before[1][1])  # type: ignore[index]
+    assert len({(copies / f"{number}.seed").read_text() for number in range(2)}) == 2
 
 
 # ---- nothing is left behind ----

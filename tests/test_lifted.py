@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 from torchvision import transforms as v1, tv_tensors
-from torchvision.transforms import v2
+from torchvision.models import ResNet18_Weights
+from torchvision.transforms import _presets, v2
 from torchvision.transforms.v2 import functional as F
 
 from gpuload import DataLoader, ImageFolder
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.ops import Crop
-from gpuload.transforms.lifted import MAKERS, Form, Hand, lifted
+from gpuload.transforms.lifted import MAKERS, TIMM, Form, Hand, lifted
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import flat, program_of
 from tests.conftest import make_photo
@@ -225,6 +226,26 @@ def test_compositions_give_torchvisions_pixels(number: int, photos: Path) -> Non
     check(rng.choice([v1, v2]).Compose(transforms), photos, rng.choice([0, 2]), rng.choice(["cpu", "pillow"]))
 
 
+# ---- a model's own ----
+
+
+def of_weights() -> Iterator[Any]:
+    yield ResNet18_Weights.IMAGENET1K_V1.transforms()
+    yield _presets.ImageClassification(crop_size=24, resize_size=30, interpolation=v1.InterpolationMode.BICUBIC)
+    yield _presets.ImageClassification(crop_size=90, mean=(0.5,) * 3, std=(0.1,) * 3, antialias=None)
+    yield changed(_presets.ImageClassification(crop_size=24), resize_size=[20, 40], crop_size=[30, 10])
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_transforms_of_weights(number: int, photos: Path, engine: str) -> None:
+    transform = list(of_weights())[number]
+    dataset = ImageFolder(photos, transform=transform)
+    loader = DataLoader(dataset, 5, device="cpu", engine=engine, num_workers=2)
+    assert program_of([transform]).is_native
+    given = [image for images, _ in loader for image in images]
+    assert all(same(ours, transform(dataset.image(index))) for index, ours in enumerate(given))
+
+
 # ---- grayscale ----
 
 
@@ -304,6 +325,8 @@ ORDINARY = [
     (v2.ToDtype({tv_tensors.Mask: torch.int64}), IMAGE),
     (v1.ToTensor(), TENSOR),
     (v1.PILToTensor(), TENSOR),
+    (_presets.ImageClassification(crop_size=9), TENSOR),
+    (_presets.ImageClassification(crop_size=9, mean=(0.5,), std=(0.0,)), PIL),
 ]
 
 
@@ -398,5 +421,5 @@ def test_the_page_of_transforms_is_as_the_package() -> None:
 
 
 def test_every_maker_is_a_transform_of_this_torchvision() -> None:
-    every = {f"{cls.__module__}.{name}" for module in (v1, v2) for name, cls in names(module).items()}
-    assert set(MAKERS) <= every
+    every = {f"{cls.__module__}.{name}" for module in (v1, v2, _presets) for name, cls in names(module).items()}
+    assert {name for name in MAKERS if not name.startswith(TIMM)} <= every

@@ -109,3 +109,91 @@ def test_what_cannot_be_called() -> None:
         program_of([5])
     with pytest.raises(ArgumentTypeError, match=r"stands after .*which works on floats by then: put it before"):
         program_of([T.ToDtype(torch.float32), same, T.Resize(9)])
+
+
+# ---- a user's class that hands the image on ----
+
+
+class Preset:
+    """As torchvision's reference scripts have them."""
+
+    def __init__(self) -> None:
+        self.transforms = v1.Compose([v1.CenterCrop(9), v1.PILToTensor()])
+
+    def __call__(self, img: Any) -> Any:
+        return self.transforms(img)
+
+
+class Inverting(Preset):
+    def __call__(self, img: Any) -> Any:
+        return 255 - self.transforms(img)
+
+
+class OfAnother(Preset):
+    def __call__(self, img: Any) -> Any:
+        return self.transforms.transforms[0](img)
+
+
+class Twice(Preset):
+    def __call__(self, img: Any) -> Any:
+        return self.transforms(self.transforms)
+
+
+class Computed(Preset):
+    transforms = property(lambda self: v1.PILToTensor(), lambda self, one: vars(self).update(transforms=one))  # type: ignore[assignment]
+
+    def __call__(self, img: Any) -> Any:
+        return self.transforms(img)
+
+
+class Found(Preset):
+    def __call__(self, img: Any) -> Any:
+        return self.made_up(img)
+
+    def __getattr__(self, name: str) -> Any:
+        return v1.PILToTensor()
+
+
+class Wayward(Preset):
+    def __getattribute__(self, name: str) -> Any:
+        return v1.PILToTensor() if name == "transforms" else super().__getattribute__(name)
+
+
+class Late(Preset):
+    def __call__(self, img: Any, *more: Any) -> Any:
+        return self.transforms(img)
+
+
+class Keyword(Preset):
+    def __call__(self, *, img: Any) -> Any:
+        return self.transforms(img)
+
+
+class Slotted:
+    __slots__ = ("transforms",)
+
+    def __init__(self) -> None:
+        self.transforms = v1.PILToTensor()
+
+    def __call__(self, img: Any) -> Any:
+        return self.transforms(img)
+
+
+def test_a_class_that_hands_the_image_on_is_what_it_hands_it_to() -> None:
+    preset = Preset()
+    assert list(flat(v1.Compose([preset, same]))) == [*preset.transforms.transforms, same]
+    assert torch.equal(program_of(list(flat(preset)))(PHOTO, TorchDraws()), preset(PHOTO))
+    preset.transforms = v1.Compose([v1.CenterCrop(5), v1.PILToTensor()])
+    assert program_of(list(flat(preset)))(PHOTO, TorchDraws()).shape == (3, 5, 5)
+
+
+@pytest.mark.parametrize("kind", [Inverting, OfAnother, Twice, Computed, Found, Wayward, Late, Keyword, Slotted])
+def test_a_class_that_does_anything_else_is_ordinary_code(kind: Any) -> None:
+    transform = kind()
+    assert list(flat(transform)) == [transform]
+
+
+def test_what_it_hands_the_image_to_must_be_callable() -> None:
+    preset = Preset()
+    preset.transforms = None  # type: ignore[assignment]
+    assert list(flat(preset)) == [preset]

@@ -183,6 +183,10 @@ class ImageDataset(Dataset[Any]):
         with self.naming(index):
             return decode(data, self.exif_transpose)
 
+    def passes_over(self, index: int) -> bool:
+        """Does another sample stand for this one, whose file has just failed, from now on? Else its error is raised."""
+        return False
+
     def position(self, index: int) -> int:
         """The index counted from the start; negative ones count from the end."""
         position = index + len(self) if index < 0 else index

@@ -1,4 +1,4 @@
-"""What the loader sees of a dataset: gpuload's, torch's and torchvision's, and views of them, or why nothing.
+"""What the loader sees of a dataset: gpuload's, torch's, torchvision's and timm's, and views of them, or why nothing.
 
 Whatever samples a lifted dataset has by its own ``__getitem__``, the loader must give the same: in doubt it is not
 lifted, and torch's own workers read it.
@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
 from gpuload.datasets.base import ImageDataset
-from gpuload.lifting import torchvision
+from gpuload.lifting import timm, torchvision
 from gpuload.lifting.picked import PickedImages
 from gpuload.lifting.plain import Refusal, Unknown, check_methods, of_class
 from gpuload.lifting.rows import Rows, TensorLeaf
@@ -45,7 +45,9 @@ def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
         if reason is not None:
             raise Refusal(reason)
         return dataset
-    return TensorLeaf(dataset) if isinstance(dataset, TorchTensorDataset) else torchvision.lift(dataset)
+    if isinstance(dataset, TorchTensorDataset):
+        return TensorLeaf(dataset)
+    return timm.lift(dataset) if timm.is_of_timm(dataset) else torchvision.lift(dataset)
 
 
 def _own(cls: type[ImageDataset]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class FileImages(ImageDataset):
     """Samples that are a file and a target.
 
     Args:
-        name: of the dataset's class.
+        name: whose dataset it is, and of what class.
         sample: path and target of a sample, from 0 on.
         sizes: of the images, as far as they are known: (N, 2) int32; kept up to date.
         transforms: called on image and target.
@@ -70,7 +70,7 @@ class FileImages(ImageDataset):
         return target
 
     def describe(self) -> str:
-        return f"{len(self)} files of torchvision's {self._name}"
+        return f"{len(self)} files of {self._name}"
 
 
 # ---- arrays ----

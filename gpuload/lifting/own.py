@@ -5,7 +5,7 @@ from types import FunctionType
 from typing import Any
 
 from gpuload.lifting.images import Transforms
-from gpuload.lifting.plain import Refusal, attribute, check_methods, of_class
+from gpuload.lifting.plain import Refusal, attribute, check_methods, of_class, written_in
 
 __all__ = ["DATASETS", "check_lengths", "is_own", "joint", "own_method", "separate"]
 
@@ -20,8 +20,7 @@ def own_method(cls: type, name: str) -> FunctionType | None:
 
 def is_own(function: Any, module: str) -> bool:
     """Was the function written in this module of torchvision's? One that was put in its place was not."""
-    home = sys.modules.get(module) if module.startswith(DATASETS) else None
-    return home is not None and isinstance(function, FunctionType) and function.__globals__ is vars(home)
+    return module.startswith(DATASETS) and written_in(function, module)
 
 
 # ---- what it calls ----

@@ -130,6 +130,10 @@ class PickedImages(ImageDataset):
         leaf, there = self._one(index)
         return leaf.image(there)
 
+    def passes_over(self, index: int) -> bool:
+        leaf, there = self._one(index)
+        return leaf.passes_over(there)
+
     def describe(self) -> str:
         leaves = " and ".join(leaf.describe() for leaf in self._leaves)
         return leaves if self._table is None else f"{len(self)} samples of {leaves}"

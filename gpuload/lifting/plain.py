@@ -1,11 +1,13 @@
 """Is an object what its class says? What a user has put in a method's or an attribute's place is never passed over."""
 
+import sys
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
-__all__ = ["Refusal", "Unknown", "attribute", "check_methods", "of_class"]
+__all__ = ["Refusal", "Unknown", "attribute", "check_methods", "of_class", "written_in"]
 
 LOOKED_UP = {  # how Python finds an attribute: a dataset with ways of its own may have anything
     "__getattribute__": object.__getattribute__,
@@ -30,6 +32,12 @@ class Refusal(Exception):  # noqa: N818  # no error: whoever catches it goes ano
 def of_class(cls: type, name: str) -> Any:
     """What a class or the bases it inherits from have under a name, as it stands there; None: nothing."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def written_in(function: Any, module: str) -> bool:
+    """Was the function written in this module? One that was put in its place was not."""
+    home = sys.modules.get(module)
+    return home is not None and isinstance(function, FunctionType) and function.__globals__ is vars(home)
 
 
 def check_methods(thing: object, methods: Mapping[str, Any]) -> None:

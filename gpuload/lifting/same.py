@@ -7,12 +7,16 @@ import torch
 
 __all__ = ["same_transform"]
 
-KNOWN = ("gpuload.transforms.", "torchvision.transforms.")  # whose objects are what their attributes say
+KNOWN = (
+    "gpuload.transforms.",
+    "torchvision.transforms.",
+    "timm.data.transforms",
+)  # whose objects are what their attributes say
 PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def same_transform(a: Any, b: Any) -> bool:
-    """One object; equal ones; or objects of one class of gpuload's or torchvision's transforms, with equal attributes.
+    """One object; equal ones; or of one class of `KNOWN` transforms, with equal attributes.
 
     Functions of a user's, lambdas say, are the same only where they are one object.
     """

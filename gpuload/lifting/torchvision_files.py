@@ -126,7 +126,7 @@ class Files(NamedTuple):
             _check_loader(attribute(dataset, self.loader))
         files, sample = self.read(dataset)
         sizes = sizes_of(dataset, files, len(files))
-        return FileImages(type(dataset).__name__, sample, sizes, self.transforms(dataset))
+        return FileImages(f"torchvision's {type(dataset).__name__}", sample, sizes, self.transforms(dataset))
 
 
 _PAIRED = Files("_image_files _labels loader transform target_transform", _in_two("_image_files", "_labels"),

@@ -23,6 +23,7 @@ from gpuload.loading.prefetch import Pipeline, unless_stop_iteration
 from gpuload.loading.stretch import Planner, Stretch, from_start
 from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
+from gpuload.randomness import call_seeded
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage
 from gpuload.staging import BufferPool
@@ -93,7 +94,8 @@ class ImagePath:
         kept = self._kept
         if kept is not None and settings.keeps_workers and kept.count == settings.workers:
             return kept
-        threads = Threads(settings.workers, partial(_start, self.device.enter, settings.worker_init_fn))
+        start = partial(_start, self.device.enter, settings.worker_init_fn, self.rendering.seed)
+        threads = Threads(settings.workers, start)
         self._kept = threads if settings.keeps_workers else None
         return threads
 
@@ -196,11 +198,11 @@ class ImagePath:
             yield start, gathered
 
 
-def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, number: int) -> None:
-    """What a worker does first."""
+def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, seed: int, number: int) -> None:
+    """What a worker does first. What it seeds are generators of its own, as in a process."""
     enter()
     if worker_init_fn is not None:
-        worker_init_fn(number)
+        call_seeded((seed + number) % 2**64, worker_init_fn, number)
 
 
 def _knows(dataset: ImageDataset, indices: NDArray[np.int64]) -> bool:

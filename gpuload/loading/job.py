@@ -203,14 +203,23 @@ class ImageJob:
         if running.source.files.status[slot] == Status.CHANGED:
             self._replaced.add(slot)
             return
-        image = running.source.image(slot)
-        if (image.height, image.width) != tuple(running.source.files.sizes[slot].tolist()):
+        image = self._image(slot)
+        if image is None or (image.height, image.width) != tuple(running.source.files.sizes[slot].tolist()):
             self._replaced.add(slot)
             return
         if running.source.fused.by_pillow[slot]:
             image = apply(image, running.source.recipe(slot))
         top, left, height, width = running.source.fused.regions[slot].tolist()
         running.batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
+
+    def _image(self, slot: int) -> Image.Image | None:
+        """The sample's image; None: another sample stands for it now."""
+        try:
+            return self._run.source.image(slot)
+        except OSError:
+            if self._course.planners[0].dataset.passes_over(int(self._indices[slot])):
+                return None
+            raise
 
     def _call(self, slot: int) -> None:
         """Ordinary code on a rendered image, with random numbers of its own."""

@@ -120,6 +120,7 @@ class CenterCrop(Transform):
 
     floats = True
     size: int | Sequence[int]
+    _fill, _mode = (0, 0, 0), PadMode.CONSTANT
 
     def __init__(self, size: int | Sequence[int]) -> None:
         super().__init__(size=size)
@@ -133,7 +134,7 @@ class CenterCrop(Transform):
         top, left = np.maximum(down, 0) // 2, np.maximum(across, 0) // 2
         bottom, right = np.maximum(down + 1, 0) // 2, np.maximum(across + 1, 0) // 2
         smaller = (down > 0) | (across > 0)
-        padding = PadOp(left, top, right, bottom, (0, 0, 0), PadMode.CONSTANT)
+        padding = PadOp(left, top, right, bottom, self._fill, self._mode)
         height, width = padding.size_after(height, width)
         crop = Crop(_half(height - crop_height), _half(width - crop_width), crop_height, crop_width)
         return [(padding, smaller), (crop, (height != crop_height) | (width != crop_width))]
@@ -231,6 +232,7 @@ class RandomResizedCrop(Transform):
     ratio: Sequence[float]
     interpolation: Interpolation
     antialias: bool | None
+    _least = 1  # pixels of a side that is drawn
 
     def __init__(
         self,
@@ -264,7 +266,7 @@ class RandomResizedCrop(Transform):
             squares = np.minimum((target / ratio, target * ratio), MOST_PIXELS**2)  # more would be no integers
             h, w = np.rint(np.sqrt(squares))
             crop_height[rows], crop_width[rows] = h, w  # those that do not fit are drawn again
-            rows = rows[(h <= 0) | (h > height[rows]) | (w <= 0) | (w > width[rows])]
+            rows = rows[(h < self._least) | (h > height[rows]) | (w < self._least) | (w > width[rows])]
             if not len(rows):
                 break
         central = rows

@@ -1,6 +1,6 @@
-"""torchvision's transforms (v1 and v2) as gpuload's: by exact type, as their attributes are now.
+"""torchvision's transforms (v1 and v2) and timm's as gpuload's: by exact type, as their attributes are now.
 
-Where torchvision's does something else than gpuload's operation would (to a tensor instead of a PIL image, with an
+Where one does something else than gpuload's operation would (to a tensor instead of a PIL image, with an
 argument that gpuload has not), it is not lifted: then it is called, as ordinary code.
 """
 
@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from gpuload.arguments import color
 from gpuload.errors import ArgumentError, GpuloadError
-from gpuload.transforms.base import Transform, torch_filter_of
+from gpuload.transforms import timm
+from gpuload.transforms.base import Transform, pad_mode_of, torch_filter_of
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.geometry import (
     CenterCrop,
@@ -153,7 +155,7 @@ def _fill_of(transform: Any, hand: Hand) -> Any:
     Raises:
         ArgumentError: torchvision has other colors for other types, or refuses this one here.
     """
-    if _is_v1(transform):
+    if not qualified_name(transform).startswith(V2):
         fill, lengths = transform.fill, (1, hand.channels) if hand.form is Form.PIL else ()
     else:
         if transform._fill.keys() != {"others"}:
@@ -264,7 +266,68 @@ def _nothing_to_pil(transform: Any, hand: Hand) -> Native | None:
     return [] if hand.form is Form.PIL else None
 
 
-V1, V2 = "torchvision.transforms.transforms.", "torchvision.transforms.v2."
+# ---- a model's own: what `weights.transforms()` gives ----
+
+
+def _image_classification(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL:
+        return None
+    v1 = sys.modules["torchvision.transforms.transforms"]
+    scaled = _values(v1.ConvertImageDtype(torch.float), Hand(Form.TENSOR, False, hand.channels))
+    normalized = _values(v1.Normalize(transform.mean, transform.std), Hand(Form.TENSOR, True, hand.channels))
+    if scaled is None or normalized is None:
+        return None
+    resize = Resize(transform.resize_size, transform.interpolation)
+    return [resize, CenterCrop(transform.crop_size), *scaled, *normalized]
+
+
+# ---- timm's ----
+
+
+def _timm_crop(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL or len(transform.size) != 2:
+        return None
+    filters = _choice(transform.interpolation)
+    return [timm.RandomResizedCropAndInterpolation(transform.size, transform.scale, transform.ratio, filters)]
+
+
+def _timm_resize(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL or len(transform.size) != 2:
+        return None
+    scale = transform.random_scale_prob, tuple(transform.random_scale_range)
+    aspect = transform.random_aspect_prob, tuple(transform.random_aspect_range)
+    filters = _choice(transform.interpolation)
+    return [
+        timm.ResizeKeepRatio(transform.size, transform.longest, filters, scale, transform.random_scale_area, aspect)
+    ]
+
+
+def _choice(interpolation: Any) -> tuple[Any, ...]:
+    return tuple(interpolation) if isinstance(interpolation, list | tuple) else (interpolation,)
+
+
+def _timm_center(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL:
+        return None
+    native = CenterCrop(transform.size)
+    native._fill, native._mode = color(_fill_of(transform, hand)), pad_mode_of(transform.padding_mode)
+    return [native]
+
+
+def _timm_trim(transform: Any, hand: Hand) -> Native | None:
+    border = transform.border_size
+    return [timm.TrimBorder(border)] if hand.form is Form.PIL and type(border) is int and border >= 0 else None
+
+
+def _timm_to_tensor(transform: Any, hand: Hand) -> Native | None:
+    return [_FromPil(transform, hand.form)] if hand.form is Form.PIL and transform.dtype in DTYPES else None
+
+
+def _maybe_to_tensor(transform: Any, hand: Hand) -> Native | None:
+    return _to_tensor(transform, hand) if hand.form is Form.PIL else []
+
+
+V1, V2, TIMM = "torchvision.transforms.transforms.", "torchvision.transforms.v2.", "timm.data.transforms."
 MAKERS: dict[str, Maker] = {
     f"{V1}Resize": _resize,
     f"{V1}RandomResizedCrop": _random_resized_crop,
@@ -297,10 +360,21 @@ MAKERS: dict[str, Maker] = {
     f"{V2}_misc.ConvertImageDtype": _values,
     f"{V2}_misc.Normalize": _values,
     f"{V2}_misc.Identity": _nothing,
+    "torchvision.transforms._presets.ImageClassification": _image_classification,
+    f"{TIMM}RandomResizedCropAndInterpolation": _timm_crop,
+    f"{TIMM}ResizeKeepRatio": _timm_resize,
+    f"{TIMM}CenterCropOrPad": _timm_center,
+    f"{TIMM}TrimBorder": _timm_trim,
+    f"{TIMM}ToTensor": _timm_to_tensor,
+    f"{TIMM}MaybeToTensor": _maybe_to_tensor,
+    f"{TIMM}MaybePILToTensor": _nothing,
 }
 AFTER = {
     ("ToTensor", Form.PIL): Form.TENSOR,
     ("PILToTensor", Form.PIL): Form.TENSOR,
+    ("MaybeToTensor", Form.PIL): Form.TENSOR,
+    ("MaybePILToTensor", Form.PIL): Form.TENSOR,
+    ("ImageClassification", Form.PIL): Form.TENSOR,
     ("ToImage", Form.PIL): Form.IMAGE,
     ("ToImage", Form.TENSOR): Form.IMAGE,
     ("ToPureTensor", Form.IMAGE): Form.TENSOR,

@@ -6,6 +6,7 @@ again; where a callable returns something else, the rest of that sample's way is
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,10 +136,31 @@ def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
 def flat(transform: Any) -> Iterator[Any]:
     """The transforms that a transform consists of, in order."""
     if _is_compose(transform):
-        for one in getattr(transform, "transforms", transform):
-            yield from flat(one)
+        parts = getattr(transform, "transforms", transform)
+    elif (inner := _delegate(transform)) is not None:
+        parts = [inner]
     else:
         yield transform
+        return
+    for one in parts:
+        yield from flat(one)
+
+
+def _handing(self: Any, image: Any) -> Any:
+    return self.inner(image)
+
+
+def _delegate(transform: Any) -> Any | None:
+    """What a user's transform hands its image to, where that is all it does: ``return self.transforms(image)``."""
+    kind: Any = type(transform)
+    call, handing = getattr(kind, "__call__", None), _handing.__code__  # noqa: B004
+    if not isinstance(call, FunctionType) or kind.__getattribute__ is not object.__getattribute__:
+        return None
+    code, same = call.__code__, ("co_code", "co_flags", "co_argcount", "co_nlocals")
+    if len(code.co_names) != 1 or any(getattr(code, name) != getattr(handing, name) for name in same):
+        return None
+    inner = None if hasattr(kind, code.co_names[0]) else getattr(transform, "__dict__", {}).get(code.co_names[0])
+    return inner if callable(inner) else None
 
 
 def _is_compose(transform: Any) -> bool:

@@ -1,0 +1,153 @@
+"""What timm's own transforms do to PIL images, for `lifted`: each draws the numbers that timm's draws, in its order.
+
+timm draws with Python's ``random``; of the same numbers, the same pixels are made here.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuload.arguments import pair
+from gpuload.errors import ArgumentError
+from gpuload.recipes.draws import Draws
+from gpuload.recipes.ops import Crop, Mask, Op, Resize as ResizeOp
+from gpuload.transforms.base import Interpolation, Transform, chosen, every, filter_of
+from gpuload.transforms.geometry import RandomResizedCrop
+from gpuload.transforms.plan import Sizes, Steps
+
+__all__ = ["RandomResizedCropAndInterpolation", "ResizeKeepRatio", "TrimBorder"]
+
+Floats = NDArray[np.float64]
+Range = tuple[float, float]
+
+
+def _resized(
+    height: Sizes, width: Sizes, differs: Mask, interpolations: Sequence[Interpolation], draws: Draws
+) -> Iterator[tuple[Op, Mask]]:
+    """A resize with one of several filters, which is drawn where there is a choice."""
+    filters, rows = [filter_of(one) for one in interpolations], np.arange(len(height))
+    drawn = draws.integer(len(filters), rows) if len(filters) > 1 else np.zeros_like(rows)
+    for number, filter in enumerate(filters):
+        yield ResizeOp(height, width, filter), differs & (drawn == number)
+
+
+class RandomResizedCropAndInterpolation(RandomResizedCrop):
+    """A random part of the image, resized with one of the filters.
+
+    Args:
+        size: (height, width) in pixels.
+        scale, ratio: as of `RandomResizedCrop`.
+        interpolations: at least one filter.
+    """
+
+    _least = 0  # where Pillow ends with an error
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        scale: Sequence[float],
+        ratio: Sequence[float],
+        interpolations: Sequence[Interpolation],
+    ) -> None:
+        self._interpolations = interpolations
+        super().__init__(size, scale, ratio, interpolations[0])
+
+    def resolve(self) -> None:
+        super().resolve()
+        low, high = self._ratio
+        self._log_ratio = math.log(low), math.log(high)  # torchvision's are of float32
+
+    def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        crop = self._crop(height, width, draws)
+        new_height, new_width = (np.full_like(height, size) for size in self._size)
+        differs = (crop.height != new_height) | (crop.width != new_width)
+        yield crop, every(height)
+        yield from _resized(new_height, new_width, differs, self._interpolations, draws)
+
+
+class ResizeKeepRatio(Transform):
+    """A size at which the image fits around ``size``, or into it; larger or smaller, and wider or higher, by chance.
+
+    Args:
+        size: (height, width) in pixels.
+        longest: 0.0: the image covers ``size``; 1.0: it lies inside; or anything between.
+        interpolations: at least one filter.
+        scale: the probability of another scale, and its range.
+        scale_area: the scale is of the area.
+        aspect: the probability of another ratio of width to height, and its range.
+    """
+
+    size: Sequence[int]
+    longest: float
+    interpolations: Sequence[Interpolation]
+    scale: tuple[float, Range]
+    scale_area: bool
+    aspect: tuple[float, Range]
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        longest: float,
+        interpolations: Sequence[Interpolation],
+        scale: tuple[float, Range],
+        scale_area: bool,
+        aspect: tuple[float, Range],
+    ) -> None:
+        super().__init__(
+            size=size, longest=longest, interpolations=interpolations, scale=scale, scale_area=scale_area, aspect=aspect
+        )
+
+    def resolve(self) -> None:
+        self._size = pair("size", self.size)
+
+    def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        ratios = height / self._size[0], width / self._size[1]
+        ratio = np.maximum(*ratios) * self.longest + np.minimum(*ratios) * (1.0 - self.longest)
+        tall, wide = self._factors(height, draws)
+        new_height = np.rint(height * tall / ratio).astype(np.int64)
+        new_width = np.rint(width * wide / ratio).astype(np.int64)
+        if min(new_height.min(initial=1), new_width.min(initial=1)) < 1:
+            first = int(np.minimum(new_height, new_width).argmin())
+            raise ArgumentError(f"{self!r} leaves no pixels of an image of {height[first]} x {width[first]}")
+        differs = (new_height != height) | (new_width != width)
+        yield from _resized(new_height, new_width, differs, self.interpolations, draws)
+
+    def _factors(self, height: Sizes, draws: Draws) -> tuple[Floats, Floats]:
+        """What chance makes of height and width: factors, one of each image."""
+        tall, wide = np.ones(len(height)), np.ones(len(height))
+        rows = _happens(self.scale[0], height, draws)
+        if len(rows):
+            factor = draws.uniform(*self.scale[1], rows)
+            tall[rows] = wide[rows] = 1.0 / np.sqrt(factor) if self.scale_area else factor
+        rows = _happens(self.aspect[0], height, draws)
+        if len(rows):
+            low, high = self.aspect[1]
+            factor = np.sqrt(draws.log_uniform(math.log(low), math.log(high), rows))
+            tall[rows] /= factor
+            wide[rows] *= factor
+        return tall, wide
+
+
+def _happens(p: float, height: Sizes, draws: Draws) -> Sizes:
+    """The samples that something of probability ``p`` happens to; of none, nothing is drawn."""
+    return np.flatnonzero(chosen(p, height, draws)) if p > 0 else np.zeros(0, np.int64)
+
+
+class TrimBorder(Transform):
+    """``border`` pixels less on each side.
+
+    Args:
+        border: pixels.
+    """
+
+    border: int
+
+    def __init__(self, border: int) -> None:
+        super().__init__(border=border)
+
+    def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        at_y, at_x = np.minimum(height, self.border), np.minimum(width, self.border)
+        left_y, left_x = np.maximum(height - 2 * self.border, 0), np.maximum(width - 2 * self.border, 0)
+        return [(Crop(at_y, at_x, left_y, left_x), every(height))]
