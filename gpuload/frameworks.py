@@ -32,8 +32,10 @@ class Kept(TorchDataLoader[Any]):
 
     @property
     def _is_accelerate_prepared(self) -> bool:
-        _follow_accelerate()
-        if self.batch_sampler is None:
+        """What Accelerate asks of a loader before it makes one of its own: it is to make one."""
+        if not _follow_accelerate():
+            logger.warning("Accelerate makes a loader of torch's, and gpuload is left out: install accelerate>=1.10")
+        elif self.batch_sampler is None:
             logger.warning("Accelerate leaves out gpuload, and the sampler, where batch_size is None: give it a number")
         elif isinstance(self.dataset, IterableDataset):
             logger.warning(
@@ -70,9 +72,11 @@ def _remember(loader: Kept) -> None:
 
 
 @cache
-def _follow_accelerate() -> None:
-    """Have Accelerate's adapters read with gpuload, where the batches are those of a gpuload loader."""
-    adapter = importlib.import_module("accelerate.data_loader").DataLoaderAdapter
+def _follow_accelerate() -> bool:
+    """Have Accelerate's adapters read with gpuload where the batches are a gpuload loader's; False: it has none."""
+    adapter = getattr(importlib.import_module("accelerate.data_loader"), "DataLoaderAdapter", None)
+    if adapter is None:
+        return False
     init = adapter.__init__
 
     @wraps(init)
@@ -81,6 +85,7 @@ def _follow_accelerate() -> None:
         self.base_dataloader = _kept(self.base_dataloader)
 
     adapter.__init__ = keeping
+    return True
 
 
 def _kept(made: TorchDataLoader[Any]) -> TorchDataLoader[Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset, TensorDataset
 
-from gpuload import DataLoader, ImageFolder, RandomSampler, transforms as T
+from gpuload import DataLoader, ImageFolder, RandomSampler, frameworks, transforms as T
 from gpuload.frameworks import Turns
 
 accelerate = pytest.importorskip("accelerate")
@@ -213,6 +213,16 @@ def test_torchdatas_loader(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
     )
 
 
+def test_an_accelerate_without_adapters(
+    accelerator: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate.data_loader", ModuleType("accelerate.data_loader"))
+    monkeypatch.setattr(frameworks, "_follow_accelerate", frameworks._follow_accelerate.__wrapped__)
+    assert not make(DataLoader, TensorDataset(torch.arange(8)))._is_accelerate_prepared
+    (line,) = lines(caplog)
+    assert line == "Accelerate makes a loader of torch's, and gpuload is left out: install accelerate>=1.10"
+
+
 # ---- the part of a process ----
 
 
@@ -243,6 +253,17 @@ def test_parts_are_accelerates(
             for look, label in zip(rows, labels.tolist(), strict=True):
                 assert look.tolist() == looks[label]
         assert loader.stages()[0].facts[-1] != "one by one"
+
+
+def test_parts_of_tensors_are_made_on_the_device(device: torch.device) -> None:
+    rows, parts = TensorDataset(torch.arange(1000)), []
+    for rank in range(2):
+        batches = torch.utils.data.BatchSampler(RandomSampler(rows, seed=3), 48, False)
+        shard = data_loader.BatchSamplerShard(batches, 2, rank)
+        parts.append([batch.cpu() for (batch,) in DataLoader(rows, batch_sampler=shard, device=device)])
+    order = RandomSampler(rows, seed=3).order(0).indices(0, 1000)
+    wanted = torch.cat([order, order[: 22 * 48 - 1000]])  # filled up from the beginning
+    assert torch.equal(torch.cat([batch for pair in zip(*parts, strict=True) for batch in pair]), wanted)
 
 
 RUNS = [(DataLoader, "images"), (DataLoader, "tensors"), (DataLoader, "anything"), (TorchDataLoader, "anything")]

@@ -225,8 +225,9 @@ def run(rank, loader_class, kind, is_replaced):
     module, dataset = Module(), dataset_of(kind, Path(sys.argv[1]), RANKS_SAMPLES)
     loop = trainer(2, devices=2, strategy="ddp", use_distributed_sampler=is_replaced)
     sampler = None if is_replaced else DistributedSampler(dataset, 2, rank, seed=7)
-    given = make(loader_class, dataset, shuffle=is_replaced, sampler=sampler)
-    loop.fit(module, given, make(loader_class, dataset))
+    workers = {"num_workers": 2 if "images" in kind else 0}  # threads
+    given = make(loader_class, dataset, shuffle=is_replaced, sampler=sampler, **workers)
+    loop.fit(module, given, make(loader_class, dataset, **workers))
     train = loop.train_dataloader
     assert type(train) is loader_class and type(train.sampler) is DistributedSampler
     assert (train is not given) == is_replaced
