@@ -1,5 +1,6 @@
 """Several ranks of one program, as torchrun starts them: forked once the program has imported what it needs."""
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ def ranks(count: int) -> Iterator[int]:
         port = free.getsockname()[1]
     world = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     world["OMP_NUM_THREADS"] = 1  # as torchrun does
+    gc.freeze()  # else each end would look through all that was imported
     others: list[int] = []
     rank = 0
     for number in range(1, count):

@@ -303,7 +303,7 @@ with ranks(2) as rank:
 
 def test_two_processes(run_python: Callable[..., Any], photos: Path, tmp_path: Path) -> None:
     """Without a seed in common: every sample once, in each epoch another order; all else as with torch's class."""
-    ended = run_python(PROGRAM, photos, tmp_path)
+    ended = run_python(PROGRAM, photos, tmp_path, timeout=180)
     assert "terminate" not in ended.stderr
     first, second = (json.loads((tmp_path / str(rank)).read_text()) for rank in (0, 1))
     for (_, kind), runs, others in zip(RUNS, first, second, strict=True):

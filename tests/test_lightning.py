@@ -244,7 +244,7 @@ with ranks(2) as rank:
 
 def test_each_rank_has_its_share(run_python: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
     """Whether Lightning replaces the sampler, and so makes the loader again, or the user has given the right one."""
-    ended = run_python(PROGRAM, folder, tmp_path)
+    ended = run_python(PROGRAM, folder, tmp_path, timeout=180)
     first, second = (json.loads((tmp_path / str(rank)).read_text()) for rank in (0, 1))
     assert len(first) == len(second) == len(RUNS)
     for name, (train, val, looks) in first.items():
