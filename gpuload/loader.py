@@ -18,11 +18,12 @@ from gpuload.datasets import ImageDataset
 from gpuload.device import resolve
 from gpuload.engines import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError
+from gpuload.frameworks import Kept
 from gpuload.lifting import Rows, Unknown, find
 from gpuload.loading.course import Settings
 from gpuload.loading.epoch import Epoch
 from gpuload.loading.images import ImagePath, Rendering
-from gpuload.loading.order import Order
+from gpuload.loading.order import Order, keeper_of_epoch
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
@@ -38,7 +39,7 @@ logger = logging.getLogger("gpuload")
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
 
 
-class DataLoader(TorchDataLoader[Any]):
+class DataLoader(Kept, TorchDataLoader[Any]):
     """``torch.utils.data.DataLoader`` whose batches arrive on the GPU.
 
     Three kinds of dataset, one signature:
@@ -118,7 +119,7 @@ class DataLoader(TorchDataLoader[Any]):
         self.device = self._place.torch_device
         self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
         self._engine = engine
-        self._epoch, self._reason, self._was_prepared = 0, "", False
+        self._epoch, self._told, self._reason = 0, None, ""
         _check_rendering(found, dataset, dtype, memory_format, engine)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
@@ -163,7 +164,7 @@ class DataLoader(TorchDataLoader[Any]):
 
     def _order(self) -> Order:
         """Made for a new path alone: each has a stream of its own."""
-        return Order(self.sampler, self.batch_sampler, self.batch_size, self.drop_last, self._place)
+        return Order(self.sampler, self.batch_sampler, self._place)
 
     def _settings(self) -> Settings:
         return Settings(
@@ -197,19 +198,33 @@ class DataLoader(TorchDataLoader[Any]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next ``iter`` starts."""
-        return self.sampler.epoch if isinstance(self.sampler, CounterSampler) else self._epoch
+        """The epoch that the next ``iter`` starts: the one that the sampler was told since the last, or one more."""
+        told = getattr(self._keeper, "epoch", None)
+        return self._epoch if told is None or told == self._told else told
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next ``iter`` starts: from 0 to 2^32 - 1."""
-        self._epoch = epoch_number(epoch)
-        if isinstance(self.sampler, CounterSampler):
-            self.sampler.set_epoch(self._epoch)
+        """Choose the epoch that the next ``iter`` starts, the sampler's, too: from 0 to 2^32 - 1."""
+        epoch_number(epoch)
+        if self._keeper is not None:
+            self._keeper.set_epoch(epoch)
+        self._count(epoch)
+
+    @property
+    def _keeper(self) -> Any:
+        return keeper_of_epoch(self.sampler, self.batch_sampler)
+
+    def _count(self, epoch: int) -> None:
+        """It is this one's turn, unless the sampler is told otherwise."""
+        self._epoch, self._told = epoch_number(epoch), getattr(self._keeper, "epoch", None)
 
     def __iter__(self) -> Any:
         path, _ = self._now()
+        keeper = self._keeper
+        if self.turns is not None and isinstance(keeper, CounterSampler):
+            keeper.set_epoch(self.turns.next(keeper.epoch))
         if isinstance(path, WorkerPath):
-            self._epoch += not isinstance(self.sampler, CounterSampler)  # which moves on by itself
+            if not isinstance(keeper, CounterSampler):  # which moves on by itself
+                self._count(self.epoch + 1)
             return path.batches(self)
         if self.timeout and not self.num_workers:  # as of torch, of whose iterators this is an assertion
             raise AssertionError(f"timeout={self.timeout} is how long to wait for workers, but num_workers=0")
@@ -220,8 +235,10 @@ class DataLoader(TorchDataLoader[Any]):
         path, found = self._now()
         if isinstance(path, WorkerPath):
             return iter(path.batches(self))
-        epoch = self.epoch
-        self.set_epoch(epoch + 1)
+        epoch, keeper = self.epoch, self._keeper
+        if isinstance(keeper, CounterSampler):  # others, as torch's DistributedSampler, have the user to tell them
+            keeper.set_epoch(epoch + 1)
+        self._count(epoch + 1)
         return path.batches(epoch, found, self._settings())  # type: ignore[arg-type]
 
     # ---- what it does, and would ----
@@ -265,22 +282,6 @@ class DataLoader(TorchDataLoader[Any]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _place=resolve(state["device"]))
         self._follow(_known(self.dataset))
-
-    @property
-    def _is_accelerate_prepared(self) -> bool:
-        """Accelerate makes a loader of torch's class of every other one that it is given.
-
-        Where there is one process there is nothing to prepare; the end of an epoch concerns it only where it
-        accumulates gradients.
-        """
-        state = sys.modules.get("accelerate.state")
-        if state is None or self._was_prepared:
-            return self._was_prepared
-        return bool(state.PartialState().num_processes == 1 and state.GradientState().num_steps == 1)
-
-    @_is_accelerate_prepared.setter
-    def _is_accelerate_prepared(self, is_prepared: bool) -> None:  # it notes so of what it gives back
-        self._was_prepared = is_prepared
 
 
 # ---- arguments ----

@@ -185,12 +185,23 @@ def test_explaining_changes_nothing(photos: Path) -> None:
     assert loader.epoch == epoch
 
 
+class Batches(BatchSampler):
+    """One of the user's."""
+
+
 def test_a_batch_sampler_is_not_iterated(photos: Path) -> None:
     dataset = ImageFolder(photos, transform=T.CenterCrop(32))
     sampler = SequentialSampler(dataset)
-    loader = DataLoader(dataset, batch_sampler=BatchSampler(sampler, 4, False), seed=3, device="cpu")
-    assert described(loader)["order"] == ("order", CALLER, ("the batches of BatchSampler",))
+    loader = DataLoader(dataset, batch_sampler=Batches(sampler, 4, False), seed=3, device="cpu")
+    assert described(loader)["order"] == ("order", CALLER, ("the batches of Batches",))
     assert sampler.epoch == 0
+
+
+def test_torchs_batch_sampler_is_looked_through(photos: Path) -> None:
+    dataset = ImageFolder(photos, transform=T.CenterCrop(32))
+    batches = BatchSampler(SequentialSampler(dataset), 4, True)
+    facts = described(DataLoader(dataset, batch_sampler=batches, device="cpu"))["order"].facts
+    assert facts == ("SequentialSampler: 24 samples an epoch", "batches of 4, only full ones")
 
 
 def test_without_batches_samples_come_one_by_one(photos: Path) -> None:

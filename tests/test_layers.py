@@ -13,7 +13,7 @@ import gpuload
 
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
-    {"errors", "native", "philox", "stage", "structure"},
+    {"errors", "frameworks", "native", "philox", "stage", "structure"},
     {"arguments", "compilers", "randomness"},
     {"device"},
     {"staging", "samplers", "recipes", "collate"},
@@ -36,6 +36,7 @@ SHARED = {  # what the files of a kind stand on, within their package
 }
 DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
 OPTIONAL = {
+    "accelerate": {"frameworks"},
     "cupy": {"compilers"},
     "cuda": {"tools.doctor"},  # CuPy's way to CUDA's headers
     "nvidia": set(),

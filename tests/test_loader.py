@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import (
     DataLoader as TorchDataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     TensorDataset as TorchTensorDataset,
 )
@@ -269,6 +270,36 @@ def test_kept_batches_stay_as_they_were(folder: ImageFolder) -> None:
     assert all(
         torch.equal(a, b) for left, right in zip(kept, copies, strict=True) for a, b in zip(left, right, strict=True)
     )
+
+
+def test_the_epoch_is_the_one_that_the_sampler_was_told(folder: ImageFolder) -> None:
+    """As Lightning tells torch's DistributedSampler: in a run that is resumed, crops are those of that epoch, too."""
+
+    def loader_of() -> tuple[DataLoader, Any]:
+        sampler = DistributedSampler(folder, num_replicas=1, rank=0, seed=1)
+        return DataLoader(folder, 8, sampler=sampler, seed=3, device="cpu"), sampler
+
+    (unbroken, told), (resumed, other) = loader_of(), loader_of()
+    epochs = []
+    for epoch in range(4):
+        told.set_epoch(epoch)
+        epochs.append(batches(unbroken))
+    other.set_epoch(2)
+    assert resumed.epoch == 2
+    assert same(batches(resumed), epochs[2])
+    again = batches(resumed)  # not told: the same order, as in torch, and crops of the next epoch
+    assert all(torch.equal(labels, wanted) for (_, labels), (_, wanted) in zip(again, epochs[2], strict=True))
+    assert not same(again, epochs[2])
+    resumed.set_epoch(1)
+    assert (resumed.epoch, other.epoch) == (1, 1)
+    assert same(batches(resumed), epochs[1])
+
+
+def test_the_batch_samplers_sampler_decides(folder: ImageFolder) -> None:
+    """As in torch, where a framework puts another one there."""
+    loader = DataLoader(folder, 8, shuffle=True, seed=3, device="cpu")
+    loader.batch_sampler.sampler = range(5, 15)  # type: ignore[union-attr]
+    assert [index for index, _ in loader.recipes(0)] == [*range(5, 15)]
 
 
 # ---- tensors ----

@@ -25,13 +25,17 @@ def order_of(
     """As torch's DataLoader would have it."""
     if batches is None and batch_size is not None:
         batches = BatchSampler(sampler, batch_size, drop_last)
-    return Order(sampler, batches, batch_size, drop_last, device or HostDevice())
+    return Order(sampler, batches, device or HostDevice())
 
 
 def on_host(order: Order, epoch: int = 0) -> list[list[int]]:
-    batches = list(order.host_batches(epoch))
-    assert all(batch.dtype == np.int64 and batch.ndim == 1 for batch in batches)
-    return [batch.tolist() for batch in batches]
+    positions, indices = [], []
+    for places, batch in order.host_batches(epoch):
+        assert places.dtype == batch.dtype == np.int64 and places.shape == batch.shape == (len(batch),)
+        positions += places.tolist()
+        indices.append(batch.tolist())
+    assert positions == [*range(len(positions))]
+    return indices
 
 
 def on_device(order: Order, epoch: int = 0) -> list[list[int]]:
@@ -127,7 +131,7 @@ def test_an_epoch_that_has_begun_stays_as_it_began() -> None:
     source = [0] * 6
     sampler = RandomSampler(source, seed=1)
     order, wanted = order_of(sampler, 2), sampler.order(0).indices(0, 6).tolist()
-    for batches in (order.host_batches(0), order.device_batches(0, 6)):
+    for batches in ((batch for _, batch in order.host_batches(0)), order.device_batches(0, 6)):
         first = next(batches).tolist()
         source.append(0)
         sampler.seed = 2

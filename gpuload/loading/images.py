@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.decoders import find_decoder
@@ -17,7 +16,7 @@ from gpuload.engines.base import Engine, Layout, Take
 from gpuload.errors import ArgumentError
 from gpuload.loading.course import Course, Settings
 from gpuload.loading.job import ImageJob
-from gpuload.loading.order import Order
+from gpuload.loading.order import Integers, Order
 from gpuload.loading.outline import image_stages
 from gpuload.loading.prefetch import Pipeline, unless_stop_iteration
 from gpuload.loading.stretch import Planner, Stretch, from_start
@@ -157,9 +156,12 @@ class ImagePath:
     # ---- the batches ----
 
     def _jobs(self, course: Course) -> Iterator[ImageJob]:
-        for start, batches in self._stretches(course):
-            stretch, first = Stretch(course.planners[0], course.epoch, start, np.concatenate(batches)), 0
-            for indices in batches:
+        for batches in self._stretches(course):
+            stretch, first = (
+                Stretch(course.planners[0], course.epoch, *map(np.concatenate, zip(*batches, strict=True))),
+                0,
+            )
+            for _, indices in batches:
                 yield ImageJob(course, stretch, first, len(indices))
                 first += len(indices)
 
@@ -171,31 +173,32 @@ class ImagePath:
         """
         dataset.require_recipes()
         course = self.course(epoch, dataset, settings)
-        for start, batches in self._stretches(course):
-            indices = from_start(np.concatenate(batches), len(dataset)).tolist()
-            positions = np.arange(start, start + len(indices))
+        for batches in self._stretches(course):
+            positions, given = map(np.concatenate, zip(*batches, strict=True))
+            indices = from_start(given, len(dataset)).tolist()
             sizes = np.array([dataset.size(index) for index in indices])
             yield from zip(indices, course.planners[0].drawn(epoch, positions, sizes), strict=True)
 
-    def _stretches(self, course: Course) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
-        """(first position, the indices of each batch) of what is planned together.
+    def _stretches(self, course: Course) -> Iterator[list[tuple[Integers, Integers]]]:
+        """(positions, indices) of the batches that are planned together.
 
         One batch, where it is the first, which should come soon; where a sampler of the user's decides, which is not
         asked for more than is in flight; and where files must be read for it, whose slowest holds up the others.
         """
-        start, gathered, wanted = 0, list[NDArray[np.int64]](), 0
+        gathered, count, wanted = list[tuple[Integers, Integers]](), 0, 0
         dataset = course.planners[0].dataset
-        for indices in self.order.host_batches(course.epoch):
+        for positions, indices in self.order.host_batches(course.epoch):
             together = self.order.sampler is not None and _knows(dataset, indices)
             if gathered and not together:
-                yield start, gathered
-                start, gathered = start + sum(map(len, gathered)), []
-            gathered.append(indices)
-            if not together or sum(map(len, gathered)) >= wanted:
-                yield start, gathered
-                start, gathered, wanted = start + sum(map(len, gathered)), [], PLANNED
+                yield gathered
+                gathered, count = [], 0
+            gathered.append((positions, indices))
+            count += len(indices)
+            if not together or count >= wanted:
+                yield gathered
+                gathered, count, wanted = [], 0, PLANNED
         if gathered:
-            yield start, gathered
+            yield gathered
 
 
 def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, seed: int, number: int) -> None:
@@ -205,7 +208,7 @@ def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | No
         call_seeded((seed + number) % 2**64, worker_init_fn, number)
 
 
-def _knows(dataset: ImageDataset, indices: NDArray[np.int64]) -> bool:
+def _knows(dataset: ImageDataset, indices: Integers) -> bool:
     """Is the size of each of these images remembered?"""
     inside = indices[(indices >= -len(dataset)) & (indices < len(dataset))]  # what is outside is refused later
     sizes = dataset.known_sizes(np.where(inside < 0, inside + len(dataset), inside))

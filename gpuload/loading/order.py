@@ -1,7 +1,7 @@
 """Which samples are in a batch: from positions in the epoch to sample indices."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,50 +11,67 @@ from torch.utils.data import BatchSampler
 
 from gpuload.device import Device
 from gpuload.errors import ArgumentError, ArgumentTypeError
+from gpuload.frameworks import of_positions, whole
 from gpuload.samplers.base import CHUNK, CounterSampler
 from gpuload.samplers.orders import EpochOrder
 from gpuload.stage import CALLER, Stage, name_of
 
-__all__ = ["Order", "integers"]
+__all__ = ["Integers", "Order", "integers", "keeper_of_epoch"]
+
+Integers = NDArray[np.int64]
 
 
 class Order:
     """The batches of an epoch, as sample indices.
 
     Args:
-        sampler, batch_sampler, batch_size, drop_last: as torch's DataLoader has them.
+        sampler, batch_sampler: as torch's DataLoader has them: samples come by themselves where there is no batch
+            sampler; where there is one, the sampler that counts is its own.
         device: where counter-based samplers make their indices.
     """
 
-    def __init__(
-        self, sampler: Any, batch_sampler: Any, batch_size: int | None, drop_last: bool, device: Device
-    ) -> None:
-        self._sampler, self._batch_sampler, self._drop_last = sampler, batch_sampler, drop_last
-        self._batch_size, self._device = batch_size, device
+    def __init__(self, sampler: Any, batch_sampler: Any, device: Device) -> None:
+        self._sampler, self._batch_sampler, self._device = sampler, batch_sampler, device
         self._side = device.stream()  # the host waits for the order there, not for the consumer's work
 
     @property
     def single(self) -> bool:
         """Samples are delivered as they are, not in batches."""
-        return self._batch_size is None and self._batch_sampler is None
+        return self._batch_sampler is None
 
     @property
     def usual_size(self) -> int:
         """Samples of a batch, as far as it is known before."""
-        return self._batch_size or getattr(self._batch_sampler, "batch_size", None) or 1
+        return getattr(whole(self._batch_sampler), "batch_size", None) or 1
 
     @property
     def sampler(self) -> CounterSampler | None:
         """The sampler, where it is counter-based, plainly iterated, and torch's plain batches are wanted of it."""
-        if not isinstance(self._sampler, CounterSampler) or type(self._sampler).__iter__ is not CounterSampler.__iter__:
-            return None
-        return self._sampler if type(self._batch_sampler) in (BatchSampler, type(None)) else None
+        found = self._plain
+        is_plain = isinstance(found, CounterSampler) and type(found).__iter__ is CounterSampler.__iter__
+        return found if is_plain else None
 
-    def host_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
-        """The indices of each batch, on the host: (B,) int64."""
+    @property
+    def _plain(self) -> Any:
+        """The sampler that is asked, one index after the other; None: batches are made in a way of the user's."""
+        if self._batch_sampler is None:
+            return self._sampler
+        batches = whole(self._batch_sampler)
+        return batches.sampler if type(batches) is BatchSampler else None
+
+    @property
+    def _is_part(self) -> bool:
+        """They are a part of another batch sampler's batches."""
+        return whole(self._batch_sampler) is not self._batch_sampler
+
+    def host_batches(self, epoch: int) -> Iterator[tuple[Integers, Integers]]:
+        """(positions in the epoch, indices there) of each batch, on the host: (B,) int64 each."""
         if self.sampler is None:
-            return map(integers, self.own_batches(epoch))
-        return (batch.numpy() for batch in self._fetched(self.sampler, epoch))
+            return _consecutive(map(integers, self.own_batches(epoch)))
+        if self._is_part:
+            order = self.sampler.order(epoch)
+            return ((positions, _at(order, positions).numpy()) for positions in self._parts(order))
+        return _consecutive(batch.numpy() for batch in self._fetched(self.sampler, epoch))
 
     def device_batches(self, epoch: int, samples: int) -> Iterator[torch.Tensor]:
         """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64.
@@ -70,6 +87,9 @@ class Order:
         order, made = self.sampler.order(epoch), self._device.event()
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
+        if self._is_part:
+            yield from (_at(order, positions, self._device.torch_device) for positions in self._parts(order))
+            return
         for chunk in self._chunks(order):
             stream = self._device.current_stream()
             made.record(stream)
@@ -87,8 +107,13 @@ class Order:
 
     def begin(self, epoch: int) -> None:
         """Choose the epoch of a counter-based sampler that is iterated next, and then moves on by itself."""
-        if isinstance(self._sampler, CounterSampler):
-            self._sampler.set_epoch(epoch)
+        keeper = keeper_of_epoch(self._sampler, self._batch_sampler)
+        if isinstance(keeper, CounterSampler):
+            keeper.set_epoch(epoch)
+
+    def _parts(self, order: EpochOrder) -> Iterator[Integers]:
+        """The positions of each batch, of those that are a part of another batch sampler's."""
+        return map(np.array, of_positions(self._batch_sampler, len(order)))
 
     def _fetched(self, sampler: CounterSampler, epoch: int) -> Iterator[torch.Tensor]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
@@ -108,7 +133,7 @@ class Order:
         return host, copied
 
     def _chunks(self, order: EpochOrder, stream: Any = None) -> Iterator[torch.Tensor]:
-        size, count = self._batch_size or 1, len(order)
+        size, count = self.usual_size, len(order)
         chunk = max(CHUNK // size, 1) * size
         for start in range(0, count, chunk):
             with self._device.on(stream):  # None: the current one
@@ -116,8 +141,8 @@ class Order:
             yield indices
 
     def _split(self, chunk: torch.Tensor) -> Iterator[torch.Tensor]:
-        size = self._batch_size or 1
-        return (batch for batch in chunk.split(size) if len(batch) == size or not self._drop_last)
+        size, drop_last = self.usual_size, getattr(self._batch_sampler, "drop_last", False)
+        return (batch for batch in chunk.split(size) if len(batch) == size or not drop_last)
 
     def describe(self, anywhere: bool = True, host: str = CALLER) -> Stage:
         """Who makes it, for explain.
@@ -126,17 +151,32 @@ class Order:
             anywhere: counter-based samplers make it on the device, where that launches kernels.
             host: the threads where they make it otherwise.
         """
-        if self._batch_sampler is not None and self._batch_size is None:  # one of the user's
+        sampler = self._plain
+        if sampler is None:
             return Stage("order", CALLER, (f"the batches of {name_of(self._batch_sampler)}",))
-        full = ", only full ones" if self._drop_last else ""
-        batches = "one by one" if self._batch_size is None else f"batches of {self._batch_size}{full}"
-        if not isinstance(self._sampler, CounterSampler):
-            return Stage("order", CALLER, (f"{name_of(self._sampler)}, iterated", batches))
+        full = ", only full ones" if getattr(self._batch_sampler, "drop_last", False) else ""
+        part = f", of which {name_of(self._batch_sampler)} picks" if self._is_part else ""
+        batches = "one by one" if self.single else f"batches of {self.usual_size}{full}{part}"
+        if not isinstance(sampler, CounterSampler):
+            return Stage("order", CALLER, (f"{name_of(sampler)}, iterated", batches))
         where = self._device.describe() if anywhere and self._device.launches else host
-        return Stage("order", where, (self._sampler.describe(), batches))
+        return Stage("order", where, (sampler.describe(), batches))
 
 
-def integers(batch: Any) -> NDArray[np.int64]:
+def keeper_of_epoch(sampler: Any, batch_sampler: Any) -> Any:
+    """What is told the epoch, of a loader's sampler, batch sampler and those that they wrap; None: nothing is.
+
+    It has ``set_epoch`` and ``epoch``, as gpuload's samplers and torch's ``DistributedSampler`` have.
+    """
+    found = sampler if batch_sampler is None else batch_sampler
+    while found is not None:
+        if callable(getattr(found, "set_epoch", None)) and isinstance(getattr(found, "epoch", None), int):
+            return found
+        found = getattr(found, "batch_sampler", getattr(found, "sampler", None))
+    return None
+
+
+def integers(batch: Any) -> Integers:
     """A user's own batch of indices, checked: (B,) int64.
 
     Args:
@@ -149,6 +189,20 @@ def integers(batch: Any) -> NDArray[np.int64]:
     if isinstance(listed, np.ndarray) and listed.ndim == 1 and listed.dtype.kind == "i":
         return listed.astype(np.int64)
     return np.array([_integer(index) for index in listed], np.int64)
+
+
+def _consecutive(batches: Iterable[Integers]) -> Iterator[tuple[Integers, Integers]]:
+    start = 0
+    for indices in batches:
+        yield np.arange(start, start + len(indices)), indices
+        start += len(indices)
+
+
+def _at(order: EpochOrder, positions: Integers, device: torch.device | str = "cpu") -> torch.Tensor:
+    """The indices at positions of which most follow each other."""
+    runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
+    parts = [order.indices(int(run[0]), int(run[-1]) + 1, device) for run in runs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _arrived(host: torch.Tensor, copied: Any) -> torch.Tensor:

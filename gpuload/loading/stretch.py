@@ -147,32 +147,31 @@ def from_start(given: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 class Stretch:
-    """The samples at consecutive positions of an epoch.
+    """Samples of an epoch.
 
     Args:
         planner: what else the plan depends on.
         epoch: whose positions they are.
-        start: the first position.
+        positions: of the samples in the epoch: (n,) int64.
         indices: of the samples in the dataset: (n,) int64; negative ones count from the end.
 
     Attributes:
-        positions: of the samples in the epoch: (n,) int64.
         planned: `stages` has ended well; what follows is there.
         gate: opened when `stages` has ended, well or not.
         files: the encoded files.
         fused: what to decode of each, and the kernels' records.
     """
 
-    def __init__(self, planner: Planner, epoch: int, start: int, indices: NDArray[np.int64]) -> None:
-        self._planner, self._epoch, self._start, self.indices = planner, epoch, start, indices
-        self.positions = np.arange(start, start + len(indices))
+    def __init__(self, planner: Planner, epoch: int, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> None:
+        self._planner, self._epoch, self.positions, self.indices = planner, epoch, positions, indices
         self.planned, self.gate = False, Gate()
         self.files: Files
         self.fused: Fused
 
     def alone(self, first: int, count: int) -> "Stretch":
         """Some of its samples as a stretch of their own, not planned."""
-        return Stretch(self._planner, self._epoch, self._start + first, self.indices[first : first + count])
+        part = slice(first, first + count)
+        return Stretch(self._planner, self._epoch, self.positions[part], self.indices[part])
 
     def recipe(self, slot: int) -> Recipe:
         """What was drawn for a sample."""

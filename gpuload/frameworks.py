@@ -1,0 +1,142 @@
+"""Frameworks that make a loader of their own of the one that they are given, and how that stays gpuload's.
+
+Lightning calls the loader's own class again, with another sampler: nothing is to be done for it. Accelerate makes a
+loader of torch's class, to read the batches that are its process's, and puts it into one of its own adapters. Before,
+it asks the loader that it was given whether it is prepared. From then on, the adapters get a loader like that one.
+"""
+
+import importlib
+import logging
+from copy import copy
+from functools import cache, wraps
+from typing import Any
+from weakref import WeakValueDictionary
+
+from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, IterableDataset
+
+__all__ = ["Kept", "Turns", "of_positions", "whole"]
+
+logger = logging.getLogger("gpuload")
+
+_by_batches = WeakValueDictionary[int, "Kept"]()  # loaders, by the address of their batch sampler
+
+
+class Kept(TorchDataLoader[Any]):
+    """A loader that Accelerate keeps: ``prepare`` and ``skip_first_batches`` read their batches with one like it.
+
+    Attributes:
+        turns: of the one that an adapter of Accelerate's holds.
+    """
+
+    turns: "Turns | None" = None
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        """What Accelerate asks of a loader before it makes one of its own: it is to make one."""
+        if not _follow_accelerate():
+            logger.warning("Accelerate makes a loader of torch's, and gpuload is left out: install accelerate>=1.10")
+        elif self.batch_sampler is None:
+            logger.warning("Accelerate leaves out gpuload, and the sampler, where batch_size is None: give it a number")
+        elif isinstance(self.dataset, IterableDataset):
+            logger.warning(
+                "Accelerate reads an IterableDataset with torch's own loader: for gpuload's asynchronous copies, "
+                "pass pin_memory=True here and DataLoaderConfiguration(non_blocking=True) there"
+            )
+        else:
+            _remember(self)
+        return False
+
+
+class Turns:
+    """The epochs of a loader in an adapter: Accelerate counts those that came to their end, and tells the number.
+
+    One that was broken off would come again; it is passed over, as torch's ``RandomSampler`` draws another order.
+    """
+
+    def __init__(self) -> None:
+        self._told: int | None = None
+        self._broken_off = 0
+
+    def next(self, told: int) -> int:
+        """The epoch to play where Accelerate tells this one."""
+        if told == self._told:
+            self._broken_off += 1
+        elif self._told is None or told != self._told + 1:  # the user has chosen it
+            self._broken_off = 0
+        self._told = told
+        return told + self._broken_off
+
+
+def _remember(loader: Kept) -> None:
+    _by_batches[id(loader.batch_sampler)] = loader
+
+
+@cache
+def _follow_accelerate() -> bool:
+    """Have Accelerate's adapters read with gpuload where the batches are a gpuload loader's; False: it has none."""
+    adapter = getattr(importlib.import_module("accelerate.data_loader"), "DataLoaderAdapter", None)
+    if adapter is None:
+        return False
+    init = adapter.__init__
+
+    @wraps(init)
+    def keeping(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self.base_dataloader = _kept(self.base_dataloader)
+
+    adapter.__init__ = keeping
+    return True
+
+
+def _kept(made: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
+    """A gpuload loader for what Accelerate has made, where it made that of one."""
+    loader = _origin(made.batch_sampler)
+    if loader is None:
+        return made
+    if type(made) is not TorchDataLoader:
+        logger.warning(
+            "Accelerate reads with %s, and without gpuload: leave use_stateful_dataloader off; "
+            "accelerator.skip_first_batches(loader, n) goes on at a batch",
+            type(made).__name__,
+        )
+        return made
+    kept = object.__new__(type(loader))
+    path = loader.path if made.batch_sampler is loader.batch_sampler else None
+    kept.__setstate__({**loader.__getstate__(), **vars(made), "path": path, "turns": Turns()})
+    _remember(kept)
+    return kept  # type: ignore[no-any-return]
+
+
+def _origin(batch_sampler: Any) -> Any:
+    """The loader whose batches they are, or a part of them."""
+    loader = _by_batches.get(id(batch_sampler))
+    if loader is not None and loader.batch_sampler is batch_sampler:
+        return loader
+    return _origin(batch_sampler.batch_sampler) if _is_part(batch_sampler) else None
+
+
+# ---- Accelerate's batch samplers: a part of the batches of another one ----
+
+
+def whole(batch_sampler: Any) -> Any:
+    """The batch sampler that they are a part of: of all processes' batches, from the first one; else the same."""
+    return whole(batch_sampler.batch_sampler) if _is_part(batch_sampler) else batch_sampler
+
+
+def of_positions(batch_sampler: Any, count: int) -> Any:
+    """The same batches, of positions instead of the indices that a sampler has there.
+
+    Args:
+        batch_sampler: torch's own, or a part of that.
+        count: indices of an epoch.
+    """
+    if not _is_part(batch_sampler):
+        return BatchSampler(range(count), batch_sampler.batch_size, batch_sampler.drop_last)
+    same = copy(batch_sampler)
+    same.batch_sampler = of_positions(batch_sampler.batch_sampler, count)
+    return same
+
+
+def _is_part(batch_sampler: Any) -> bool:
+    known = type(batch_sampler)
+    return known.__module__ == "accelerate.data_loader" and known.__name__ in ("BatchSamplerShard", "SkipBatchSampler")
