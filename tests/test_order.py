@@ -25,7 +25,7 @@ def order_of(
     """As torch's DataLoader would have it."""
     if batches is None and batch_size is not None:
         batches = BatchSampler(sampler, batch_size, drop_last)
-    return Order(sampler, batches, batch_size, drop_last, device or HostDevice())
+    return Order(sampler, batches, device or HostDevice())
 
 
 def on_host(order: Order, epoch: int = 0) -> list[list[int]]:

@@ -43,7 +43,7 @@ class Played:
     def __init__(self, device: Any = None, dataset: Any = None, **options: Any) -> None:
         loader: TorchDataLoader[Any] = TorchDataLoader(Squares() if dataset is None else dataset, **options)
         device = device or HostDevice()
-        order = Order(loader.sampler, loader.batch_sampler, loader.batch_size, loader.drop_last, device)
+        order = Order(loader.sampler, loader.batch_sampler, device)
         self.loader, self.path = loader, WorkerPath(order, loader.collate_fn, device)
 
     def batches(self) -> Iterator[Any]:

@@ -22,33 +22,35 @@ class Order:
     """The batches of an epoch, as sample indices.
 
     Args:
-        sampler, batch_sampler, batch_size, drop_last: as torch's DataLoader has them.
+        sampler, batch_sampler: as torch's DataLoader has them.
         device: where counter-based samplers make their indices.
     """
 
-    def __init__(
-        self, sampler: Any, batch_sampler: Any, batch_size: int | None, drop_last: bool, device: Device
-    ) -> None:
-        self._sampler, self._batch_sampler, self._drop_last = sampler, batch_sampler, drop_last
-        self._batch_size, self._device = batch_size, device
+    def __init__(self, sampler: Any, batch_sampler: Any, device: Device) -> None:
+        self._sampler, self._batch_sampler, self._device = sampler, batch_sampler, device
         self._side = device.stream()  # the host waits for the order there, not for the consumer's work
 
     @property
     def single(self) -> bool:
         """Samples are delivered as they are, not in batches."""
-        return self._batch_size is None and self._batch_sampler is None
+        return self._batch_sampler is None
 
     @property
     def usual_size(self) -> int:
         """Samples of a batch, as far as it is known before."""
-        return self._batch_size or getattr(self._batch_sampler, "batch_size", None) or 1
+        return getattr(self._batch_sampler, "batch_size", None) or 1
+
+    @property
+    def _plain(self) -> bool:
+        """Batches are torch's plain ones of the sampler. Asked at each epoch: torch's batch sampler may be changed."""
+        return type(self._batch_sampler) is BatchSampler and self._batch_sampler.sampler is self._sampler
 
     @property
     def sampler(self) -> CounterSampler | None:
         """The sampler, where it is counter-based, plainly iterated, and torch's plain batches are wanted of it."""
         if not isinstance(self._sampler, CounterSampler) or type(self._sampler).__iter__ is not CounterSampler.__iter__:
             return None
-        return self._sampler if type(self._batch_sampler) in (BatchSampler, type(None)) else None
+        return self._sampler if self.single or self._plain else None
 
     def host_batches(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         """The indices of each batch, on the host: (B,) int64."""
@@ -108,7 +110,7 @@ class Order:
         return host, copied
 
     def _chunks(self, order: EpochOrder, stream: Any = None) -> Iterator[torch.Tensor]:
-        size, count = self._batch_size or 1, len(order)
+        size, count = self.usual_size, len(order)
         chunk = max(CHUNK // size, 1) * size
         for start in range(0, count, chunk):
             with self._device.on(stream):  # None: the current one
@@ -116,8 +118,8 @@ class Order:
             yield indices
 
     def _split(self, chunk: torch.Tensor) -> Iterator[torch.Tensor]:
-        size = self._batch_size or 1
-        return (batch for batch in chunk.split(size) if len(batch) == size or not self._drop_last)
+        size, drop_last = self.usual_size, not self.single and self._batch_sampler.drop_last
+        return (batch for batch in chunk.split(size) if len(batch) == size or not drop_last)
 
     def describe(self, anywhere: bool = True, host: str = CALLER) -> Stage:
         """Who makes it, for explain.
@@ -126,10 +128,10 @@ class Order:
             anywhere: counter-based samplers make it on the device, where that launches kernels.
             host: the threads where they make it otherwise.
         """
-        if self._batch_sampler is not None and self._batch_size is None:  # one of the user's
+        if not self.single and not self._plain:  # one of the user's
             return Stage("order", CALLER, (f"the batches of {name_of(self._batch_sampler)}",))
-        full = ", only full ones" if self._drop_last else ""
-        batches = "one by one" if self._batch_size is None else f"batches of {self._batch_size}{full}"
+        full = ", only full ones" if not self.single and self._batch_sampler.drop_last else ""
+        batches = "one by one" if self.single else f"batches of {self.usual_size}{full}"
         if not isinstance(self._sampler, CounterSampler):
             return Stage("order", CALLER, (f"{name_of(self._sampler)}, iterated", batches))
         where = self._device.describe() if anywhere and self._device.launches else host
