@@ -37,6 +37,7 @@ __all__ = ["DataLoader"]
 logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
+FIXED = "device", "dtype", "engine", "memory_format", "seed"  # attributes that stay, as some of torch's do
 
 Sample = TypeVar("Sample", covariant=True)
 
@@ -111,13 +112,11 @@ class DataLoader(TorchDataLoader[Sample]):
             sampler, shuffle = made, None
         else:
             self.seed = seed_or_new(seed, generator)
-        found = _known(dataset)
-        self._place = resolve(found.device if device is None and isinstance(found, Rows) else device)
+        rows = _known(dataset)
+        self._place = resolve(rows.device if device is None and isinstance(rows, Rows) else device)
         self.device = self._place.torch_device
-        self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
-        self._engine = engine
+        self.dtype, self.memory_format, self._engine = dtype, memory_format, engine
         self._epoch, self._reason, self._was_prepared = 0, "", False
-        _check_rendering(found, dataset, dtype, memory_format, engine)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
             dataset,
@@ -138,9 +137,14 @@ class DataLoader(TorchDataLoader[Sample]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
-        self._follow(self._found())
-        if isinstance(found, ImageDataset) and isinstance(self.path, ImagePath):
-            self.engine = self.path.course(0, found, self._settings()).engine.name
+        path, images = self._now()
+        is_rendered = isinstance(path, ImagePath)
+        self.engine = path.course(0, images, self._settings()).engine.name if is_rendered else None  # type: ignore[union-attr, arg-type]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and name in vars(self):
+            raise ArgumentError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
 
     # ---- the way that the dataset takes, as it is now ----
 

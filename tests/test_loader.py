@@ -1,6 +1,7 @@
 """DataLoader: one signature, three paths, the same batches however they are made."""
 
 import inspect
+import pickle
 import random
 import threading
 from collections.abc import Iterator
@@ -72,6 +73,13 @@ def test_every_argument_is_an_attribute(folder: ImageFolder) -> None:
     assert isinstance(loader, TorchDataLoader)
     names = set(inspect.signature(DataLoader.__init__).parameters) - {"self", "shuffle"}  # torch keeps no shuffle
     assert {name for name in names if not hasattr(loader, name)} == set()
+
+
+@pytest.mark.parametrize("name", ["device", "dtype", "engine", "memory_format", "seed"])
+def test_attributes_that_stay(folder: ImageFolder, name: str) -> None:
+    for loader in (DataLoader(folder), pickle.loads(pickle.dumps(DataLoader(folder)))):
+        with pytest.raises(ArgumentError, match=f"{name} attribute should not be set after DataLoader is initialized"):
+            setattr(loader, name, getattr(loader, name))
 
 
 # ---- images ----
