@@ -24,7 +24,6 @@ from gpuload.loading.stretch import Planner, Stretch, from_start
 from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
 from gpuload.randomness import call_seeded
-from gpuload.recipes.draws import WORKERS, call_seeds
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage
 from gpuload.staging import BufferPool
@@ -85,18 +84,18 @@ class ImagePath:
         """The batches of an epoch, on the device."""
         course = self.course(epoch, dataset, settings)
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
-        threads, depth = self._working(epoch, settings), self.depth(settings)
+        threads, depth = self._working(settings), self.depth(settings)
         made = Pipeline(self._jobs(course), threads, depth, anywhere, settings.in_order, settings.timeout)
         sent = Moving(made, self.device, self._side) if course.is_sent else made
         return map(partial(unless_stop_iteration, course.collated), sent)
 
-    def _working(self, epoch: int, settings: Settings) -> Threads:
+    def _working(self, settings: Settings) -> Threads:
         """The workers of an epoch; persistent ones are those of the epoch before."""
         kept = self._kept
         if kept is not None and settings.keeps_workers and kept.count == settings.workers:
             return kept
-        seeds = call_seeds(self.rendering.seed, epoch, range(settings.workers), WORKERS)
-        threads = Threads(settings.workers, partial(_start, self.device.enter, settings.worker_init_fn, seeds))
+        start = partial(_start, self.device.enter, settings.worker_init_fn, self.rendering.seed)
+        threads = Threads(settings.workers, start)
         self._kept = threads if settings.keeps_workers else None
         return threads
 
@@ -199,13 +198,11 @@ class ImagePath:
             yield start, gathered
 
 
-def _start(
-    enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, seeds: list[int], number: int
-) -> None:
-    """What a worker does first. That it seeds generators, as torch's docs advise, must not reach the caller's."""
+def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, seed: int, number: int) -> None:
+    """What a worker does first. What it seeds are generators of its own, as in a process."""
     enter()
     if worker_init_fn is not None:
-        call_seeded(seeds[number], worker_init_fn, number)
+        call_seeded((seed + number) % 2**64, worker_init_fn, number)
 
 
 def _knows(dataset: ImageDataset, indices: NDArray[np.int64]) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuload.compilers import host_library
 from gpuload.philox import philox
 
-__all__ = ["WORKERS", "CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds"]
+__all__ = ["CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds"]
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -53,7 +53,6 @@ class TorchDraws:
 
 BLOCKS_AHEAD = 4  # blocks of four words made at once for all samples; few samples need more
 LEG_BLOCKS = 1 << 16  # each leg of a program has so many blocks of its own; the last one seeds its ordinary code
-WORKERS = LEG_BLOCKS - 1  # no leg's: seeds what workers do when they begin
 
 
 def call_seeds(seed: int, epoch: int, positions: Any, leg: int) -> list[int]:
