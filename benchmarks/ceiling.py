@@ -112,7 +112,7 @@ class Instead:
         self.gpuload_share = getattr(stand_in(), share)
 
 
-def make_loader(data: Path, threads: int, decoder: str) -> DataLoader:
+def make_loader(data: Path, threads: int, decoder: str) -> DataLoader[Any]:
     """A loader with the stand-in of that name for a decoder; of `SHARES`: for the whole native call of a share."""
     transform = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToDtype(torch.float32, scale=True)])
     dataset = ImageFolder(data, transform=transform)
@@ -139,7 +139,7 @@ def _stand_ins(decoder: str, layout: Layout) -> dict[str, Any]:
     return {"engine": engine, "decoder": StandIn(decoder)}
 
 
-def play(loader: DataLoader) -> tuple[float, float]:
+def play(loader: DataLoader[Any]) -> tuple[float, float]:
     """An epoch: images per second, and seconds of a sample in Python."""
     library, images = stand_in(), 0
     start, cpu, inside = time.perf_counter(), time.process_time(), library.inside()

@@ -9,7 +9,7 @@ import importlib
 import logging
 from copy import copy
 from functools import cache, wraps
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, IterableDataset
@@ -18,10 +18,12 @@ __all__ = ["Kept", "Turns", "of_positions", "whole"]
 
 logger = logging.getLogger("gpuload")
 
-_by_batches = WeakValueDictionary[int, "Kept"]()  # loaders, by the address of their batch sampler
+Sample = TypeVar("Sample", covariant=True)
+
+_by_batches = WeakValueDictionary[int, "Kept[Any]"]()  # loaders, by the address of their batch sampler
 
 
-class Kept(TorchDataLoader[Any]):
+class Kept(TorchDataLoader[Sample]):
     """A loader that Accelerate keeps: ``prepare`` and ``skip_first_batches`` read their batches with one like it.
 
     Attributes:
@@ -67,7 +69,7 @@ class Turns:
         return told + self._broken_off
 
 
-def _remember(loader: Kept) -> None:
+def _remember(loader: Kept[Any]) -> None:
     _by_batches[id(loader.batch_sampler)] = loader
 
 

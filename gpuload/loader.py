@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from operator import index
 from typing import Any
 
 import torch
@@ -13,12 +14,12 @@ from torch.utils.data import (
     Sampler,
 )
 
-from gpuload.arguments import at_least, epoch_number, seed_or_new
+from gpuload.arguments import epoch_number, seed_or_new
 from gpuload.datasets import ImageDataset
 from gpuload.device import resolve
 from gpuload.engines import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError
-from gpuload.frameworks import Kept
+from gpuload.frameworks import Kept, Sample
 from gpuload.lifting import Rows, Unknown, find
 from gpuload.loading.course import Settings
 from gpuload.loading.epoch import Epoch
@@ -37,9 +38,9 @@ __all__ = ["DataLoader"]
 logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
+FIXED = "device", "dtype", "engine", "memory_format", "seed"  # attributes that stay, as some of torch's do
 
-
-class DataLoader(Kept, TorchDataLoader[Any]):
+class DataLoader(Kept[Sample]):
     """``torch.utils.data.DataLoader`` whose batches arrive on the GPU.
 
     Three kinds of dataset, one signature:
@@ -47,7 +48,7 @@ class DataLoader(Kept, TorchDataLoader[Any]):
     - `ImageDataset` (an `ImageFolder`, say) with a gpuload transform: threads decode, one kernel per batch renders.
       ``num_workers`` counts the threads; with 0 the caller's own thread does the work.
     - ``TensorDataset`` (torch's or gpuload's): its tensors are moved to the device once; order and gather stay
-      there, and nothing waits for the host.
+      there, and nothing waits for the host. Not with workers and a ``worker_init_fn``: they go the way of any other.
     - any other dataset: torch's own workers and collate, then an asynchronous copy to the device.
 
     Batch k of epoch e depends on the seed alone. Each ``iter`` starts the next epoch.
@@ -57,8 +58,9 @@ class DataLoader(Kept, TorchDataLoader[Any]):
         timeout, worker_init_fn, multiprocessing_context, generator, prefetch_factor, persistent_workers,
         pin_memory_device, in_order: as in torch. For images ``prefetch_factor`` is the number of batches
             prepared ahead, by all workers together (default 2; more where that many workers need it), and
-            ``collate_fn`` gets (image, label) pairs whose images are on the device already. Tensors need no
-            workers: none begins, and ``worker_init_fn`` is not called.
+            ``collate_fn`` gets (image, label) pairs whose images are on the device already. Their workers are
+            threads: ``worker_init_fn`` is called on each, with random generators of its own, and
+            ``torch.utils.data.get_worker_info()`` is None there.
         device: where batches arrive; None: CUDA if there is a GPU, else the CPU.
         seed: 64 bits, for order and random transforms; None: drawn from ``generator`` or torch's default one.
         dtype: of the images, instead of the transform's own: uint8, float16, bfloat16 or float32.
@@ -71,13 +73,13 @@ class DataLoader(Kept, TorchDataLoader[Any]):
         epoch: the epoch that the next ``iter`` starts.
 
     Raises:
-        ArgumentError, ArgumentTypeError: a bad argument.
+        ValueError, TypeError: a bad argument: as of torch's class, or an ArgumentError or ArgumentTypeError.
         MissingError: a GPU, a package or a compiler that was asked for is missing.
     """
 
     def __init__(
         self,
-        dataset: Dataset[Any],
+        dataset: Dataset[Sample],
         batch_size: int | None = 1,
         shuffle: bool | None = None,
         sampler: Sampler[Any] | Iterable[Any] | None = None,
@@ -101,12 +103,6 @@ class DataLoader(Kept, TorchDataLoader[Any]):
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
     ) -> None:
-        if at_least("num_workers", num_workers, -sys.maxsize) < 0:
-            raise ArgumentError(f"num_workers option should be non-negative, got {num_workers}")
-        for name, count in (("batch_size", batch_size), ("prefetch_factor", prefetch_factor)):
-            if count is not None:
-                at_least(name, count, 1)
-        _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             # given the seed of the user's alone: where there is none, ranks that share a generator share the order
             made = RandomSampler(dataset, generator=generator, seed=seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
@@ -114,13 +110,11 @@ class DataLoader(Kept, TorchDataLoader[Any]):
             sampler, shuffle = made, None
         else:
             self.seed = seed_or_new(seed, generator)
-        found = _known(dataset)
-        self._place = resolve(found.device if device is None and isinstance(found, Rows) else device)
+        rows = _known(dataset)
+        self._place = resolve(rows.device if device is None and isinstance(rows, Rows) else device)
         self.device = self._place.torch_device
-        self.dtype, self.memory_format, self.engine = dtype, memory_format, engine
-        self._engine = engine
+        self.dtype, self.memory_format, self._engine = dtype, memory_format, engine
         self._epoch, self._told, self._reason = 0, None, ""
-        _check_rendering(found, dataset, dtype, memory_format, engine)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
             dataset,
@@ -141,11 +135,23 @@ class DataLoader(Kept, TorchDataLoader[Any]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
-        self._follow(found)
-        if isinstance(found, ImageDataset) and isinstance(self.path, ImagePath):
-            self.engine = self.path.course(0, found, self._settings()).engine.name
+        path, images = self._now()
+        is_rendered = isinstance(path, ImagePath)
+        self.engine = path.course(0, images, self._settings()).engine.name if is_rendered else None  # type: ignore[union-attr, arg-type]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and name in vars(self):
+            raise ArgumentError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
 
     # ---- the way that the dataset takes, as it is now ----
+
+    def _found(self) -> ImageDataset | Rows | Unknown:
+        """What the dataset is, as far as gpuload reads it."""
+        found = _known(self.dataset)
+        if isinstance(found, Rows) and self.num_workers and self.worker_init_fn is not None:
+            return Unknown("worker_init_fn wants workers; rows stay on the device without it, or with num_workers=0")
+        return found
 
     def _follow(self, found: ImageDataset | Rows | Unknown) -> None:
         """Choose the path of a dataset; the one that is there goes on, with all that it keeps, if it still does."""
@@ -168,7 +174,7 @@ class DataLoader(Kept, TorchDataLoader[Any]):
 
     def _settings(self) -> Settings:
         return Settings(
-            self.num_workers,
+            index(self.num_workers),
             self.prefetch_factor or PREFETCHED,
             self.persistent_workers,
             self.collate_fn,
@@ -184,15 +190,18 @@ class DataLoader(Kept, TorchDataLoader[Any]):
         Raises:
             ArgumentError: arguments are for images, which gpuload no longer renders.
         """
-        found = _known(self.dataset)
+        found = self._found()
         _check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine)
         self._follow(found)
         return self.path, found  # type: ignore[return-value]
 
-    def check_worker_number_rationality(self) -> None:
-        """torch's warning of more worker processes than cores; workers that are threads may be more."""
-        if isinstance(_known(self.dataset), Unknown):
-            super().check_worker_number_rationality()
+    @property
+    def check_worker_number_rationality(self) -> Callable[[], None]:
+        """torch's warning of more worker processes than cores; workers that are threads may be more.
+
+        A property, so that nothing stands between torch's method and its caller, whose line the warning names.
+        """
+        return super().check_worker_number_rationality if isinstance(self._found(), Unknown) else lambda: None
 
     # ---- epochs ----
 
@@ -226,9 +235,17 @@ class DataLoader(Kept, TorchDataLoader[Any]):
             if not isinstance(keeper, CounterSampler):  # which moves on by itself
                 self._count(self.epoch + 1)
             return path.batches(self)
-        if self.timeout and not self.num_workers:  # as of torch, of whose iterators this is an assertion
-            raise AssertionError(f"timeout={self.timeout} is how long to wait for workers, but num_workers=0")
+        self._assert_waiting()
         return Epoch(self._begin, self.__len__)
+
+    def _assert_waiting(self) -> None:
+        """What torch's iterators assert when they are made; the attributes may have been changed."""
+        if self.num_workers < 0:
+            raise AssertionError(f"num_workers must not be negative, got {self.num_workers}")
+        if self.num_workers == 0 and self.timeout != 0:
+            raise AssertionError(f"timeout={self.timeout} is how long to wait for workers, but num_workers=0")
+        if self.num_workers and self.prefetch_factor is not None and self.prefetch_factor <= 0:
+            raise AssertionError(f"prefetch_factor must be greater than 0, got {self.prefetch_factor}")
 
     def _begin(self) -> Iterator[Any]:
         """The batches of the next epoch."""
@@ -281,24 +298,10 @@ class DataLoader(Kept, TorchDataLoader[Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _place=resolve(state["device"]))
-        self._follow(_known(self.dataset))
+        self._follow(self._found())
 
 
 # ---- arguments ----
-
-
-# where torch refuses the same, the message begins with torch's words: there is code that looks for them
-
-
-def _check_sampling(batch_size: Any, shuffle: Any, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:
-    if sampler is not None and shuffle:
-        raise ArgumentError(
-            "sampler option is mutually exclusive with shuffle: the sampler decides the order; drop one"
-        )
-    if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-        raise ArgumentError(
-            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last: drop these"
-        )
 
 
 def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
@@ -326,8 +329,8 @@ def _known(dataset: Any) -> ImageDataset | Rows | Unknown:
 
 
 def _level(dataset: Any) -> int:
-    """How loudly it is said that torch's workers read a dataset: it may surprise only of images."""
+    """How loudly it is said that torch's workers read a dataset: it may surprise of images, and of what is known."""
     names = (base.__module__ for base in type(dataset).__mro__)
     lifted = "torchvision.datasets", "timm.data"
-    is_surprise = isinstance(dataset, ImageDataset) or any(name.startswith(lifted) for name in names)
-    return logging.WARNING if is_surprise else logging.INFO
+    is_image = isinstance(dataset, ImageDataset) or any(name.startswith(lifted) for name in names)
+    return logging.WARNING if is_image or not isinstance(_known(dataset), Unknown) else logging.INFO

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import random
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch.utils.data import (
     IterableDataset,
     SequentialSampler,
     TensorDataset,
+    default_collate,
 )
 
 from gpuload import DataLoader, ImageFolder, transforms as T
@@ -27,6 +29,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
     pytest.mark.filterwarnings("ignore:.*no accelerator is found"),
 ]
+
+HALF_MADE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an iterator of torch's
 
 KINDS = ["anything", "tensors", "images"]
 TRAIN = T.Compose([T.RandomResizedCrop(8), T.ToDtype(torch.float32, scale=True)])
@@ -117,6 +121,11 @@ REFUSED: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"persistent_workers": True}, ValueError),
     ({"batch_size": 0}, ValueError),
     ({"batch_size": -1}, ValueError),
+    ({"batch_size": 2.0}, ValueError),
+    ({"batch_size": "4"}, ValueError),
+    ({"batch_size": True}, ValueError),
+    ({"batch_size": np.int64(4)}, ValueError),
+    ({"drop_last": "no"}, ValueError),
     ({"batch_size": None, "drop_last": True}, ValueError),
     ({"batch_sampler": [[0]], "batch_size": 2}, ValueError),
     ({"batch_sampler": [[0]], "batch_size": None}, ValueError),
@@ -152,12 +161,42 @@ def test_attributes_that_stay(make: Make, dataset: Any, name: str) -> None:
         setattr(loader, name, getattr(loader, name))
 
 
+@pytest.mark.parametrize("workers", [True, False, torch.tensor(1)], ids=str)
+def test_a_number_is_any_that_python_counts_with(make: Make, dataset: Any, workers: Any) -> None:
+    assert count(make(dataset, 9, num_workers=workers, prefetch_factor=True if workers else None)) == 24
+
+
 def test_a_timeout_needs_workers(make: Make, dataset: Any) -> None:
     loader = make(dataset, timeout=5)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="timeout"):
         iter(loader)
     loader.timeout = 0
     next(iter(loader))
+
+
+@HALF_MADE
+def test_workers_that_are_to_prefetch_nothing(make: Make, dataset: Any) -> None:
+    loader = make(dataset, num_workers=1, prefetch_factor=0)
+    assert (len(loader), loader.prefetch_factor) == (24, 0)
+    fails(loader, AssertionError, "prefetch_factor must be greater than 0")
+
+
+@HALF_MADE
+def test_workers_of_a_negative_number(make: Make, dataset: Any) -> None:
+    loader = make(dataset)
+    loader.num_workers = -1
+    fails(loader, AssertionError, "num_workers must")
+
+
+@pytest.mark.parametrize("cls", [TorchDataLoader, DataLoader])
+def test_the_class_is_generic(cls: Any) -> None:
+    assert cls[int].__origin__ is cls
+
+
+def test_too_many_processes_are_warned_of_where_torch_says(make: Make) -> None:
+    with pytest.warns(UserWarning, match="excessive worker creation") as warned:
+        make(Squares(), num_workers=10_000)
+    assert [warning.filename for warning in warned] == [torch.utils.data.dataloader.__file__]
 
 
 def test_a_context_is_kept_where_there_are_workers(make: Make, dataset: Any) -> None:
@@ -236,6 +275,11 @@ def test_batches_of_indices_are_asked_of_the_dataset(make: Make, kind: str, phot
     assert equal(list(loader), [dataset[[*range(start, min(start + 10, 24))]] for start in (0, 10, 20)])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_without_samples_does_not_collate(make: Make, dataset: Any, workers: int) -> None:
+    fails(make(dataset, batch_sampler=[[0], []], num_workers=workers), IndexError)
+
+
 def test_batch_size_none_gives_samples(make: Make, dataset: Any) -> None:
     samples = list(make(dataset, batch_size=None))
     assert len(samples) == 24
@@ -292,6 +336,13 @@ def test_strings_as_labels(make: Make, kind: str, photos: Path, workers: int) ->
     assert type(batches[0][1]) is type(next(iter(TorchDataLoader(dataset, 5)))[1])
 
 
+def test_rows_that_require_gradients(make: Make) -> None:
+    table = torch.ones(6, 2, requires_grad=True)
+    for (rows,) in make(TensorDataset(table), 4):
+        rows.sum().backward()
+    assert table.grad is not None and bool((table.grad == 1).all())
+
+
 # ---- what is changed later counts from the next epoch ----
 
 
@@ -301,6 +352,19 @@ def test_collate_fn_changed_later(make: Make, dataset: Any, workers: int) -> Non
     next(iter(loader))
     loader.collate_fn = len
     assert list(loader) == [5, 5, 5, 5, 4]
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 9}, {"drop_last": True}, {"sampler": [3, 1, 2]}], ids=str)
+def test_the_batch_sampler_changed_later(make: Make, dataset: Any, changes: dict[str, Any]) -> None:
+    loader = make(dataset, 5)
+    next(iter(loader))
+    for name, value in changes.items():
+        setattr(loader.batch_sampler, name, value)
+    sizes = {"batch_size": [9, 9, 6], "drop_last": [5, 5, 5, 5], "sampler": [3]}
+    batches = list(loader)
+    assert [len(labels) for _, labels in batches] == sizes[next(iter(changes))]
+    if "sampler" in changes:
+        assert equal(batches[0][0], torch.stack([dataset[index][0] for index in (3, 1, 2)]))
 
 
 def test_num_workers_changed_later(make: Make, dataset: Any) -> None:
@@ -315,28 +379,54 @@ def test_num_workers_changed_later(make: Make, dataset: Any) -> None:
 # ---- workers ----
 
 
-@pytest.mark.parametrize("kind", ["anything", "images"])
 @pytest.mark.parametrize("persistent", [False, True])
 def test_worker_init_fn_is_called_once_by_each_worker(
-    make: Make, kind: str, photos: Path, tmp_path: Path, persistent: bool
+    make: Make, dataset: Any, tmp_path: Path, persistent: bool
 ) -> None:
     def begin(worker: int) -> None:
         with open(tmp_path / str(worker), "a") as file:
             file.write("called ")
 
-    loader = make(of_kind(kind, photos), 4, num_workers=2, worker_init_fn=begin, persistent_workers=persistent)
+    loader = make(dataset, 4, num_workers=2, worker_init_fn=begin, persistent_workers=persistent)
     for _ in range(2):
         assert count(loader) == 24
     calls = {path.name: path.read_text().count("called") for path in tmp_path.iterdir()}
     assert calls == dict.fromkeys("01", 1 if persistent else 2)
 
 
-@pytest.mark.parametrize("kind", ["anything", "images"])
-def test_a_worker_init_fn_that_raises(make: Make, kind: str, photos: Path) -> None:
+def test_a_worker_init_fn_that_raises(make: Make, dataset: Any) -> None:
     def fail(worker: int) -> None:
         raise LookupError("no database")
 
-    fails(make(of_kind(kind, photos), 4, num_workers=2, worker_init_fn=fail), LookupError, "no database")
+    fails(make(dataset, 4, num_workers=2, worker_init_fn=fail), LookupError, "no database")
+
+
+def test_worker_init_fn_changed_later(make: Make, dataset: Any) -> None:
+    def fail(worker: int) -> None:
+        raise LookupError("no database")
+
+    loader = make(dataset, 4, num_workers=2)
+    before = list(loader)
+    loader.worker_init_fn = fail
+    fails(loader, LookupError, "no database")
+    loader.worker_init_fn = None
+    assert equal(list(loader), before)
+
+
+def test_worker_init_fn_seeds_its_worker_alone(make: Make, dataset: Any, tmp_path: Path) -> None:
+    """As torch's pages on reproducibility have it."""
+
+    def seed(worker: int) -> None:
+        worker_seed = torch.initial_seed() % 2**32
+        random.seed(worker_seed)
+        np.random.seed(worker_seed)
+        torch.manual_seed(worker_seed)
+        (tmp_path / str(worker)).write_text(str(worker_seed))
+
+    states = [random.getstate(), np.random.get_state()[1].tolist(), torch.initial_seed()]  # type: ignore[union-attr, index]
+    assert count(make(dataset, 4, num_workers=2, worker_init_fn=seed)) == 24
+    assert states == [random.getstate(), np.random.get_state()[1].tolist(), torch.initial_seed()]  # type: ignore[union-attr, index]
+    assert len({(tmp_path / name).read_text() for name in "01"}) == 2
 
 
 def test_without_workers_no_worker_begins(make: Make, dataset: Any) -> None:
@@ -381,6 +471,34 @@ def test_a_sampler_that_raises(make: Make, dataset: Any, workers: int) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_index_outside_the_dataset(make: Make, dataset: Any, workers: int) -> None:
     fails(make(dataset, 2, num_workers=workers, sampler=[0, 24]), IndexError)
+
+
+def skipped(loader: Any) -> list[Any]:
+    """How many samples the batches of an epoch have; None: one failed, and the loop went on."""
+    sizes, batches = list[int | None](), iter(loader)
+    while True:
+        try:
+            sizes.append(len(next(batches)[1]))
+        except StopIteration:
+            return sizes
+        except LookupError:
+            sizes.append(None)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_after_a_batch_that_failed(make: Make, dataset: Any, workers: int) -> None:
+    batches = [[0, 1], [2, 24], [3, 4, 5], [-25], [6]]
+    assert skipped(make(dataset, batch_sampler=batches, num_workers=workers)) == [2, None, 3, None, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_after_a_collate_fn_that_raised(make: Make, dataset: Any, workers: int) -> None:
+    def collate(samples: Any) -> Any:
+        return fail_at_once() if len(samples) == 2 else default_collate(samples)
+
+    batches = [[0], [1, 2], [3, 4, 5], [6, 7]]
+    loader = make(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+    assert skipped(loader) == [1, None, 3, None]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

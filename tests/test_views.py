@@ -278,6 +278,12 @@ ROWS = tensor_rows(0, 4)
         (ConcatDataset([TensorDataset(torch.arange(3)), TensorDataset(torch.arange(3.0))]),
          "its TensorDatasets differ: int64 () and float32 ()"),
         (TensorDataset(torch.arange(3).to_sparse()), "its TensorDataset has a Tensor without rows to pick"),
+        (TensorDataset(torch.zeros(3, requires_grad=True)),
+         "its TensorDataset has a tensor that requires gradients: picked rows pass none on"),
+        (TensorDataset(torch.zeros(3, dtype=torch.complex64).conj().imag),
+         "its TensorDataset has a tensor whose bytes are not its values: resolve_conj()"),
+        (TensorDataset(torch.zeros(3, dtype=torch.complex64).conj()),
+         "its TensorDataset has a tensor whose bytes are not its values: resolve_conj()"),
     ],
 )  # fmt: skip
 def test_a_view_that_is_not_lifted(dataset: Any, reason: str) -> None:

@@ -49,6 +49,10 @@ def _check_rows(tensors: tuple[Any, ...]) -> None:
     for tensor in tensors:
         if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided or tensor.ndim == 0:
             raise Refusal(f"its TensorDataset has a {type(tensor).__name__} without rows to pick")
+        if tensor.requires_grad:
+            raise Refusal("its TensorDataset has a tensor that requires gradients: picked rows pass none on")
+        if tensor.is_conj() or tensor.is_neg():
+            raise Refusal("its TensorDataset has a tensor whose bytes are not its values: resolve_conj()")
     if len({len(tensor) for tensor in tensors}) != 1:
         raise Refusal(f"its TensorDataset has tensors of shapes {[tuple(tensor.shape) for tensor in tensors]}")
 

@@ -1,6 +1,7 @@
 """Tensors: order and rows never leave the device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from gpuload.device import Device, Event
 from gpuload.lifting import Rows
 from gpuload.loading.course import Settings
 from gpuload.loading.order import Order, integers
+from gpuload.loading.prefetch import unless_stop_iteration
 from gpuload.loading.transfer import move, pinned
 from gpuload.stage import Stage, collated_by
 
@@ -19,6 +21,8 @@ __all__ = ["Resident", "TensorPath", "gather_rows", "widest_word"]
 
 THREADS = 256
 WORDS = (16, 4, 1)  # bytes that one access of kernels/gather.cu moves
+
+Collation = Callable[[Any], Any]
 
 
 class _Column(NamedTuple):
@@ -123,18 +127,13 @@ class TensorPath:
 
     def batches(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Any]:
         """The batches of an epoch, of the rows and with the function that the loader has now."""
-        self._resident, collate_fn = self._resident.of(rows), settings.collate_fn
-        here = self._resident  # an epoch after may have another one
-        for indices, is_sample in self._indices(epoch, len(here)):
-            columns = here.gather(indices)
-            if is_sample:
-                yield collate_fn(tuple(column[0] for column in columns))
-            elif self._order.single:  # as of torch: dataset[indices], where the sampler is one of batches
-                yield collate_fn(tuple(columns))
-            elif collate_fn is default_collate:
-                yield columns
-            else:
-                yield collate_fn(list(zip(*columns, strict=True)))
+        self._resident = self._resident.of(rows)  # an epoch after may have another one
+        given = self._resident, settings.collate_fn
+        if self._order.sampler is None:
+            made, asked = partial(self._own_batch, *given), self._order.own_batches(epoch)
+        else:
+            made, asked = partial(self._batch, *given), self._order.device_batches(epoch, len(self._resident))
+        return map(partial(unless_stop_iteration, made), asked)  # which goes on after a batch that failed, as torch's
 
     def stages(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Stage]:
         """What is done, for explain."""
@@ -146,15 +145,29 @@ class TensorPath:
         collated = collated_by(settings.collate_fn, "single samples" if self._order.single else "a list of tensors")
         yield Stage("deliver", target, (f"{collated}, in order", "made when asked for"))
 
-    def _indices(self, epoch: int, count: int) -> Iterator[tuple[torch.Tensor, bool]]:
-        """Indices on the device; True: of a sample by itself."""
-        single = self._order.single
-        if self._order.sampler is not None:
-            yield from ((indices, single) for indices in self._order.device_batches(epoch, count))
-            return
-        for batch in self._order.own_batches(epoch):
-            is_sample = single and np.ndim(batch[0]) == 0
-            yield self._checked(batch[0] if single and not is_sample else batch, count), is_sample
+    def _batch(self, here: Resident, collate_fn: Collation, indices: torch.Tensor, is_columns: bool = False) -> Any:
+        """What is delivered of these samples.
+
+        Args:
+            here: the rows.
+            collate_fn: as of the loader.
+            indices: on the device.
+            is_columns: as torch's ``dataset[indices]`` has them, where the sampler is one of batches.
+        """
+        columns = here.gather(indices)
+        if is_columns:
+            return collate_fn(tuple(columns))
+        if self._order.single:
+            return collate_fn(tuple(column[0] for column in columns))
+        if collate_fn is default_collate and len(indices):
+            return columns
+        return collate_fn(list(zip(*columns, strict=True)))
+
+    def _own_batch(self, here: Resident, collate_fn: Collation, batch: Any) -> Any:
+        """The same of indices that a user's own sampler gave."""
+        is_columns = self._order.single and np.ndim(batch[0]) > 0
+        indices = self._checked(batch[0] if is_columns else batch, len(here))
+        return self._batch(here, collate_fn, indices, is_columns)
 
     def _checked(self, batch: Any, count: int) -> torch.Tensor:
         """A user's own indices, on the device; a kernel would read whatever lies outside the tensor."""

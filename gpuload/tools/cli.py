@@ -94,7 +94,7 @@ def _dataset(arguments: argparse.Namespace) -> ImageFolder:
     return ImageFolder(arguments.folder, transform=T.Compose([*geometric, *values]))
 
 
-def _loader(arguments: argparse.Namespace, dataset: ImageFolder) -> DataLoader:
+def _loader(arguments: argparse.Namespace, dataset: ImageFolder) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_size=arguments.batch_size,

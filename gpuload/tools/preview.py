@@ -23,7 +23,7 @@ FONT_SIZE = 15
 PAPER, INK, FRAME = "white", "#333333", "#d9d9d9"
 
 
-def contact_sheet(loader: DataLoader, batch: Any, path: str | os.PathLike[str]) -> Path:
+def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[str]) -> Path:
     """Write the pictures of a batch to a PNG file, each with the name of its class.
 
     Args:

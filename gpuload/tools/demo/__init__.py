@@ -108,7 +108,7 @@ def _check(epochs: int | None, output: Path) -> int:
 
 
 def _learn(
-    train: DataLoader, val: DataLoader, classes: int, epochs: int, progress: bool
+    train: DataLoader[Any], val: DataLoader[Any], classes: int, epochs: int, progress: bool
 ) -> tuple[list[Pass], list[dict[str, Any]]]:
     """Train a new network; the passes over the training photos, and what there is to say of each epoch."""
     model = network(classes).to(train.device)

@@ -29,7 +29,7 @@ def equal_batches(ours: Iterable[Any], theirs: Iterable[Any]) -> bool:
     )
 
 
-def equal_augmented(ours: DataLoader) -> bool:
+def equal_augmented(ours: DataLoader[Any]) -> bool:
     """Are the first randomly augmented images what torchvision makes of the photos with the same numbers drawn?"""
     v2, open_photo = need("torchvision.transforms.v2"), need("torchvision.datasets.folder").default_loader
     values, dataset = v2.Compose(to_floats(v2)), ours.dataset

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Pass(NamedTuple):
     waited: float
 
 
-def one_pass(model: nn.Module, loader: DataLoader, after_batch: Callable[[Tensor], None]) -> Pass:
+def one_pass(model: nn.Module, loader: DataLoader[Any], after_batch: Callable[[Tensor], None]) -> Pass:
     """Run the model over an epoch; ``after_batch`` gets each batch's loss."""
     totals = torch.zeros(2, device=loader.device)  # kept there, so that no batch waits for the device
     count, waited = 0, 0.0
@@ -64,7 +64,7 @@ def one_pass(model: nn.Module, loader: DataLoader, after_batch: Callable[[Tensor
 
 
 def train_epochs(
-    model: nn.Module, train: DataLoader, val: DataLoader, epochs: int, progress: bool
+    model: nn.Module, train: DataLoader[Any], val: DataLoader[Any], epochs: int, progress: bool
 ) -> Iterator[tuple[Pass, Pass]]:
     """Yields each epoch's passes over the training and the validation photos."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -60,7 +60,7 @@ class Part:
     files: frozenset[str]
     trains: bool
 
-    def gpuload_loader(self, seed: int, device: str | None) -> DataLoader:
+    def gpuload_loader(self, seed: int, device: str | None) -> DataLoader[Any]:
         """Batches by gpuload, on the device."""
         return DataLoader(self._dataset(ImageFolder, transforms), **self._arguments(), seed=seed, device=device)
 
