@@ -14,7 +14,7 @@ import gpuload
 
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
-    {"errors", "native", "philox", "stage", "structure"},
+    {"errors", "native", "philox", "shipped", "stage", "structure"},
     {"arguments", "compilers", "randomness"},
     {"device"},
     {"staging", "samplers", "recipes", "collate"},

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from gpuload.errors import ArgumentTypeError, GpuloadError
 from gpuload.recipes.draws import Draws
+from gpuload.shipped import overrides
 from gpuload.stage import name_of
 from gpuload.transforms.base import Transform
 from gpuload.transforms.lifted import Form, Hand, is_plain, lifted
@@ -29,6 +31,7 @@ COMPOSES = (
     "torchvision.transforms.v2._container.Compose",
     "torch.nn.modules.container.Sequential",
 )
+ITERATES = [kind.__iter__ for kind in (list, tuple, nn.ModuleList, nn.Sequential)]  # others may give something else
 
 
 class Leg(NamedTuple):
@@ -134,21 +137,23 @@ def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def flat(transform: Any) -> Iterator[Any]:
     """The transforms that a transform consists of, in order."""
-    if _is_compose(transform):
-        for one in getattr(transform, "transforms", transform):
-            yield from flat(one)
-    else:
+    parts = _parts(transform)
+    if parts is None:
         yield transform
+    else:
+        for part in parts:
+            yield from flat(part)
 
 
-def _is_compose(transform: Any) -> bool:
-    """Does it call one transform after the other, and nothing else?"""
+def _parts(transform: Any) -> list[Any] | None:
+    """What it calls, one after the other; None: it does something else, or more."""
     kind = type(transform)
-    for base in kind.__mro__:
-        if f"{base.__module__}.{base.__qualname__}" in COMPOSES:
-            same = (getattr(kind, name, None) is getattr(base, name, None) for name in ("__call__", "forward"))
-            return all(same) and is_plain(transform)
-    return False
+    base = next((base for base in kind.__mro__ if f"{base.__module__}.{base.__qualname__}" in COMPOSES), None)
+    if base is None or overrides(kind, base) or hasattr(kind, "transforms") or not is_plain(transform, base):
+        return None
+    parts: Any = transform if base is nn.Sequential else getattr(transform, "transforms", None)
+    is_list = isinstance(parts, list | tuple | nn.ModuleList | nn.Sequential) and type(parts).__iter__ in ITERATES
+    return list(parts) if is_list else None
 
 
 def compiled(transform: Any, channels: int = 3) -> "Program | str":
