@@ -105,7 +105,7 @@ def loaded(data: bytes, regions: Sequence[Region], exif_transpose: bool = False)
     """Regions of a file by way of a loader, and how many of them Pillow decoded."""
     dataset = Case([data] * len(regions), Cut(regions), exif_transpose)
     batches: Any = DataLoader(dataset, len(regions), collate_fn=images_of, device="cpu")
-    with patch.object(ImageDataset, "image", autospec=True, side_effect=ImageDataset.image) as by_pillow:
+    with patch("gpuload.datasets.base.decode", side_effect=decode) as by_pillow:
         ((images),) = list(batches)
     return images, by_pillow.call_count
 

@@ -98,7 +98,7 @@ class Course(NamedTuple):
         if self.stacks:
             return [stacked(images) if isinstance(images, list) else images, labels]
         if self.program.leaves is Form.IMAGE and self.program.ends_natively:
-            images = [Form.IMAGE.wrapped(image) for image in images]
+            images = [Form.IMAGE.wrapped(image) if type(image) is torch.Tensor else image for image in images]
         if self.single:
             return self.collate_fn((images[0], labels[0]))
         batch = self.collate_fn(list(zip(images, labels, strict=True)))

@@ -148,7 +148,8 @@ def _resize(transform: Any, hand: Hand) -> Native | None:
 def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
     if not _is_v1(transform) and not torch.equal(transform._log_ratio, torch.log(torch.tensor(transform.ratio))):
         return None  # changed since: v2 goes on drawing from the ratio that it was made with
-    native = RandomResizedCrop(transform.size, transform.scale, transform.ratio, transform.interpolation)
+    height, width = transform.size  # what is not two numbers would be the smaller edge
+    native = RandomResizedCrop((height, width), transform.scale, transform.ratio, transform.interpolation)
     return _resampled(native, transform, hand)
 
 

@@ -94,7 +94,7 @@ class Program(NamedTuple):
         for leg, after in zip(self.legs, (*self.legs[1:], None), strict=True):
             tensor = leg.plan(image, draws)
             if not leg.calls:
-                return tensor
+                return self.leaves.wrapped(tensor)
             result = leg.call(tensor)
             if after is None:
                 return result
