@@ -21,6 +21,7 @@ from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
 from gpuload.datasets import ImageDataset
 from gpuload.datasets.folder import IMG_EXTENSIONS, Samples
 from gpuload.errors import ArgumentError, ArgumentTypeError, DatasetError, SampleError
+from gpuload.lifting import Unknown, find
 
 Encode = Callable[..., bytes]
 Photo = Callable[..., Image.Image]
@@ -530,7 +531,7 @@ def test_a_loader_of_ones_own_reads_the_images(photos: Path) -> None:
     assert images.shape == (2, 3, 8, 8) and not images.any() and labels.tolist() == [0, 1]
     ours.loader = torchvision.datasets.folder.default_loader
     assert first_batch(ours, [3])[0].any()
-    assert ours.why_not_plain() == "its images are read by default_loader"
+    assert find(ours) == Unknown("its images are read by default_loader")
 
     def torn(path: str) -> Any:
         raise OSError("torn")
@@ -556,14 +557,12 @@ def test_what_makes_samples_more_than_file_and_target(photos: Path) -> None:
     def overriding(*names: str) -> ImageFolder:
         return type("Mine", (ImageFolder,), dict.fromkeys(names, lambda self, *args: None))(photos, SMALL)
 
-    assert ImageFolder(photos, SMALL).why_not_plain() is None
-    assert overriding("path", "target", "paths", "targets_of", "find_classes_of_mine").why_not_plain() is None
-    for name in ("__getitem__", "__getitems__", "image", "read"):
-        assert overriding(name).why_not_plain() == f"Mine has its own {name}"
+    asked = overriding("path", "target", "paths", "targets_of", "find_classes_of_mine")
+    assert find(asked) is asked and ImageFolder(photos, SMALL).why_not_plain() is None
+    for name in ("__getitem__", "__getitems__", "image", "read", "position"):
         assert DataLoader(overriding(name), device="cpu").engine is None
-    patched = ImageFolder(photos, SMALL)
-    patched.read = lambda index: b""  # type: ignore[method-assign]
-    assert patched.why_not_plain() == "ImageFolder has its own read"
+    said = type("Mine", (ImageFolder,), {"why_not_plain": lambda self: "it knows better"})(photos, SMALL)
+    assert find(said) == Unknown("it knows better")
 
 
 def test_images_that_are_read_in_a_way_of_ones_own(photos: Path) -> None:

@@ -41,7 +41,7 @@ def replayed(program: Program, image: Image.Image, position: int) -> Any:
     for number, leg in enumerate(program.legs):
         tensor = leg.plan(image, CounterDraws(SEED, 0, [position], number))
         if not leg.calls:
-            return tensor
+            return program.leaves.wrapped(tensor)
         (seed,) = call_seeds(SEED, 0, [position], number)
         result, pixels = call_seeded(seed, called, leg, tensor, number + 1 == len(program.legs))
         if pixels is None:

@@ -13,7 +13,7 @@ import gpuload
 
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
-    {"errors", "frameworks", "native", "philox", "stage", "structure"},
+    {"errors", "frameworks", "native", "philox", "shipped", "stage", "structure"},
     {"arguments", "compilers", "randomness"},
     {"device"},
     {"staging", "samplers", "recipes", "collate"},

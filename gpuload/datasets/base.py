@@ -103,10 +103,10 @@ class ImageDataset(Dataset[Any]):
     def why_not_plain(self) -> str | None:
         """What makes a sample more than its file, transformed, and its target; None: nothing does.
 
-        The loader prepares plain samples itself, by `paths`, `targets_of`, ``transform`` and ``target_transform``.
+        The loader prepares plain samples itself, by `paths`, `targets_of`, ``transform`` and ``target_transform``. That
+        a method is overridden which reads an image or makes a sample (`image`, ``__getitem__``), it sees by itself.
         """
-        own = [name for name in ("__getitem__", "__getitems__", "image", "read") if _is_own(self, name)]
-        return f"{type(self).__name__} has its own {own[0]}" if own else None
+        return None
 
     @contextmanager
     def naming(self, index: int) -> Iterator[None]:
@@ -248,9 +248,3 @@ class ImageDataset(Dataset[Any]):
 
 def _indented(head: str, text: str) -> str:
     return head + text.replace("\n", "\n" + " " * len(head))
-
-
-def _is_own(dataset: ImageDataset, name: str) -> bool:
-    """Has the user given the dataset an attribute in the place of one of gpuload's?"""
-    owners = [kind.__module__ for kind in type(dataset).__mro__ if name in vars(kind)]
-    return name in vars(dataset) or (owners != [] and not owners[0].startswith("gpuload."))

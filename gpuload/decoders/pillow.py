@@ -1,19 +1,41 @@
 """Any image that Pillow reads, as RGB: the definition of what a file's pixels are."""
 
 import io
+from operator import attrgetter
 from typing import BinaryIO
 
 import PIL
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from gpuload.errors import DecodeError
+from gpuload.shipped import is_shipped
 
-__all__ = ["decode", "describe", "image_size", "pixel_limit"]
+__all__ = ["decode", "describe", "image_size", "pixel_limit", "replaced"]
+
+STOOD_IN_FOR = {  # functions whose work native code does
+    Image: "open new fromarray frombuffer frombytes Image.convert Image.copy Image.crop Image.frombytes Image.getbands "
+    "Image.load Image.paste Image.resize Image.tobytes Image.transpose",
+    ImageFile: "ImageFile.load",
+    ImageOps: "exif_transpose expand",
+}
+
+
+def replaced() -> str | None:
+    """A function of Pillow's that native code stands in for, and that is no longer Pillow's own; None: all are."""
+    for module, names in STOOD_IN_FOR.items():
+        for name in names.split():
+            if not is_shipped(attrgetter(name)(module), "PIL", name):
+                return f"{module.__name__}.{name}"
+    opener, _ = Image.OPEN.get("JPEG", (Image.open, None))
+    return None if is_shipped(opener, "PIL") else "PIL.Image.OPEN['JPEG']"
 
 
 def pixel_limit() -> int | None:
-    """Most pixels of one image: twice ``PIL.Image.MAX_IMAGE_PIXELS``, where Pillow raises; None: no limit."""
-    return None if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+    """Most pixels of an image that Pillow opens without a word: it warns above, and above twice as many it raises.
+
+    None: no limit.
+    """
+    return Image.MAX_IMAGE_PIXELS
 
 
 def describe() -> str:
@@ -44,7 +66,7 @@ def decode(data: bytes, upright: bool = False) -> Image.Image:
         upright: turn and flip it as its EXIF orientation says, as ``ImageOps.exif_transpose`` does.
 
     Raises:
-        DecodeError: no image, an unknown format, a damaged file, or more pixels than `pixel_limit`.
+        DecodeError: no image, an unknown format, a damaged file, or more than twice the pixels of `pixel_limit`.
     """
     with _open(io.BytesIO(data)) as image:
         try:

@@ -9,16 +9,17 @@ from typing import Any
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
 from gpuload.datasets.base import ImageDataset
+from gpuload.decoders import pillow
 from gpuload.lifting import timm, torchvision
 from gpuload.lifting.picked import PickedImages
-from gpuload.lifting.plain import Refusal, Unknown, check_methods, of_class
+from gpuload.lifting.plain import Refusal, Unknown, check_methods
 from gpuload.lifting.rows import Rows, TensorLeaf
 from gpuload.lifting.views import Leaves, flattened
 
 __all__ = ["Rows", "Unknown", "find"]
 
-READ = "__getitem__", "__getitems__", "image", "read", "labels", "_label"  # the loader does as gpuload's own do
-ASKED = "path", "target", "paths", "targets_of"  # a subclass has its own; put into an object, they may be passed over
+OURS = "__getitem__", "__getitems__", "image", "read", "position", "labels", "_label"  # the loader does as these do
+ASKED = "__len__", "path", "target", "paths", "targets_of"  # it asks a subclass's own
 
 
 def find(dataset: Any) -> ImageDataset | Rows | Unknown:
@@ -36,11 +37,13 @@ def find(dataset: Any) -> ImageDataset | Rows | Unknown:
         return _together(leaves.lifted, table)
     except Refusal as refusal:
         return Unknown(str(refusal))
+    except Exception as error:  # of attributes that make no sense: torch has its own error when it comes to them
+        return Unknown(f"gpuload cannot look at its attributes: {type(error).__name__}: {error}")
 
 
 def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     if isinstance(dataset, ImageDataset):
-        check_methods(dataset, _own(type(dataset)))
+        check_methods(dataset, "gpuload", [*OURS, *(name for name in ASKED if not _is_users(type(dataset), name))])
         reason = dataset.why_not_plain()
         if reason is not None:
             raise Refusal(reason)
@@ -50,11 +53,10 @@ def _lifted(dataset: Any) -> ImageDataset | TensorLeaf:
     return timm.lift(dataset) if timm.is_of_timm(dataset) else torchvision.lift(dataset)
 
 
-def _own(cls: type[ImageDataset]) -> dict[str, Any]:
-    """What a dataset of this class may have under each name: of `READ` what gpuload's classes do."""
-    bases = [base for base in cls.__mro__ if base.__module__.startswith("gpuload.")]
-    known = {name: next((vars(base)[name] for base in bases if name in vars(base)), None) for name in READ}
-    return known | {name: of_class(cls, name) for name in ASKED}
+def _is_users(cls: type[ImageDataset], name: str) -> bool:
+    """Is the method a subclass's own, which is not gpuload's?"""
+    owner = next(base for base in cls.__mro__ if name in vars(base))
+    return not owner.__module__.startswith("gpuload.")
 
 
 def _together(leaves: list[Any], table: Any) -> ImageDataset | Rows:
@@ -62,4 +64,7 @@ def _together(leaves: list[Any], table: Any) -> ImageDataset | Rows:
         return Rows.of(leaves, table)
     if any(isinstance(leaf, TensorLeaf) for leaf in leaves):
         raise Refusal("its ConcatDataset has images and tensors")
+    replaced = pillow.replaced()
+    if replaced is not None:
+        raise Refusal(f"{replaced} is not Pillow's own")
     return leaves[0] if table is None and len(leaves) == 1 else PickedImages(leaves, table)

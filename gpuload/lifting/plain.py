@@ -1,18 +1,14 @@
 """Is an object what its class says? What a user has put in a method's or an attribute's place is never passed over."""
 
-import sys
-from collections.abc import Mapping
-from types import FunctionType
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from torch.utils.data import Dataset
+from gpuload.shipped import is_shipped
 
-__all__ = ["Refusal", "Unknown", "attribute", "check_methods", "of_class", "written_in"]
+__all__ = ["READ", "TORCH", "Refusal", "Unknown", "attribute", "check_methods", "of_class"]
 
-LOOKED_UP = {  # how Python finds an attribute: a dataset with ways of its own may have anything
-    "__getattribute__": object.__getattribute__,
-    "__getattr__": vars(Dataset).get("__getattr__"),
-}
+READ = "__getitem__", "__getitems__", "__len__"  # what a loader calls of a dataset
+TORCH = "torch.utils.data"
 
 
 class Unknown(NamedTuple):
@@ -34,26 +30,37 @@ def of_class(cls: type, name: str) -> Any:
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
-def written_in(function: Any, module: str) -> bool:
-    """Was the function written in this module? One that was put in its place was not."""
-    home = sys.modules.get(module)
-    return home is not None and isinstance(function, FunctionType) and function.__globals__ is vars(home)
-
-
-def check_methods(thing: object, methods: Mapping[str, Any]) -> None:
-    """Each method is the one that is known.
+def check_methods(thing: object, library: str, names: Iterable[str]) -> None:
+    """Each method is as the library wrote it, or there is none.
 
     Args:
         thing: whose methods.
-        methods: the known ones by name; None: there is none.
+        library: a package or a module.
+        names: of the methods.
 
     Raises:
-        Refusal: another one, of a subclass, of a patched class, or put into the object itself.
+        Refusal: another one, of a subclass, of a patched class, or put into the object itself; or attributes are looked
+            up in a way of the class's own: then it may have anything.
     """
     cls = type(thing)
-    for name, known in {**methods, **LOOKED_UP}.items():
-        if of_class(cls, name) is not known or name in vars(thing):
-            raise Refusal(f"{cls.__name__} {'overrides' if known is not None else 'has'} {name}")
+    for name in names:
+        if not _is_as_written(thing, library, name):
+            raise Refusal(_overridden(cls, name))
+    if of_class(cls, "__getattribute__") is not object.__getattribute__:
+        raise Refusal(_overridden(cls, "__getattribute__"))
+    if not _is_as_written(thing, "torch", "__getattr__"):
+        raise Refusal(_overridden(cls, "__getattr__"))
+
+
+def _is_as_written(thing: object, library: str, name: str) -> bool:
+    owner = next((base for base in type(thing).__mro__ if name in vars(base)), None)
+    is_own = owner is None or is_shipped(vars(owner)[name], library, f"{owner.__qualname__}.{name}")
+    return is_own and name not in vars(thing)
+
+
+def _overridden(cls: type, name: str) -> str:
+    inherited = any(name in vars(base) for base in cls.__mro__[1:])
+    return f"{cls.__name__} {'overrides' if inherited else 'has'} {name}"
 
 
 def attribute(thing: object, name: str) -> Any:

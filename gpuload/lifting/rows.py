@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
 from gpuload.datasets.tensors import TensorDataset
-from gpuload.lifting.plain import Refusal, attribute, check_methods
+from gpuload.lifting.plain import READ, TORCH, Refusal, attribute, check_methods, of_class
 
 __all__ = ["Rows", "TensorLeaf"]
 
-METHODS = {name: vars(TorchTensorDataset)[name] for name in ("__getitem__", "__len__")} | {"__getitems__": None}
+PICKS = "__getitem__", "__torch_function__", "__torch_dispatch__"  # how a tensor's rows are picked
 
 
 class TensorLeaf:
@@ -31,7 +31,7 @@ class TensorLeaf:
     """
 
     def __init__(self, dataset: TorchTensorDataset) -> None:
-        check_methods(dataset, METHODS)
+        check_methods(dataset, TORCH, READ)
         self.tensors: tuple[torch.Tensor, ...] = tuple(attribute(dataset, "tensors"))
         _check_rows(self.tensors)
         self.device = self.tensors[0].device if isinstance(dataset, TensorDataset) else None
@@ -53,6 +53,9 @@ def _check_rows(tensors: tuple[Any, ...]) -> None:
             raise Refusal("its TensorDataset has a tensor that requires gradients: picked rows pass none on")
         if tensor.is_conj() or tensor.is_neg():
             raise Refusal("its TensorDataset has a tensor whose bytes are not its values: resolve_conj()")
+        for name in PICKS:
+            if of_class(type(tensor), name) not in (of_class(torch.Tensor, name), of_class(torch.nn.Parameter, name)):
+                raise Refusal(f"the {type(tensor).__name__} of its TensorDataset overrides {name}")
     if len({len(tensor) for tensor in tensors}) != 1:
         raise Refusal(f"its TensorDataset has tensors of shapes {[tuple(tensor.shape) for tensor in tensors]}")
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gpuload.lifting.images import FileImages, Transforms, sizes_of
-from gpuload.lifting.plain import Refusal, attribute, check_methods, written_in
+from gpuload.lifting.plain import READ, Refusal, attribute, check_methods
 
 __all__ = ["is_of_timm", "lift"]
 
 logger = logging.getLogger("timm.data.dataset")  # where timm itself warns
 
+LIBRARY = "timm.data"
 DATASET = "timm.data.dataset", "ImageDataset"
 READER = "timm.data.readers.reader_image_folder", "ReaderImageFolder"
 METHODS = {  # the names that each uses, in order: another version's may do something else
@@ -44,33 +45,33 @@ def lift(dataset: Any) -> "_Images":
     Raises:
         Refusal: it reads samples in another way than one file after the other, as RGB.
     """
-    check_methods(dataset, {**_methods(DATASET), "__getitems__": None})
+    check_methods(dataset, LIBRARY, READ)
+    _check_version(DATASET)
     for name, wanted in WANTED.items():
         if (given := attribute(dataset, name)) != wanted:
             raise Refusal(f"its {name} is {given!r}")
     reader = attribute(dataset, "reader")
     if (type(reader).__module__, type(reader).__qualname__) != READER:
         raise Refusal(f"its reader is a {type(reader).__name__}, not one of a folder")
-    check_methods(reader, _methods(READER))
+    check_methods(reader, LIBRARY, METHODS[READER])
+    _check_version(READER)
     samples = attribute(reader, "samples")
     transforms = Transforms(attribute(dataset, "transform"), attribute(dataset, "target_transform"))
     sizes = sizes_of(dataset, samples, len(samples))
     return _Images(type(dataset).__name__, samples, sizes, transforms, attribute(dataset, "_max_retries"))
 
 
-def _methods(owner: tuple[str, str]) -> dict[str, Any]:
-    """The methods of a class of timm's, as timm wrote them.
+def _check_version(owner: tuple[str, str]) -> None:
+    """The methods of a class of timm's are those of a timm that gpuload knows.
 
     Raises:
         Refusal: they are others.
     """
     module, name = owner
-    cls = getattr(sys.modules.get(module), name, object)
-    methods = {method: vars(cls).get(method) for method in METHODS[owner]}
-    for method, function in methods.items():
-        if not written_in(function, module) or " ".join(function.__code__.co_names) != METHODS[owner][method]:  # type: ignore[union-attr]
+    for method, names in METHODS[owner].items():
+        function = vars(getattr(sys.modules[module], name))[method]
+        if " ".join(function.__code__.co_names) != names:
             raise Refusal(f"{name}.{method} is not that of a timm that gpuload knows")
-    return methods
 
 
 class _Images(FileImages):

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gpuload.datasets.base import ImageDataset
-from gpuload.lifting.own import DATASETS, own_method
-from gpuload.lifting.plain import Refusal, check_methods
+from gpuload.lifting.own import DATASETS
+from gpuload.lifting.plain import READ, Refusal, check_methods
 from gpuload.lifting.torchvision_arrays import ARRAYS
 from gpuload.lifting.torchvision_files import FILES
+from gpuload.shipped import replaced_below
 
 __all__ = ["KINDS", "OTHERS", "Kind", "lift"]
 
@@ -73,18 +74,17 @@ def lift(dataset: Any) -> ImageDataset:
         Refusal: it is none of those that are lifted, or not as torchvision made it.
     """
     cls = type(dataset)
-    owner = next((base for base in cls.__mro__ if "__getitem__" in vars(base)), object)
-    method = own_method(cls, "__getitem__")
-    if method is None:
-        theirs = any(base.__module__.startswith(DATASETS) for base in cls.__mro__)
-        raise Refusal(f"{cls.__name__} overrides __getitem__" if theirs else f"gpuload does not know {cls.__name__}")
+    if not any(base.__module__.startswith(f"{DATASETS}.") for base in cls.__mro__):
+        raise Refusal(f"gpuload does not know {cls.__name__}")
+    check_methods(dataset, DATASETS, READ)
+    owner = next(base for base in cls.__mro__ if "__getitem__" in vars(base))
     kind = KINDS.get(owner.__qualname__)
     if kind is None:
         raise Refusal(f"torchvision's {owner.__name__} {OTHERS.get(owner.__qualname__, 'is not known')}")
+    method = vars(owner)["__getitem__"]
     if " ".join(method.__code__.co_names) != kind.names:
         raise Refusal(f"{owner.__name__}.__getitem__ is not that of a torchvision that gpuload knows")
-    length = own_method(cls, "__len__")
-    if length is None:
-        raise Refusal(f"{cls.__name__} overrides __len__")
-    check_methods(dataset, {"__getitem__": method, "__len__": length, "__getitems__": None})
+    stranger = replaced_below(method, "torchvision")
+    if stranger is not None:
+        raise Refusal(f"{stranger} was replaced")
     return kind.lift(dataset)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.lifting.images import FileImages, Transforms, sizes_of
-from gpuload.lifting.own import DATASETS, check_lengths, is_own, joint, separate
+from gpuload.lifting.own import DATASETS, check_lengths, joint, separate
 from gpuload.lifting.plain import Refusal, attribute
+from gpuload.shipped import is_shipped
 
 __all__ = ["FILES", "Files"]
 
@@ -70,9 +71,9 @@ def _inaturalist(dataset: Any) -> tuple[Any, Sample]:
 def _pets(dataset: Any) -> tuple[Any, Sample]:
     names = ("_images", "_labels", "_bin_labels", "_target_types")
     images, labels, binary, kinds = (attribute(dataset, name) for name in names)
-    check_lengths({"_images": images, "_labels": labels, "_bin_labels": binary})
     if not {*kinds} <= {"category", "binary-category"}:
         raise Refusal("its targets are segmentation masks, which are read from files")
+    check_lengths({"_images": images, "_labels": labels, "_bin_labels": binary})
 
     def sample(index: int) -> tuple[Any, Any]:
         targets = [labels[index] if kind == "category" else binary[index] for kind in kinds]
@@ -90,9 +91,9 @@ def _one_or_tuple(targets: list[Any]) -> Any:
 
 def _check_loader(loader: Any) -> None:
     """It is ``Image.open(...).convert("RGB")``."""
-    module = DATASETS + "folder"
+    module = f"{DATASETS}.folder"
     folder = vars(sys.modules[module])
-    own = {name: folder[name] for name in ("default_loader", "pil_loader") if is_own(folder[name], module)}
+    own = {name: folder[name] for name in ("default_loader", "pil_loader") if is_shipped(folder[name], module, name)}
     if len(own) < 2 or not any(loader is function for function in own.values()):
         raise Refusal(f"its loader is {getattr(loader, '__qualname__', loader)!s}, not torchvision's default")
     backend = sys.modules["torchvision"].get_image_backend()

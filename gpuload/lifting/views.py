@@ -9,13 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset
 
-from gpuload.lifting.plain import Refusal, attribute, check_methods
+from gpuload.lifting.plain import READ, TORCH, Refusal, attribute, check_methods
 from gpuload.lifting.remembered import Remembered
 
 __all__ = ["Leaves", "flattened", "indices_of"]
-
-SUBSET = {name: vars(Subset)[name] for name in ("__getitem__", "__getitems__", "__len__")}
-CONCAT = {name: vars(ConcatDataset)[name] for name in ("__getitem__", "__len__")} | {"__getitems__": None}
 
 Places = range | NDArray[np.int64]  # of samples, in all leaves one after the other
 
@@ -55,10 +52,10 @@ def flattened(dataset: Any, leaves: Leaves) -> Places:
         Refusal: a view does something of its own, or has an index of no sample: torch has an error for that.
     """
     if isinstance(dataset, Subset):
-        check_methods(dataset, SUBSET)
+        check_methods(dataset, TORCH, READ)
         return _picked(flattened(attribute(dataset, "dataset"), leaves), indices_of(dataset))
     if isinstance(dataset, ConcatDataset):
-        check_methods(dataset, CONCAT)
+        check_methods(dataset, TORCH, READ)
         parts = [flattened(part, leaves) for part in attribute(dataset, "datasets")]
         return _joined(_cut(parts, attribute(dataset, "cumulative_sizes")))
     return leaves.places(dataset)

@@ -15,6 +15,7 @@ from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
 from gpuload.loading.stretch import Planner
 from gpuload.loading.transfer import move, pinned
+from gpuload.transforms.lifted import Form
 from gpuload.transforms.program import Program
 
 __all__ = ["Course", "Labels", "Settings"]
@@ -96,6 +97,8 @@ class Course(NamedTuple):
             images = move(images, self.device) if isinstance(images, list) else images
         if self.stacks:
             return [stacked(images) if isinstance(images, list) else images, labels]
+        if self.program.leaves is Form.IMAGE and self.program.ends_natively:
+            images = [Form.IMAGE.wrapped(image) if type(image) is torch.Tensor else image for image in images]
         if self.single:
             return self.collate_fn((images[0], labels[0]))
         batch = self.collate_fn(list(zip(images, labels, strict=True)))

@@ -223,7 +223,7 @@ class Stretch:
 
 
 def _too_large(sizes: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Images with more pixels than Pillow opens: it raises its own error."""
+    """Images with more pixels than Pillow opens without a word: it has warnings and errors of its own."""
     limit, most = pillow.pixel_limit(), int(sizes.max(initial=0))
     if limit is None or most * most <= limit:
         return np.zeros(len(sizes), bool)

@@ -23,7 +23,7 @@ class Grayscale(Transform):
         super().__init__(num_output_channels=num_output_channels)
 
     def resolve(self) -> None:
-        if self.num_output_channels not in (1, 3):
+        if type(self.num_output_channels) is not int or self.num_output_channels not in (1, 3):
             raise ArgumentError(f"num_output_channels must be 1 or 3, got {self.num_output_channels!r}")
         self.channels = self.num_output_channels
 

@@ -5,6 +5,7 @@ argument that gpuload has not), it is not lifted: then it is called, as ordinary
 """
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
 from enum import Enum
@@ -12,9 +13,12 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 
 from gpuload.arguments import color
-from gpuload.errors import ArgumentError, GpuloadError
+from gpuload.errors import ArgumentError
+from gpuload.shipped import replaced_in
 from gpuload.transforms import timm
 from gpuload.transforms.base import Transform, pad_mode_of, torch_filter_of
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
@@ -69,7 +73,15 @@ class Hand(NamedTuple):
     floats: bool
     channels: int
 
+    def example(self) -> Any:
+        """The smallest image of this kind."""
+        if self.form is Form.PIL:
+            return Image.new("L" if self.channels == 1 else "RGB", (1, 1))
+        return self.form.wrapped(torch.zeros(self.channels, 1, 1, dtype=torch.float32 if self.floats else torch.uint8))
 
+
+ANTIALIASED = "Anti-alias option is always applied for PIL Image input. Argument antialias is ignored."  # torchvision's
+HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"  # of an nn.Module
 Native = list[Any]  # gpuload's transforms, whose effect is the same
 Maker = Callable[[Any, Hand], Native | None]
 
@@ -97,16 +109,31 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
         return None  # v1 knows no tv_tensors: whether it leaves one depends on what it does
     try:
         native = MAKERS[name](transform, hand)
-    except (GpuloadError, AttributeError):  # arguments that gpuload refuses, or a torchvision that has other ones
+        if native and not _takes(transform, hand):
+            return None
+    except Exception:  # arguments that gpuload refuses or that make no sense, or a torchvision that has other ones
         return None
     return None if native is None else (native, AFTER.get((type(transform).__name__, hand.form), hand.form))
 
 
-def is_plain(transform: Any) -> bool:
-    """Does it do what its class does? No method of it is replaced, nothing is hooked in."""
+def is_plain(transform: Any, cls: type | None = None) -> bool:
+    """Does it do what a class does, as that was shipped? Nothing is put in a place of it, nothing is hooked in.
+
+    Args:
+        transform: an object.
+        cls: the class; None: its own.
+    """
     own = vars(transform)
-    replaced = any(callable(getattr(type(transform), name, None)) for name in own)
-    return not (replaced or own.get("_forward_hooks") or own.get("_forward_pre_hooks"))
+    if any(hasattr(type(transform), name) for name in own) or any(own.get(hooks) for hooks in HOOKS):
+        return False
+    hooked = isinstance(transform, nn.Module) and has_any_global_hook()
+    return not hooked and replaced_in(cls or type(transform)) is None
+
+
+def _takes(transform: Any, hand: Hand) -> bool:
+    """Does it take what is in hand? v2 asks the transform's ``_transformed_types``, and lets others pass."""
+    needs = getattr(transform, "_needs_transform_list", None)
+    return needs is None or needs([hand.example()]) == [True]
 
 
 def _is_v1(transform: Any) -> bool:
@@ -123,7 +150,8 @@ def _resize(transform: Any, hand: Hand) -> Native | None:
 def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
     if not _is_v1(transform) and not torch.equal(transform._log_ratio, torch.log(torch.tensor(transform.ratio))):
         return None  # changed since: v2 goes on drawing from the ratio that it was made with
-    native = RandomResizedCrop(transform.size, transform.scale, transform.ratio, transform.interpolation)
+    height, width = transform.size  # what is not two numbers would be the smaller edge
+    native = RandomResizedCrop((height, width), transform.scale, transform.ratio, transform.interpolation)
     return _resampled(native, transform, hand)
 
 
@@ -132,6 +160,8 @@ def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -
     if _is_v1(transform) and isinstance(transform.interpolation, str):
         return None  # v1 takes no strings
     if hand.form is Form.PIL:
+        if transform.antialias is False:
+            warnings.warn(ANTIALIASED, stacklevel=2)
         return [native]
     filter = torch_filter_of(transform.interpolation, transform.antialias)
     if hand.floats or filter is None or _is_v1(transform):
@@ -163,6 +193,8 @@ def _fill_of(transform: Any, hand: Hand) -> Any:
         fill, lengths = transform._fill["others"], (1, hand.channels)
     if isinstance(fill, Sequence) and len(fill) not in lengths:
         raise ArgumentError(f"torchvision takes no fill={fill!r} for {hand}")
+    if not isinstance(fill, Sequence | int | float | None):
+        raise ArgumentError(f"torchvision does something else with fill={fill!r}")
     return fill
 
 
@@ -184,7 +216,8 @@ def _random_crop(transform: Any, hand: Hand) -> Native | None:
         left, right, top, bottom = margins
         margins = (left, top, right, bottom)
     fill = _fill_of(transform, hand)
-    return [RandomCrop(transform.size, margins, transform.pad_if_needed, fill, transform.padding_mode)]
+    height, width = transform.size  # torchvision takes no other size here
+    return [RandomCrop((height, width), margins, transform.pad_if_needed, fill, transform.padding_mode)]
 
 
 def _horizontal_flip(transform: Any, hand: Hand) -> Native:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from gpuload.errors import ArgumentTypeError, GpuloadError
 from gpuload.recipes.draws import Draws
+from gpuload.shipped import overrides
 from gpuload.stage import name_of
 from gpuload.transforms.base import Transform
 from gpuload.transforms.lifted import Form, Hand, is_plain, lifted
@@ -30,6 +32,7 @@ COMPOSES = (
     "torchvision.transforms.v2._container.Compose",
     "torch.nn.modules.container.Sequential",
 )
+ITERATES = [kind.__iter__ for kind in (list, tuple, nn.ModuleList, nn.Sequential)]  # others may give something else
 
 
 class Leg(NamedTuple):
@@ -92,7 +95,7 @@ class Program(NamedTuple):
         for leg, after in zip(self.legs, (*self.legs[1:], None), strict=True):
             tensor = leg.plan(image, draws)
             if not leg.calls:
-                return tensor
+                return self.leaves.wrapped(tensor)
             result = leg.call(tensor)
             if after is None:
                 return result
@@ -135,15 +138,12 @@ def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def flat(transform: Any) -> Iterator[Any]:
     """The transforms that a transform consists of, in order."""
-    if _is_compose(transform):
-        parts = getattr(transform, "transforms", transform)
-    elif (inner := _delegate(transform)) is not None:
-        parts = [inner]
-    else:
+    parts = _parts(transform)
+    if parts is None:
         yield transform
-        return
-    for one in parts:
-        yield from flat(one)
+    else:
+        for part in parts:
+            yield from flat(part)
 
 
 def _handing(self: Any, image: Any) -> Any:
@@ -163,14 +163,18 @@ def _delegate(transform: Any) -> Any | None:
     return inner if callable(inner) else None
 
 
-def _is_compose(transform: Any) -> bool:
-    """Does it call one transform after the other, and nothing else?"""
+def _parts(transform: Any) -> list[Any] | None:
+    """What it calls, one after the other; None: it does something else, or more."""
     kind = type(transform)
-    for base in kind.__mro__:
-        if f"{base.__module__}.{base.__qualname__}" in COMPOSES:
-            same = (getattr(kind, name, None) is getattr(base, name, None) for name in ("__call__", "forward"))
-            return all(same) and is_plain(transform)
-    return False
+    base = next((base for base in kind.__mro__ if f"{base.__module__}.{base.__qualname__}" in COMPOSES), None)
+    if base is None:
+        inner = _delegate(transform)
+        return None if inner is None else [inner]
+    if overrides(kind, base) or hasattr(kind, "transforms") or not is_plain(transform, base):
+        return None
+    parts: Any = transform if base is nn.Sequential else getattr(transform, "transforms", None)
+    is_list = isinstance(parts, list | tuple | nn.ModuleList | nn.Sequential) and type(parts).__iter__ in ITERATES
+    return list(parts) if is_list else None
 
 
 def compiled(transform: Any, channels: int = 3) -> "Program | str":
