@@ -1,14 +1,12 @@
 """DataLoader: checks its arguments and chooses the loading path."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from operator import index
 from typing import Any
 
 import torch
 from torch.utils.data import (
-    DataLoader as TorchDataLoader,
     Dataset,
     IterableDataset,
     Sampler,
@@ -39,6 +37,7 @@ logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
 FIXED = "device", "dtype", "engine", "memory_format", "seed"  # attributes that stay, as some of torch's do
+
 
 class DataLoader(Kept[Sample]):
     """``torch.utils.data.DataLoader`` whose batches arrive on the GPU.
