@@ -32,7 +32,7 @@ SHARED = {  # what the files of a kind stand on, within their package
     "datasets": {"base", "names"},
     "decoders": {"base"},
     "engines": {"base"},
-    "transforms": {"base", "lifted", "plan", "program", "timm"},
+    "transforms": {"base", "hand", "lifted", "plan", "program", "timm", "torchvision"},
 }
 DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
 OPTIONAL = {

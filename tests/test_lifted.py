@@ -19,9 +19,11 @@ from torchvision.transforms.v2 import functional as F
 from gpuload import DataLoader, ImageFolder
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.ops import Crop
-from gpuload.transforms.lifted import MAKERS, TIMM, Form, Hand, lifted
+from gpuload.transforms.hand import Form, Hand
+from gpuload.transforms.lifted import MAKERS, lifted
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import flat, program_of
+from gpuload.transforms.timm import TIMM
 from tests.conftest import make_photo
 from tests.torchvision_pages import page
 

@@ -22,7 +22,8 @@ from torchvision.transforms import functional as F1, v2
 from torchvision.transforms.v2 import functional as F2
 
 from gpuload.recipes.draws import TorchDraws
-from gpuload.transforms.lifted import MAKERS, Form, Hand, lifted
+from gpuload.transforms.hand import Form, Hand
+from gpuload.transforms.lifted import MAKERS, lifted
 from gpuload.transforms.program import flat, program_of
 from tests.conftest import make_photo
 from tests.test_lifted import ARGUMENTS, names

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 import gpuload.transforms as T
 from gpuload.errors import ArgumentTypeError
 from gpuload.recipes.draws import TorchDraws
-from gpuload.transforms.lifted import Form
+from gpuload.transforms.hand import Form
 from gpuload.transforms.program import compiled, flat, pixels_of, program_of
 from tests.conftest import make_photo
 

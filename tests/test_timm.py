@@ -15,8 +15,10 @@ from torchvision.transforms import v2
 
 from gpuload import DataLoader, ImageFolder
 from gpuload.recipes.draws import CounterDraws
-from gpuload.transforms.lifted import MAKERS, TIMM, Form, Hand, lifted
+from gpuload.transforms.hand import Form, Hand
+from gpuload.transforms.lifted import MAKERS, lifted
 from gpuload.transforms.program import flat, program_of
+from gpuload.transforms.timm import TIMM
 from tests.conftest import make_photo
 
 timm = pytest.importorskip("timm")

@@ -15,7 +15,7 @@ from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
 from gpuload.loading.stretch import Planner
 from gpuload.loading.transfer import move, pinned
-from gpuload.transforms.lifted import Form
+from gpuload.transforms.hand import Form
 from gpuload.transforms.program import Program
 
 __all__ = ["Course", "Labels", "Settings"]

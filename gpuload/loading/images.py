@@ -26,7 +26,7 @@ from gpuload.randomness import call_seeded
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage
 from gpuload.staging import BufferPool
-from gpuload.transforms.lifted import Form
+from gpuload.transforms.hand import Form
 from gpuload.transforms.program import Leg
 
 __all__ = ["ImagePath", "Rendering", "share_size"]

@@ -20,7 +20,8 @@ from gpuload.recipes.draws import Draws
 from gpuload.shipped import overrides
 from gpuload.stage import name_of
 from gpuload.transforms.base import Transform
-from gpuload.transforms.lifted import Form, Hand, is_plain, lifted
+from gpuload.transforms.hand import Form, Hand
+from gpuload.transforms.lifted import is_plain, lifted
 from gpuload.transforms.plan import Geometric, Plan, Pointwise
 
 __all__ = ["Leg", "Program", "compiled", "flat", "image_of", "pixels_of", "program_of", "run"]

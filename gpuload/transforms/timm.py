@@ -1,23 +1,27 @@
-"""What timm's own transforms do to PIL images, for `lifted`: each draws the numbers that timm's draws, in its order.
+"""What timm's own transforms do to PIL images; each draws the numbers that timm's draws, in its order.
 
 timm draws with Python's ``random``; of the same numbers, the same pixels are made here.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.arguments import pair
+from gpuload.arguments import color, pair
 from gpuload.errors import ArgumentError
 from gpuload.recipes.draws import Draws
 from gpuload.recipes.ops import Crop, Mask, Op, Resize as ResizeOp
-from gpuload.transforms.base import Interpolation, Transform, chosen, every, filter_of
-from gpuload.transforms.geometry import RandomResizedCrop
+from gpuload.transforms.base import Interpolation, Transform, chosen, every, filter_of, pad_mode_of
+from gpuload.transforms.geometry import CenterCrop, RandomResizedCrop
+from gpuload.transforms.hand import Form, Hand, Maker, Native
 from gpuload.transforms.plan import Sizes, Steps
+from gpuload.transforms.torchvision import FromPil, fill_of, nothing, to_tensor
+from gpuload.transforms.values import DTYPES
 
-__all__ = ["RandomResizedCropAndInterpolation", "ResizeKeepRatio", "TrimBorder"]
+__all__ = ["AFTER", "MAKERS", "RandomResizedCropAndInterpolation", "ResizeKeepRatio", "TrimBorder"]
 
 Floats = NDArray[np.float64]
 Range = tuple[float, float]
@@ -151,3 +155,63 @@ class TrimBorder(Transform):
         at_y, at_x = np.minimum(height, self.border), np.minimum(width, self.border)
         left_y, left_x = np.maximum(height - 2 * self.border, 0), np.maximum(width - 2 * self.border, 0)
         return [(Crop(at_y, at_x, left_y, left_x), every(height))]
+
+
+# ---- timm's classes as these, for `lifted` ----
+
+
+def _crop(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL or len(transform.size) != 2:
+        return None
+    filters = _choice(transform.interpolation)
+    return [RandomResizedCropAndInterpolation(transform.size, transform.scale, transform.ratio, filters)]
+
+
+def _resize(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL or len(transform.size) != 2:
+        return None
+    scale = transform.random_scale_prob, tuple(transform.random_scale_range)
+    aspect = transform.random_aspect_prob, tuple(transform.random_aspect_range)
+    filters = _choice(transform.interpolation)
+    return [ResizeKeepRatio(transform.size, transform.longest, filters, scale, transform.random_scale_area, aspect)]
+
+
+def _choice(interpolation: Any) -> tuple[Any, ...]:
+    return tuple(interpolation) if isinstance(interpolation, list | tuple) else (interpolation,)
+
+
+def _center(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.PIL:
+        return None
+    native = CenterCrop(transform.size)
+    native._fill, native._mode = color(fill_of(transform, hand)), pad_mode_of(transform.padding_mode)
+    return [native]
+
+
+def _trim(transform: Any, hand: Hand) -> Native | None:
+    border = transform.border_size
+    return [TrimBorder(border)] if hand.form is Form.PIL and type(border) is int and border >= 0 else None
+
+
+def _tensor(transform: Any, hand: Hand) -> Native | None:
+    return [FromPil(transform, hand.form)] if hand.form is Form.PIL and transform.dtype in DTYPES else None
+
+
+def _maybe_tensor(transform: Any, hand: Hand) -> Native | None:
+    return to_tensor(transform, hand) if hand.form is Form.PIL else []
+
+
+TIMM = "timm.data.transforms."
+MAKERS: dict[str, Maker] = {
+    f"{TIMM}RandomResizedCropAndInterpolation": _crop,
+    f"{TIMM}ResizeKeepRatio": _resize,
+    f"{TIMM}CenterCropOrPad": _center,
+    f"{TIMM}TrimBorder": _trim,
+    f"{TIMM}ToTensor": _tensor,
+    f"{TIMM}MaybeToTensor": _maybe_tensor,
+    f"{TIMM}MaybePILToTensor": nothing,
+}
+AFTER = {
+    ("MaybeToTensor", Form.PIL): Form.TENSOR,
+    ("MaybePILToTensor", Form.PIL): Form.TENSOR,
+}
