@@ -16,7 +16,7 @@ __all__ = ["is_shipped", "overrides", "replaced_below", "replaced_in"]
 ACTING = ("__call__", "__getattr__", "__getattribute__", "__iter__")  # of names with underscores; others act elsewhere
 OF_MODULE = ("__call__", "_wrapped_call_impl", "_call_impl", "__getattr__")  # what leads from a call to `forward`
 WRITTEN_AS: dict[tuple[type, str], str] = {(nn.Module, "__call__"): "_wrapped_call_impl"}
-BELOW = sys.stdlib_module_names | {"torch", "numpy", "PIL"}  # what libraries import functions from
+BELOW = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "PIL"}  # what libraries import functions from
 
 
 def is_shipped(value: Any, library: str, name: str | None = None) -> bool:

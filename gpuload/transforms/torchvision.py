@@ -34,6 +34,7 @@ ANTIALIASED = "Anti-alias option is always applied for PIL Image input. Argument
 
 
 def is_v1(transform: Any) -> bool:
+    """Is it of torchvision's first version?"""
     return qualified_name(transform).startswith(V1)
 
 
@@ -167,6 +168,7 @@ class FromPil(_Values):
 
 
 def to_tensor(transform: Any, hand: Hand) -> Native | None:
+    """What makes a tensor of a PIL image, by a table of its values."""
     is_float = torch.get_default_dtype() in DTYPES
     return [FromPil(transform, hand.form)] if hand.form is Form.PIL and is_float else None
 
@@ -189,6 +191,7 @@ def _to_dtype(transform: Any, hand: Hand) -> Native | None:
 
 
 def nothing(transform: Any, hand: Hand) -> Native:
+    """What leaves the pixels as they are."""
     return []
 
 
