@@ -71,7 +71,7 @@ def replaced_below(function: FunctionType, library: str, seen: set[Any] | None =
     seen = set() if seen is None else seen
     for space, name in _names(function, library):
         value = space.get(name)
-        if not callable(value) or isinstance(value, type | BuiltinFunctionType):
+        if not callable(value) or isinstance(value, type | BuiltinFunctionType) or type(value).__module__ == "typing":
             continue
         if not isinstance(value, FunctionType) or not _belongs(value, space, name, library):
             return f"{space['__name__']}.{name}"
