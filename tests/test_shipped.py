@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any
+from typing import Any, Sequence  # noqa: UP035  # as timm does
 from unittest import mock
 
 import pytest
@@ -89,6 +89,16 @@ def test_an_attribute_that_became_a_property() -> None:
 def test_what_does_not_run_in_a_call_may_be_replaced(name: str) -> None:
     with mock.patch.object(v1.Resize, name, wrapped(getattr(v1.Resize, name))):
         assert replaced_in(v1.Resize) is None
+
+
+def is_listed(thing: Any) -> bool:
+    return isinstance(thing, Sequence)
+
+
+def test_a_name_of_typing_is_no_function() -> None:
+    assert replaced_below(is_listed, __name__) is None
+    with mock.patch.dict(globals(), {"Sequence": partial(list)}):
+        assert replaced_below(is_listed, __name__) == f"{__name__}.Sequence"
 
 
 def test_what_a_function_calls() -> None:

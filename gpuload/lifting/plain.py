@@ -45,11 +45,11 @@ def check_methods(thing: object, library: str, names: Iterable[str]) -> None:
     cls = type(thing)
     for name in names:
         if not _is_as_written(thing, library, name):
-            raise Refusal(_overridden(cls, name))
+            raise Refusal(_overridden(cls, library, name))
     if of_class(cls, "__getattribute__") is not object.__getattribute__:
-        raise Refusal(_overridden(cls, "__getattribute__"))
+        raise Refusal(_overridden(cls, library, "__getattribute__"))
     if not _is_as_written(thing, "torch", "__getattr__"):
-        raise Refusal(_overridden(cls, "__getattr__"))
+        raise Refusal(_overridden(cls, library, "__getattr__"))
 
 
 def _is_as_written(thing: object, library: str, name: str) -> bool:
@@ -58,9 +58,10 @@ def _is_as_written(thing: object, library: str, name: str) -> bool:
     return is_own and name not in vars(thing)
 
 
-def _overridden(cls: type, name: str) -> str:
-    inherited = any(name in vars(base) for base in cls.__mro__[1:])
-    return f"{cls.__name__} {'overrides' if inherited else 'has'} {name}"
+def _overridden(cls: type, library: str, name: str) -> str:
+    theirs = cls.__mro__ if f"{cls.__module__}.".startswith(f"{library}.") else cls.__mro__[1:]
+    known = any(name in vars(base) for base in theirs)
+    return f"{cls.__name__} {'overrides' if known else 'has'} {name}"
 
 
 def attribute(thing: object, name: str) -> Any:
