@@ -15,7 +15,6 @@ from gpuload import DataLoader
 
 transformers = pytest.importorskip("transformers")
 
-takes_part = pytest.mark.xfail(strict=True, reason="Accelerate gives the loader back, and does not follow it")
 BATCH = 5
 SQUARE = v1.Compose([v1.Resize((8, 8)), v1.ToTensor()])
 FLIPPED = v1.Compose([v1.Resize((8, 8)), v1.RandomHorizontalFlip(), v1.ToTensor()])
@@ -117,7 +116,6 @@ def test_in_the_same_order_the_network_learns_and_predicts_the_same(data: Any, t
     assert (given.predictions == expected.predictions).all() and (given.label_ids == expected.label_ids).all()
 
 
-@takes_part
 def test_the_loss_of_evaluation_counts_the_last_batch_as_it_is(photos: Path, tmp_path: Path) -> None:
     """Of five batches the last has four samples: Accelerate knows from the loader."""
     data = Images(photos), named
@@ -134,9 +132,7 @@ def test_each_sample_comes_once_an_epoch_and_in_another_order_in_the_next(
     assert sorted(first) == sorted(second) == list(range(24)) and first != second
 
 
-@pytest.mark.parametrize(
-    ("kind", "shuffle"), [(Ours, False), pytest.param(Ours, True, marks=takes_part), (Torchs, True)]
-)
+@pytest.mark.parametrize(("kind", "shuffle"), [(Ours, False), (Ours, True), (Torchs, True)])
 def test_what_is_resumed_goes_on_with_the_batches_that_were_to_come(
     kind: Any, shuffle: bool, data: Any, tmp_path: Path
 ) -> None:
@@ -146,7 +142,6 @@ def test_what_is_resumed_goes_on_with_the_batches_that_were_to_come(
     assert logged(rest, "loss") == logged(whole, "loss")
 
 
-@pytest.mark.xfail(strict=True, reason="the positions that images are drawn for start at 0 again")
 def test_images_of_what_is_resumed_are_those_that_were_to_come(photos: Path, tmp_path: Path) -> None:
     """They are flipped by chance: with a seed, by that of their position."""
     data = Images(photos, FLIPPED), named

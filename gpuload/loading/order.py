@@ -67,10 +67,13 @@ class Order:
     def host_batches(self, epoch: int) -> Iterator[tuple[Integers, Integers]]:
         """(positions in the epoch, indices there) of each batch, on the host: (B,) int64 each."""
         if self.sampler is None:
-            return _consecutive(map(integers, self.own_batches(epoch)))
+            batches, plain = map(integers, self.own_batches(epoch)), self._plain
+            if not self._is_part or plain is None:
+                return _consecutive(batches)
+            return zip(self._parts(len(plain)), batches, strict=False)
         if self._is_part:
             order = self.sampler.order(epoch)
-            return ((positions, _at(order, positions).numpy()) for positions in self._parts(order))
+            return ((positions, _at(order, positions).numpy()) for positions in self._parts(len(order)))
         return _consecutive(batch.numpy() for batch in self._fetched(self.sampler, epoch))
 
     def device_batches(self, epoch: int, samples: int) -> Iterator[torch.Tensor]:
@@ -88,7 +91,7 @@ class Order:
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
         if self._is_part:
-            yield from (_at(order, positions, self._device.torch_device) for positions in self._parts(order))
+            yield from (_at(order, positions, self._device.torch_device) for positions in self._parts(len(order)))
             return
         for chunk in self._chunks(order):
             stream = self._device.current_stream()
@@ -111,9 +114,9 @@ class Order:
         if isinstance(keeper, CounterSampler):
             keeper.set_epoch(epoch)
 
-    def _parts(self, order: EpochOrder) -> Iterator[Integers]:
-        """The positions of each batch, of those that are a part of another batch sampler's."""
-        return map(np.array, of_positions(self._batch_sampler, len(order)))
+    def _parts(self, count: int) -> Iterator[Integers]:
+        """The positions of each batch, of those that are a part of another batch sampler's, of ``count`` samples."""
+        return map(np.array, of_positions(self._batch_sampler, count))
 
     def _fetched(self, sampler: CounterSampler, epoch: int) -> Iterator[torch.Tensor]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
