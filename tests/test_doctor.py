@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import gpuload
-from gpuload import compilers
+from gpuload import compilers, nvrtc
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.device import Device
 from gpuload.engines import ENGINES
@@ -122,7 +122,7 @@ def without_cupy() -> Any:
 @pytest.mark.parametrize(("on_gpu", "status"), [(False, Status.OPTIONAL), (True, Status.MISSING)])
 def test_cupy_is_required_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, status: Status) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
-    monkeypatch.setattr(compilers, "cupy", without_cupy)
+    monkeypatch.setattr(nvrtc, "cupy", without_cupy)
     detail = "does not import (No module named 'cupy'): nothing renders on a GPU"
     assert finding("CuPy") == ("CuPy", status, detail, 'pip install "gpuload[cuda13]"')
 
@@ -307,7 +307,7 @@ def test_a_look_that_raises_becomes_a_finding(monkeypatch: pytest.MonkeyPatch) -
     def broken() -> Any:
         raise OSError("libcudart.so.13: cannot open shared object file")
 
-    monkeypatch.setattr(compilers, "cupy", broken)
+    monkeypatch.setattr(nvrtc, "cupy", broken)
     detail = "OSError: libcudart.so.13: cannot open shared object file"
     assert doctor.examine()[NAMES.index("CuPy")] == ("CuPy", Status.MISSING, detail, None)
 

@@ -27,7 +27,7 @@ from gpuload import (
     SampleError,
     transforms as T,
 )
-from gpuload.compilers import host_library
+from gpuload.libraries import host_library
 from gpuload.samplers.permutation import permute
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library
 from gpuload.decoders.files import Files
 from gpuload.engines.base import Images, Layout, Take, check
 from gpuload.errors import MissingError
+from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 import gpuload
-from gpuload import compilers
+from gpuload import compilers, libraries, nvrtc
 from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.jpeg import jpeg_decoder
@@ -221,7 +221,7 @@ def _why_no_gpu() -> tuple[str, str | None]:
 
 def _cupy() -> str:
     try:
-        version = compilers.cupy().__version__
+        version = nvrtc.cupy().__version__
     except MissingError as error:
         raise _LackingError(f"does not import ({error.__cause__ or error})") from error
     if not torch.cuda.is_available():
@@ -250,7 +250,7 @@ def _compiler() -> str:
         if wanted:
             raise _LackingError(f"CXX={wanted!r} is not there", "unset CXX")
         raise _LackingError("no g++, c++ or clang++")
-    compilers.host_library()
+    libraries.host_library()
     said = subprocess.run([*found, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
     return f"{said.splitlines()[0]}, compiles the kernels"
 
@@ -347,7 +347,7 @@ PARTS = (
         _cupy,
         _on_gpu,
         without="nothing renders on a GPU",
-        fix=compilers.INSTALL_CUDA,
+        fix=nvrtc.INSTALL_CUDA,
     ),
     _Part(
         "C++ compiler",
@@ -361,7 +361,7 @@ PARTS = (
         _jpeg_decoder,
         _never,
         without="Pillow decodes JPEGs instead, slower",
-        fix=compilers.INSTALL_CUDA,
+        fix=nvrtc.INSTALL_CUDA,
     ),
     _Part("engines", _engines),
     _Part("for the demo", _demo, _never, without="the demo does not run", fix=INSTALL_DEMO),
