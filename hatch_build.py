@@ -30,10 +30,11 @@ class NativeCode(BuildHookInterface[Any]):
         if machine not in LEVELS:
             raise ValueError(f"GPULOAD_WHEEL must be one of {', '.join(LEVELS)}, got {machine!r}")
         self._folder = tempfile.TemporaryDirectory()
-        for stem, includes in (("host", []), ("jpeg", _headers_of_the_codec())):
-            for level in LEVELS[machine]:
-                library = self._compiled(stem, includes, machine, level)
-                build_data["force_include"][str(library)] = f"gpuload/kernels/built/{library.name}"
+        libraries = [self._compiled("host", [], machine, level) for level in LEVELS[machine]]
+        libraries.append(
+            self._compiled("jpeg", _headers_of_the_codec(), machine, LEVELS[machine][0])
+        )  # computes nothing
+        build_data["force_include"] |= {str(library): f"gpuload/kernels/built/{library.name}" for library in libraries}
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-manylinux_{GLIBC.replace('.', '_')}_{machine}.manylinux2014_{machine}"
 
