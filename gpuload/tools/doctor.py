@@ -243,13 +243,17 @@ def _cuda_headers() -> str:
 # ---- the CPU ----
 
 
-def _compiler() -> str:
+def _native_code() -> str:
+    shipped = libraries.shipped("host")
+    if shipped is not None:
+        libraries.host_library()
+        return f"came with gpuload, for {shipped.stem.removeprefix('host-')}"
     found = compilers.compiler()
     if found is None:
         wanted = os.environ.get("CXX")
         if wanted:
-            raise _LackingError(f"CXX={wanted!r} is not there", "unset CXX")
-        raise _LackingError("no g++, c++ or clang++")
+            raise _LackingError(f"to be compiled, but CXX={wanted!r} is not there", "unset CXX")
+        raise _LackingError("to be compiled, but there is no g++, c++ or clang++")
     libraries.host_library()
     said = subprocess.run([*found, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
     return f"{said.splitlines()[0]}, compiles the kernels"
@@ -260,7 +264,7 @@ def _jpeg_decoder() -> str:
         version = metadata.version("nvidia-nvimgcodec-cu13")
     except metadata.PackageNotFoundError:
         raise _LackingError("not installed") from None
-    if compilers.compiler() is None:
+    if libraries.shipped("jpeg") is None and compilers.compiler() is None:
         raise _LackingError(f"{version} is here, but no C++ compiler to build the way to it", INSTALL_COMPILER)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -350,8 +354,8 @@ PARTS = (
         fix=nvrtc.INSTALL_CUDA,
     ),
     _Part(
-        "C++ compiler",
-        _compiler,
+        "native code",
+        _native_code,
         _never,
         without="Pillow decodes and, on the CPU, renders, both slower",
         fix=INSTALL_COMPILER,
