@@ -4,12 +4,13 @@
 # make sanitize  native code and kernels under sanitizers, damaged files, a thousand schedules on the simulated GPU
 # make check  format, lint, types
 # make bench  images per second beside torch's loader (and DALI and FFCV, after `make peers`), and what limits it
+# make wheels wheels with native code for x86-64 and aarch64, tried without a compiler and under emulators
 # make gpu    everything that needs a GPU: tests, compute-sanitizer, benchmarks; writes benchmarks/results/
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test sanitize check gpu bench peers docs clean
+.PHONY: setup demo test sanitize wheels check gpu bench peers docs clean
 
 setup: $(READY)
 
@@ -29,6 +30,10 @@ test: $(READY)
 
 sanitize: $(READY)
 	$(BIN)/python -m tests.sanitize
+
+wheels: $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[wheels]"
+	$(BIN)/python -m tests.wheels
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -40,10 +40,11 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.photos import photos
 from gpuload import DataLoader, ImageFolder, transforms as T
-from gpuload.compilers import build, host_library
+from gpuload.compilers import build
 from gpuload.device import HostDevice
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine
+from gpuload.libraries import host_library
 from gpuload.loading.course import Course
 from gpuload.loading.images import ImagePath
 

@@ -24,12 +24,12 @@ from benchmarks.machine import machine
 from benchmarks.peers.protocol import MEAN, STD
 from gpuload import RandomSampler, WeightedRandomSampler, transforms as T
 from gpuload.collate import pad
-from gpuload.compilers import host_library
 from gpuload.decoders.files import Files
 from gpuload.device import device_of
 from gpuload.engines.base import Batch, Engine, Layout
 from gpuload.engines.cpu import CpuEngine
 from gpuload.engines.cuda import CudaEngine
+from gpuload.libraries import host_library
 from gpuload.loading.tensors import gather_rows
 from gpuload.loading.transfer import move
 from gpuload.recipes.draws import CounterDraws

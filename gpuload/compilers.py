@@ -1,15 +1,11 @@
-"""The two compilers of ``kernels/``: the system's C++ compiler for the CPU, CuPy's NVRTC for CUDA.
+"""The system's C++ compiler, which makes libraries of ``kernels/`` on first use.
 
-Both compile on first use. C++ libraries are kept in the user's cache folder under a name made of their
-sources, their flags, the compiler and the processor, so that neither a new version nor a shared home folder
-can bring a wrong one. This is the only module that imports CuPy.
+They are kept in the user's cache folder under a name made of their sources, their flags, the compiler and the
+processor, so that neither a new version nor a shared home folder can bring a wrong one.
 """
 
 import atexit
-import ctypes
 import hashlib
-import importlib
-import importlib.util
 import os
 import platform
 import shlex
@@ -17,32 +13,15 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
+from typing import TypeVar
 
 from gpuload.errors import MissingError
-from gpuload.native import declare
 
-__all__ = [
-    "build",
-    "cache_folder",
-    "compiler",
-    "cuda_kernel",
-    "cupy",
-    "host_library",
-    "jpeg_library",
-    "kernel_folder",
-    "launch",
-    "nvrtc_options",
-]
+__all__ = ["build", "cache_folder", "compiler", "kernel_folder", "once", "processor"]
 
-INSTALL_CUDA = 'pip install "gpuload[cuda13]"'
 INSTALL_COMPILER = "apt-get install g++, or set CXX"
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
 SOURCES = (".cpp", ".cu", ".cuh", ".h", ".hpp")
@@ -51,7 +30,7 @@ _folder_lock = threading.Lock()
 Made = TypeVar("Made")
 
 
-def _once(make: Callable[[], Made]) -> Callable[[], Made]:
+def once(make: Callable[[], Made]) -> Callable[[], Made]:
     """Make it once, on the first thread that asks; others wait."""
     cached, lock = lru_cache(maxsize=1)(make), threading.Lock()
 
@@ -68,9 +47,6 @@ def kernel_folder() -> Path:
     here = Path(__file__).resolve().parent
     inside = here / "kernels"
     return inside if inside.is_dir() else here.parent / "kernels"
-
-
-# ---- C++ ----
 
 
 def compiler() -> list[str] | None:
@@ -161,7 +137,7 @@ def build(source: Path, *flags: str) -> Path:
 
 def _fingerprint(source: Path, command: list[str], found: tuple[str, ...]) -> str:
     key = hashlib.sha256()
-    for part in (*command, _version(found), _processor(), platform.machine()):
+    for part in (*command, _version(found), processor(), platform.machine()):
         key.update(part.encode() + b"\0")
     folders = [Path(flag[2:]) for flag in command if flag.startswith("-I")]
     headers = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SOURCES]
@@ -177,7 +153,7 @@ def _version(found: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _processor() -> str:
+def processor() -> str:
     """What -march=native depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -195,143 +171,3 @@ def _compile(command: list[str], target: Path) -> None:
                 f"the C++ compiler failed on gpuload's kernels ({shlex.join(command)}):\n{run.stderr[:2000]}"
             )
         os.replace(made, target)  # atomic: another process sees the whole library or none
-
-
-def _image_codec() -> Path | None:
-    """The folder of nvImageCodec, found without importing it."""
-    try:
-        spec = importlib.util.find_spec("nvidia.nvimgcodec")
-    except ImportError:
-        return None
-    places = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(places))) if places else None
-
-
-@_once
-def _builds() -> tuple[Future[Path], Future[Path] | None]:
-    """Both libraries, compiled side by side."""
-    kernels, codec = kernel_folder(), _image_codec()
-    with ThreadPoolExecutor(2) as pool:
-        host = pool.submit(build, kernels / "host.cpp")
-        if codec is None:
-            return host, None
-        include = f"-I{kernels / 'stub'}", f"-I{codec / 'include'}"
-        return host, pool.submit(build, kernels / "jpeg.cpp", *include)
-
-
-@_once
-def host_library() -> ctypes.CDLL | None:
-    """``kernels/host.cpp`` compiled for this CPU, its functions declared; None where there is no C++ compiler.
-
-    Raises:
-        MissingError: the compiler failed (the message holds what it said), or no folder can hold the library.
-    """
-    return declare(ctypes.CDLL(str(_builds()[0].result()))) if compiler() is not None else None
-
-
-@_once
-def jpeg_library() -> ctypes.CDLL | None:
-    """``kernels/jpeg.cpp``, open and ready; None where nvImageCodec or a C++ compiler is missing.
-
-    Where nvImageCodec is there but cannot be used, a RuntimeWarning says why, and it is None.
-    """
-    codec = _image_codec()
-    if compiler() is None or codec is None:
-        return None
-    built = _builds()[1]
-    assert built is not None
-    try:
-        library = ctypes.CDLL(str(built.result()))
-        _open(library, codec)
-    except (MissingError, OSError) as error:
-        warnings.warn(f"JPEGs are decoded by Pillow, for nvImageCodec cannot be used: {error}", RuntimeWarning, 2)
-        return None
-    return library
-
-
-def _open(library: ctypes.CDLL, codec: Path) -> None:
-    core = next(codec.glob("libnvimgcodec.so*"), codec / "libnvimgcodec.so")
-    extension = next(codec.glob("extensions/libjpeg_turbo_ext.so*"), codec / "extensions/libjpeg_turbo_ext.so")
-    library.gpuload_jpeg_open.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
-    failed = library.gpuload_jpeg_open(os.fsencode(core), os.fsencode(extension))
-    if failed:
-        step = {1: "loading it", 2: "its functions", 3: "its libjpeg-turbo", 4: "its decoder"}
-        raise OSError(f"{step[failed]} failed ({core})")
-    pointer = ctypes.c_void_p
-    library.gpuload_jpeg_decode.argtypes = [pointer, ctypes.c_int64, pointer, pointer, pointer]
-    library.gpuload_jpeg_decode.restype = ctypes.c_bool
-
-
-# ---- CUDA ----
-
-
-@_once
-def cupy() -> Any:
-    """The module CuPy.
-
-    Raises:
-        MissingError: it is not installed; the message holds the command that installs it.
-    """
-    if not _cupy_cache_serves():  # its import would fail, and fail in another way when tried again
-        os.environ["CUPY_CACHE_DIR"] = str(cache_folder() / "cupy")
-    try:
-        return importlib.import_module("cupy")
-    except (ImportError, OSError) as error:
-        raise MissingError(f"the CUDA engine needs CuPy, which does not import ({error}): {INSTALL_CUDA}") from error
-
-
-def _cupy_cache_serves() -> bool:
-    """Can CuPy write to the folder that it would keep compiled kernels in?"""
-    folder = os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache"))
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
-
-
-@lru_cache(maxsize=1)
-def nvrtc_options() -> tuple[str, ...]:
-    """Options for NVRTC. Without --fmad=false the weights of the resize would differ from Pillow's.
-
-    CuPy keeps compiled kernels under their options and their own text, not that of the headers they include:
-    a macro makes the headers part of the options.
-    """
-    headers = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(kernel_folder().glob("*.cuh"))))
-    return ("-std=c++17", "--fmad=false", f"-I{kernel_folder()}", f"-DGPULOAD_HEADERS={headers.hexdigest()[:16]}")
-
-
-@lru_cache(maxsize=64)
-def cuda_kernel(name: str, device: int) -> Any:
-    """A kernel for the current GPU, compiled on first use: ``cuda_kernel("render_4", 0)`` is in ``render.cu``.
-
-    Args:
-        name: the kernel.
-        device: the number of the current GPU. Another one is not entered: CuPy would make a context on this one then.
-
-    Raises:
-        MissingError: CuPy does not compile it; the message holds what it said, and the command that installs all that
-            it compiles with.
-    """
-    source = (kernel_folder() / f"{name.split('_')[0]}.cu").read_text()
-    cuda = cupy().cuda
-    try:
-        return cupy().RawModule(code=source, options=nvrtc_options()).get_function(name)
-    except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError):
-        raise  # of the GPU or its driver, which no package brings
-    except (RuntimeError, OSError, cuda.compiler.CompileException) as error:
-        raise MissingError(f"CuPy cannot compile gpuload's kernels ({error}): {INSTALL_CUDA}") from error
-
-
-def launch(name: str, device: int, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
-    """Start a kernel on torch's current stream; nothing waits for it.
-
-    Args:
-        name: the kernel.
-        device: the number of the current GPU.
-        grid: blocks along x and y.
-        threads: of a block.
-        arguments: numpy scalars, numpy records (by value) and addresses as np.uintp.
-    """
-    with cupy().cuda.Stream.from_external(torch.cuda.current_stream()):
-        cuda_kernel(name, device)(grid, (threads,), arguments)

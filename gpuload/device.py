@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from gpuload import compilers
+from gpuload import nvrtc
 from gpuload.errors import ArgumentError, CaptureError, MissingError
 
 __all__ = ["CudaDevice", "Device", "Event", "HostDevice", "Stream", "device_of", "resolve"]
@@ -261,12 +261,12 @@ class CudaDevice:
 
     def prepare(self, name: str) -> None:
         with self._current():
-            compilers.cuda_kernel(name, self.index)
+            nvrtc.cuda_kernel(name, self.index)
 
     def launch(self, name: str, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
         with self._current():
             _refuse_capture()
-            compilers.launch(name, self.index, grid, threads, arguments)
+            nvrtc.launch(name, self.index, grid, threads, arguments)
 
     def describe(self) -> str:
         return f"GPU cuda:{self.index}"

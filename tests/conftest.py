@@ -16,7 +16,8 @@ from hypothesis import settings
 from PIL import Image
 from torch.utils.data import _utils
 
-from gpuload.compilers import compiler, host_library
+from gpuload.compilers import compiler
+from gpuload.libraries import host_library
 from gpuload.loading import threads
 from tests.cuda_on_cpu import cuda_on_cpu
 from tests.fresh import Pythons

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library, jpeg_library
 from gpuload.decoders.files import Memory
+from gpuload.libraries import host_library, jpeg_library
 from gpuload.native import Status, Work
 from gpuload.recipes.fuse import Fused, fuse
 from gpuload.recipes.ops import Recipe

@@ -13,7 +13,8 @@ from PIL import Image
 from benchmarks import ceiling, race
 from benchmarks.contestant import ROOT, Contestant, ContestantError, Entry
 from benchmarks.peers.protocol import FIRST, Peer, play, wait
-from gpuload.compilers import compiler, host_library
+from gpuload.compilers import compiler
+from gpuload.libraries import host_library
 
 TASK = ["--data", "/nowhere", "--transform", "crop224", "--batch-size", "8"]
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")

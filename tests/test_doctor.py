@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import gpuload
-from gpuload import compilers
+from gpuload import compilers, nvrtc
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.device import Device
 from gpuload.engines import ENGINES
@@ -33,7 +33,7 @@ NAMES = [
     "GPU",
     "CUDA headers",
     "CuPy",
-    "C++ compiler",
+    "native code",
     "nvImageCodec",
     "engines",
     "for the demo",
@@ -70,7 +70,7 @@ def test_what_is_not_there_comes_with_a_command() -> None:
 def test_the_compiler_compiles() -> None:
     if compilers.compiler() is None:
         pytest.skip("needs a C++ compiler")
-    found = finding("C++ compiler")
+    found = finding("native code")
     assert found.status is Status.OK
     assert found.detail.endswith("compiles the kernels")
 
@@ -122,7 +122,7 @@ def without_cupy() -> Any:
 @pytest.mark.parametrize(("on_gpu", "status"), [(False, Status.OPTIONAL), (True, Status.MISSING)])
 def test_cupy_is_required_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, status: Status) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
-    monkeypatch.setattr(compilers, "cupy", without_cupy)
+    monkeypatch.setattr(nvrtc, "cupy", without_cupy)
     detail = "does not import (No module named 'cupy'): nothing renders on a GPU"
     assert finding("CuPy") == ("CuPy", status, detail, 'pip install "gpuload[cuda13]"')
 
@@ -214,16 +214,19 @@ def test_a_decoder_that_fails(monkeypatch: pytest.MonkeyPatch, able: bool, statu
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
-    found = finding("C++ compiler")
+    found = finding("native code")
     assert found.status is Status.OPTIONAL
-    assert found.detail == "no g++, c++ or clang++: Pillow decodes and, on the CPU, renders, both slower"
+    assert (
+        found.detail
+        == "to be compiled, but there is no g++, c++ or clang++: Pillow decodes and, on the CPU, renders, both slower"
+    )
     assert found.fix == "apt-get install g++"
 
 
 def test_a_compiler_that_is_named_but_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    found = finding("C++ compiler")
-    assert found.detail.startswith("CXX='no-such-compiler' is not there")
+    found = finding("native code")
+    assert found.detail.startswith("to be compiled, but CXX='no-such-compiler' is not there")
     assert found.fix == "unset CXX"
 
 
@@ -237,7 +240,7 @@ def test_a_compiler_that_fails_is_required(run_python: Callable[..., Any], tmp_p
         """
     lines = run_python(program, tmp_path).stdout.splitlines()
     # the loader would choose the engine cpu, which could not be built
-    assert any(line.startswith("C++ compiler missing the C++ compiler failed on gpuload's kernels") for line in lines)
+    assert any(line.startswith("native code missing the C++ compiler failed on gpuload's kernels") for line in lines)
     assert torch.cuda.is_available() or any(line.startswith("engines missing the C++ compiler") for line in lines)
 
 
@@ -307,7 +310,7 @@ def test_a_look_that_raises_becomes_a_finding(monkeypatch: pytest.MonkeyPatch) -
     def broken() -> Any:
         raise OSError("libcudart.so.13: cannot open shared object file")
 
-    monkeypatch.setattr(compilers, "cupy", broken)
+    monkeypatch.setattr(nvrtc, "cupy", broken)
     detail = "OSError: libcudart.so.13: cannot open shared object file"
     assert doctor.examine()[NAMES.index("CuPy")] == ("CuPy", Status.MISSING, detail, None)
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library
+from gpuload.libraries import host_library
 from gpuload.philox import philox
 from gpuload.recipes import draws as module
 from gpuload.recipes.draws import BLOCKS_AHEAD, CounterDraws, Draws, TorchDraws

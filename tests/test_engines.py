@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gpuload import DataLoader, ImageFolder, transforms as T
-from gpuload.compilers import compiler, host_library, kernel_folder
+from gpuload.compilers import compiler, kernel_folder
 from gpuload.decoders.files import Files
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.decoders.pillow import decode
@@ -27,6 +27,7 @@ from gpuload.engines import cuda, make_engine
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine, needs_host_weights
 from gpuload.errors import ArgumentError
+from gpuload.libraries import host_library
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.fuse import fuse

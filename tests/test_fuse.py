@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gpuload import transforms as T
-from gpuload.compilers import host_library, kernel_folder
+from gpuload.compilers import kernel_folder
 from gpuload.errors import ArgumentError
+from gpuload.libraries import host_library
 from gpuload.recipes.draws import CounterDraws, TorchDraws
 from gpuload.recipes.fuse import MOST_PIXELS, Fused, fuse, left_to_pillow, unfused
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize

@@ -16,7 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset as TorchTensorDataset
 
 from gpuload import DataLoader, ImageFolder, SampleError, transforms as T
-from gpuload.compilers import host_library
+from gpuload.libraries import host_library
 from gpuload.loading.images import share_size
 from gpuload.loading.stretch import Errors
 

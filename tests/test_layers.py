@@ -15,6 +15,7 @@ PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
     {"errors", "frameworks", "native", "philox", "shipped", "stage", "structure"},
     {"arguments", "compilers", "randomness"},
+    {"libraries", "nvrtc"},
     {"device"},
     {"staging", "samplers", "recipes", "collate"},
     {"transforms", "decoders"},
@@ -37,14 +38,14 @@ SHARED = {  # what the files of a kind stand on, within their package
 DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
 OPTIONAL = {
     "accelerate": {"frameworks"},
-    "cupy": {"compilers"},
+    "cupy": {"nvrtc"},
     "cuda": {"tools.doctor"},  # CuPy's way to CUDA's headers
     "nvidia": set(),
     "sklearn": DEMO,
     "matplotlib": DEMO,
     "torchvision": DEMO,
 }
-ASKS_CUDA = {"compilers", "device", "datasets.tensors"}  # of torch; the tools may, too
+ASKS_CUDA = {"nvrtc", "device", "datasets.tensors"}  # of torch; the tools may, too
 MOST_LINES, MOST_LINES_OF_FUNCTION = 400, 60
 
 

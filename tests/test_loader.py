@@ -29,7 +29,7 @@ from gpuload import (
     SampleError,
     transforms as T,
 )
-from gpuload.compilers import host_library
+from gpuload.libraries import host_library
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.samplers.permutation import permute

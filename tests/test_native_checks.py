@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpuload.compilers import compiler, jpeg_library
+from gpuload.compilers import compiler
+from gpuload.libraries import jpeg_library
 from gpuload.native import Status
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Pad, PadMode, Recipe, Resize

@@ -30,7 +30,7 @@ from gpuload import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
-    compilers,
+    nvrtc,
 )
 from gpuload.device import Device, device_of
 from gpuload.lifting import Rows
@@ -248,7 +248,7 @@ def test_what_is_missing_fails_before_the_first_batch(monkeypatch: pytest.Monkey
         raise MissingError("no CuPy")
 
     with simulated(), monkeypatch.context() as patch:
-        patch.setattr(compilers, "cupy", missing)
+        patch.setattr(nvrtc, "cupy", missing)
         with pytest.raises(MissingError, match="no CuPy"):
             Path((torch.arange(10),), RandomSampler(range(10), seed=0), 2, device_of("cuda"))
 

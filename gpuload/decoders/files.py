@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library
 from gpuload.decoders.base import Decoder
+from gpuload.libraries import host_library
 from gpuload.native import Status, Work
 
 __all__ = ["Files", "Memory"]

@@ -4,7 +4,7 @@ import ctypes
 from functools import lru_cache
 from importlib import metadata
 
-from gpuload.compilers import jpeg_library
+from gpuload.libraries import jpeg_library
 
 __all__ = ["JpegDecoder", "jpeg_decoder"]
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from gpuload.compilers import compiler
 from gpuload.device import Device
 from gpuload.engines.base import Engine, Layout, Take
 from gpuload.engines.cpu import CpuEngine
 from gpuload.engines.cuda import CudaEngine
 from gpuload.engines.pillow import PillowEngine
 from gpuload.errors import ArgumentError
+from gpuload.libraries import host_library
 
 __all__ = ["ENGINES", "make_engine"]
 
@@ -44,5 +44,5 @@ def make_engine(name: str | None, layout: Layout, device: Device, take: Take) ->
         MissingError: what it needs is not installed.
     """
     if name is None:
-        name = "cuda" if device.launches else "cpu" if compiler() is not None else "pillow"
+        name = "cuda" if device.launches else "cpu" if host_library() is not None else "pillow"
     return ENGINES[name](layout, device, take)

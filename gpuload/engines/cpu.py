@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library
 from gpuload.decoders.files import Files
 from gpuload.engines.base import Images, Layout, Take, check
 from gpuload.errors import MissingError
+from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
@@ -24,7 +24,7 @@ class CpuEngine:
         take: gives output buffers.
 
     Raises:
-        MissingError: no C++ compiler, or it failed.
+        MissingError: no native code came with gpuload, and there is no C++ compiler, or it failed.
     """
 
     name = "cpu"
@@ -33,7 +33,9 @@ class CpuEngine:
     def __init__(self, layout: Layout, take: Take) -> None:
         library = host_library()
         if library is None:
-            raise MissingError("the cpu engine needs a C++ compiler: apt-get install g++, or set CXX")
+            raise MissingError(
+                "the cpu engine needs native code, and no C++ compiler is here: apt-get install g++, or set CXX"
+            )
         self.library, self.layout, self.take = library, layout, take
 
     def fuse(self, recipes: Recipes) -> Fused:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library
 from gpuload.decoders.files import Files
 from gpuload.device import Device
 from gpuload.engines.base import Images, Layout, check
+from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse, left_to_pillow
 from gpuload.recipes.ops import Filter
 from gpuload.recipes.recipes import Recipes

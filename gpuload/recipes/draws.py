@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpuload.compilers import host_library
+from gpuload.libraries import host_library
 from gpuload.philox import philox
 
 __all__ = ["CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds"]

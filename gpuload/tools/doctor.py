@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 import gpuload
-from gpuload import compilers
+from gpuload import compilers, libraries, nvrtc
 from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.jpeg import jpeg_decoder
@@ -221,7 +221,7 @@ def _why_no_gpu() -> tuple[str, str | None]:
 
 def _cupy() -> str:
     try:
-        version = compilers.cupy().__version__
+        version = nvrtc.cupy().__version__
     except MissingError as error:
         raise _LackingError(f"does not import ({error.__cause__ or error})") from error
     if not torch.cuda.is_available():
@@ -243,14 +243,18 @@ def _cuda_headers() -> str:
 # ---- the CPU ----
 
 
-def _compiler() -> str:
+def _native_code() -> str:
+    shipped = libraries.shipped("host")
+    if shipped is not None:
+        libraries.host_library()
+        return f"came with gpuload, for {shipped.stem.removeprefix('host-')}"
     found = compilers.compiler()
     if found is None:
         wanted = os.environ.get("CXX")
         if wanted:
-            raise _LackingError(f"CXX={wanted!r} is not there", "unset CXX")
-        raise _LackingError("no g++, c++ or clang++")
-    compilers.host_library()
+            raise _LackingError(f"to be compiled, but CXX={wanted!r} is not there", "unset CXX")
+        raise _LackingError("to be compiled, but there is no g++, c++ or clang++")
+    libraries.host_library()
     said = subprocess.run([*found, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
     return f"{said.splitlines()[0]}, compiles the kernels"
 
@@ -260,7 +264,7 @@ def _jpeg_decoder() -> str:
         version = metadata.version("nvidia-nvimgcodec-cu13")
     except metadata.PackageNotFoundError:
         raise _LackingError("not installed") from None
-    if compilers.compiler() is None:
+    if libraries.shipped("jpeg") is None and compilers.compiler() is None:
         raise _LackingError(f"{version} is here, but no C++ compiler to build the way to it", INSTALL_COMPILER)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -347,11 +351,11 @@ PARTS = (
         _cupy,
         _on_gpu,
         without="nothing renders on a GPU",
-        fix=compilers.INSTALL_CUDA,
+        fix=nvrtc.INSTALL_CUDA,
     ),
     _Part(
-        "C++ compiler",
-        _compiler,
+        "native code",
+        _native_code,
         _never,
         without="Pillow decodes and, on the CPU, renders, both slower",
         fix=INSTALL_COMPILER,
@@ -361,7 +365,7 @@ PARTS = (
         _jpeg_decoder,
         _never,
         without="Pillow decodes JPEGs instead, slower",
-        fix=compilers.INSTALL_CUDA,
+        fix=nvrtc.INSTALL_CUDA,
     ),
     _Part("engines", _engines),
     _Part("for the demo", _demo, _never, without="the demo does not run", fix=INSTALL_DEMO),

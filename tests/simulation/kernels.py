@@ -24,7 +24,7 @@ class Launch:
     Args:
         name: the kernel's.
         grid: blocks along x and y.
-        arguments: as of `gpuload.compilers.launch`.
+        arguments: as of `gpuload.nvrtc.launch`.
         memory: the device's.
     """
 

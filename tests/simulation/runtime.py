@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from gpuload import compilers, device as seam
+from gpuload import device as seam, nvrtc
 from gpuload.loading import transfer
 from tests.simulation.gpu import Costs, Event, Gpu, Stream
 from tests.simulation.kernels import Launch
@@ -225,12 +225,12 @@ class Runtime:
             runtime = self
             stack.enter_context(mock.patch.object(torch.Tensor, "to", lambda *a, **k: runtime.to(*a, **k)))
             stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", lambda *a: runtime.pin_memory(*a)))
-            stack.enter_context(mock.patch.object(compilers, "cupy", self.cupy))
+            stack.enter_context(mock.patch.object(nvrtc, "cupy", self.cupy))
             stack.enter_context(mock.patch.object(transfer, "PLAIN", (torch.Tensor, PinnedTensor)))
             driver = types.SimpleNamespace(CDLL=self.driver, byref=ctypes.byref, c_int=ctypes.c_int)
             stack.enter_context(mock.patch.object(seam, "ctypes", driver))
-            stack.callback(compilers.cuda_kernel.cache_clear)
-            compilers.cuda_kernel.cache_clear()
+            stack.callback(nvrtc.cuda_kernel.cache_clear)
+            nvrtc.cuda_kernel.cache_clear()
             yield
 
 
