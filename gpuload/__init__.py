@@ -6,6 +6,7 @@ the loader that delivers it.
 
 from importlib import import_module
 from importlib.util import find_spec
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from gpuload.errors import (
@@ -64,16 +65,18 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would take any name for one of the package's
+    _importing = RLock()  # of modules that import each other, one thread would see another's half made
 
     def __getattr__(name: str) -> Any:
         """A module or a name of the package, imported when it is first asked for."""
-        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
-            return import_module(f"{__name__}.{name}")
-        if name in __all__:
-            for home in ("samplers", "datasets", "loader"):  # each imports those before it
-                module = import_module(f"{__name__}.{home}")
-                if name in module.__all__:
-                    return globals().setdefault(name, getattr(module, name))
+        with _importing:
+            if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+                return import_module(f"{__name__}.{name}")
+            if name in __all__:
+                for home in ("samplers", "datasets", "loader"):  # each imports those before it
+                    module = import_module(f"{__name__}.{home}")
+                    if name in module.__all__:
+                        return globals().setdefault(name, getattr(module, name))
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

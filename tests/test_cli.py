@@ -78,7 +78,7 @@ def test_a_missing_folder_is_one_line(command: Command, tmp_path: Path, name: st
         (["--size", 0], "size must be at least 1 pixel, got 0"),
         (["--size", 0, "--eval"], "size must be at least 1 pixel, got 0"),
         (["--batch-size", 0], "batch_size must be at least 1, got 0"),
-        (["--workers", -1], "num_workers option should be non-negative, got -1"),
+        (["--workers", -1], "num_workers must be at least 0, got -1"),
         (["--seed", -1], "seed must be from 0 to 2^64 - 1, got -1"),
         (["--device", "abacus"], "device must be 'cpu', 'cuda' or 'cuda:N', got 'abacus'"),
     ],

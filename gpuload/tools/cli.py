@@ -11,6 +11,7 @@ import torch
 
 import gpuload
 from gpuload import transforms as T
+from gpuload.arguments import at_least
 from gpuload.datasets import ImageFolder
 from gpuload.errors import GpuloadError
 from gpuload.loader import DataLoader
@@ -95,6 +96,8 @@ def _dataset(arguments: argparse.Namespace) -> ImageFolder:
 
 
 def _loader(arguments: argparse.Namespace, dataset: ImageFolder) -> DataLoader[Any]:
+    at_least("batch_size", arguments.batch_size, 1)
+    at_least("num_workers", arguments.workers, 0)
     return DataLoader(
         dataset,
         batch_size=arguments.batch_size,

@@ -12,6 +12,7 @@ from unittest import mock
 import torch
 
 from gpuload import device as seam, nvrtc
+from gpuload.lifting import rows
 from gpuload.loading import transfer
 from tests.simulation.gpu import Costs, Event, Gpu, Stream
 from tests.simulation.kernels import Launch
@@ -226,6 +227,7 @@ class Runtime:
             stack.enter_context(mock.patch.object(torch.Tensor, "to", lambda *a, **k: runtime.to(*a, **k)))
             stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", lambda *a: runtime.pin_memory(*a)))
             stack.enter_context(mock.patch.object(nvrtc, "cupy", self.cupy))
+            stack.enter_context(mock.patch.object(rows, "PICKS", ()))  # tensors here have ways of their own
             stack.enter_context(mock.patch.object(transfer, "PLAIN", (torch.Tensor, PinnedTensor)))
             driver = types.SimpleNamespace(CDLL=self.driver, byref=ctypes.byref, c_int=ctypes.c_int)
             stack.enter_context(mock.patch.object(seam, "ctypes", driver))
