@@ -115,14 +115,16 @@ def startup(make: Callable[[], Any]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", default=[*TASKS, "startup"], choices=[*TASKS, "startup"])
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join([*TASKS, 'startup'])}; default: all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     given = parser.parse_args()
+    if not {*given.tasks} <= {*TASKS, "startup"}:
+        parser.error(f"TASK must be one of {', '.join([*TASKS, 'startup'])}, got {' '.join(given.tasks)}")
     torch.set_num_threads(1)
     print(machine())
-    for task in given.tasks:
+    for task in given.tasks or [*TASKS, "startup"]:
         dataset, options = TASKS["folder" if task == "startup" else task]()
         options = {"num_workers": given.workers, **options}
         classes: dict[Any, dict[str, Any]] = {DataLoader: {"device": "cpu"}, TorchDataLoader: {}}
