@@ -9,6 +9,7 @@ first batch, inverted.
 """
 
 import argparse
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -107,6 +108,7 @@ def ratios(ours: Any, theirs: Any, rounds: int, seconds: float) -> list[float]:
 
 def startup(make: Callable[[], Any]) -> float:
     """Seconds from making a loader to its first batch."""
+    gc.collect()  # all of torch's objects: it takes longer than a batch, and would hit one of the two by chance
     start = time.perf_counter()
     batches = iter(make())
     next(batches)

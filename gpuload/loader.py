@@ -19,7 +19,7 @@ from gpuload.engines import ENGINES
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.frameworks import Kept, Sample
 from gpuload.lifting import Rows, Unknown, find
-from gpuload.loading.course import Settings
+from gpuload.loading.course import Images, Settings
 from gpuload.loading.epoch import Epoch
 from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order, keeper_of_epoch
@@ -145,17 +145,17 @@ class DataLoader(Kept[Sample]):
 
     # ---- the way that the dataset takes, as it is now ----
 
-    def _found(self) -> ImageDataset | Rows | Unknown:
+    def _found(self) -> Images | Rows | Unknown:
         """What the dataset is, as far as gpuload reads it."""
         found = _known(self.dataset)
         if isinstance(found, Rows) and self.num_workers and self.worker_init_fn is not None:
             return Unknown("worker_init_fn wants workers; rows stay on the device without it, or with num_workers=0")
         return found
 
-    def _follow(self, found: ImageDataset | Rows | Unknown) -> None:
+    def _follow(self, found: Images | Rows | Unknown) -> None:
         """Choose the path of a dataset; the one that is there goes on, with all that it keeps, if it still does."""
         match found:
-            case ImageDataset() if not isinstance(self.path, ImagePath):
+            case Images() if not isinstance(self.path, ImagePath):
                 rendering = Rendering(self._engine, self.dtype, self.memory_format, self.seed)
                 self.path = ImagePath(self._order(), rendering, self._place)
             case Rows() if not isinstance(self.path, TensorPath):
@@ -183,7 +183,7 @@ class DataLoader(Kept[Sample]):
             self.in_order,
         )
 
-    def _now(self) -> tuple[ImagePath, ImageDataset] | tuple[TensorPath, Rows] | tuple[WorkerPath, Unknown]:
+    def _now(self) -> tuple[ImagePath, Images] | tuple[TensorPath, Rows] | tuple[WorkerPath, Unknown]:
         """The path and what it is for.
 
         Raises:
@@ -314,17 +314,18 @@ def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, e
         raise ArgumentError(f"engine must be one of {', '.join(ENGINES)} or None, got {engine!r}")
     given = {"dtype": dtype is not None, "engine": engine is not None}
     given["memory_format"] = memory_format != torch.contiguous_format
-    for name in (name for name, is_given in given.items() if is_given and not isinstance(found, ImageDataset)):
+    for name in (name for name, is_given in given.items() if is_given and not isinstance(found, Images)):
         reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
         raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
 
 
-def _known(dataset: Any) -> ImageDataset | Rows | Unknown:
+def _known(dataset: Any) -> Images | Rows | Unknown:
     """What a dataset is, as far as gpuload can render it."""
     found = find(dataset)
-    if isinstance(found, ImageDataset) and isinstance(found.program, str):
-        return Unknown(found.program)
-    return found
+    if not isinstance(found, ImageDataset):
+        return found
+    program = found.program
+    return Unknown(program) if isinstance(program, str) else Images(found, program)
 
 
 def _level(dataset: Any) -> int:

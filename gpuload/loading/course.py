@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from gpuload.collate import Collate
+from gpuload.datasets.base import ImageDataset
 from gpuload.device import Device
 from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
@@ -18,7 +19,7 @@ from gpuload.loading.transfer import move, pinned
 from gpuload.transforms.hand import Form
 from gpuload.transforms.program import Program
 
-__all__ = ["Course", "Labels", "Settings"]
+__all__ = ["Course", "Images", "Labels", "Settings"]
 
 Labels = Sequence[Any] | NDArray[np.int64]
 
@@ -41,6 +42,18 @@ class Settings(NamedTuple):
     timeout: float
     worker_init_fn: Callable[[int], None] | None
     in_order: bool
+
+
+class Images(NamedTuple):
+    """What the loader renders, as it was when an epoch began.
+
+    Attributes:
+        dataset: the images.
+        program: what its transform compiled to.
+    """
+
+    dataset: ImageDataset
+    program: Program
 
 
 class Course(NamedTuple):

@@ -13,8 +13,7 @@ from gpuload.decoders import find_decoder
 from gpuload.device import Device, resolve
 from gpuload.engines import make_engine
 from gpuload.engines.base import Engine, Layout, Take
-from gpuload.errors import ArgumentError
-from gpuload.loading.course import Course, Settings
+from gpuload.loading.course import Course, Images, Settings
 from gpuload.loading.job import ImageJob
 from gpuload.loading.order import Integers, Order
 from gpuload.loading.outline import image_stages
@@ -64,8 +63,6 @@ def share_size(batch: int, workers: int) -> int:
 class ImagePath:
     """`ImageDataset` with a program: threads decode, an engine renders.
 
-    The dataset, its transform and the settings are looked at when an epoch begins.
-
     Args:
         order: which samples are in a batch.
         rendering: how images are made.
@@ -79,9 +76,9 @@ class ImagePath:
         self._engines: dict[int, tuple[int, bool, Engine]] = {}
         self._kept: Threads | None = None
 
-    def batches(self, epoch: int, dataset: ImageDataset, settings: Settings) -> Iterator[Any]:
+    def batches(self, epoch: int, images: Images, settings: Settings) -> Iterator[Any]:
         """The batches of an epoch, on the device."""
-        course = self.course(epoch, dataset, settings)
+        course = self.course(epoch, images, settings)
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
         threads, depth = self._working(settings), self.depth(settings)
         made = Pipeline(self._jobs(course), threads, depth, anywhere, settings.in_order, settings.timeout)
@@ -104,21 +101,15 @@ class ImagePath:
         tasks = math.ceil(size / share_size(size, workers))
         return max(settings.prefetch, math.ceil(2 * workers / tasks)) + 1 if workers else 1
 
-    def stages(self, epoch: int, dataset: ImageDataset, settings: Settings) -> Iterator[Stage]:
+    def stages(self, epoch: int, images: Images, settings: Settings) -> Iterator[Stage]:
         """What is done, for explain."""
-        return image_stages(self.course(epoch, dataset, settings), self.order, settings, self.depth(settings))
+        return image_stages(self.course(epoch, images, settings), self.order, settings, self.depth(settings))
 
     # ---- what an epoch goes by ----
 
-    def course(self, epoch: int, dataset: ImageDataset, settings: Settings) -> Course:
-        """The dataset, its transform and the settings as they are now.
-
-        Raises:
-            ArgumentError: the transform has become one that gpuload knows no part of.
-        """
-        program = dataset.program
-        if isinstance(program, str):
-            raise ArgumentError(f"{type(dataset).__name__} is no longer rendered by gpuload: {program}")
+    def course(self, epoch: int, images: Images, settings: Settings) -> Course:
+        """What an epoch of these images, with these settings, goes by."""
+        dataset, program = images
         planners = tuple(self._planner(dataset, number, leg, settings) for number, leg in enumerate(program.legs))
         return Course(epoch, program, planners, self.order.single, settings.collate_fn, self.device)
 
@@ -157,26 +148,24 @@ class ImagePath:
 
     def _jobs(self, course: Course) -> Iterator[ImageJob]:
         for batches in self._stretches(course):
-            stretch, first = (
-                Stretch(course.planners[0], course.epoch, *map(np.concatenate, zip(*batches, strict=True))),
-                0,
-            )
-            for _, indices in batches:
-                yield ImageJob(course, stretch, first, len(indices))
-                first += len(indices)
+            positions, indices = map(np.concatenate, zip(*batches, strict=True))
+            stretch, first = Stretch(course.planners[0], course.epoch, positions, indices), 0
+            for _, mine in batches:
+                yield ImageJob(course, stretch, first, len(mine))
+                first += len(mine)
 
-    def recipes(self, epoch: int, dataset: ImageDataset, settings: Settings) -> Iterator[tuple[int, Recipe]]:
+    def recipes(self, epoch: int, images: Images, settings: Settings) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch.
 
         Raises:
             ArgumentError: there is ordinary code in the transform.
         """
-        dataset.require_recipes()
-        course = self.course(epoch, dataset, settings)
+        images.dataset.require_recipes()
+        course = self.course(epoch, images, settings)
         for batches in self._stretches(course):
             positions, given = map(np.concatenate, zip(*batches, strict=True))
-            indices = from_start(given, len(dataset)).tolist()
-            sizes = np.array([dataset.size(index) for index in indices])
+            indices = from_start(given, len(images.dataset)).tolist()
+            sizes = np.array([images.dataset.size(index) for index in indices])
             yield from zip(indices, course.planners[0].drawn(epoch, positions, sizes), strict=True)
 
     def _stretches(self, course: Course) -> Iterator[list[tuple[Integers, Integers]]]:
