@@ -5,12 +5,13 @@
 Datasets and transforms are torchvision's and torch's. Both loaders play some seconds in turn, several rounds; the
 figure is the median of the rounds' ratios. Torch runs on one thread in the loop's own process, as in its workers. An
 epoch that ends in mid-round is begun anew, and what that costs counts. ``startup``: from making the loader to its
-first batch, inverted.
+first batch, inverted; each in a new process, which has imported both and made the dataset.
 """
 
 import argparse
-import gc
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,6 +26,8 @@ from torchvision.transforms import v2
 from benchmarks import photos
 from benchmarks.machine import machine
 from gpuload import DataLoader
+
+START = "import sys; from benchmarks.drop_in import startup; print(startup(int(sys.argv[1]), int(sys.argv[2])))"
 
 Make = Callable[[], tuple[Any, dict[str, Any]]]  # a dataset, and the loader's arguments
 
@@ -106,13 +109,33 @@ def ratios(ours: Any, theirs: Any, rounds: int, seconds: float) -> list[float]:
     return found
 
 
-def startup(make: Callable[[], Any]) -> float:
-    """Seconds from making a loader to its first batch."""
-    gc.collect()  # all of torch's objects: it takes longer than a batch, and would hit one of the two by chance
+def makers(task: str, workers: int) -> list[Callable[[], Any]]:
+    """What makes gpuload's loader, and torch's."""
+    torch.set_num_threads(1)
+    dataset, options = TASKS[task]()
+    options = {"num_workers": workers, **options}
+    return [partial(DataLoader, dataset, **options, device="cpu"), partial(TorchDataLoader, dataset, **options)]
+
+
+def startup(which: int, workers: int) -> float:
+    """Seconds from making a loader to its first batch: gpuload's, or torch's."""
+    make = makers("folder", workers)[which]
     start = time.perf_counter()
     batches = iter(make())
     next(batches)
     return time.perf_counter() - start
+
+
+def startups(workers: int, rounds: int) -> list[float]:
+    """Ratios of torch's time to gpuload's."""
+    found = []
+    for turn in range(rounds + 1):
+        ours, theirs = (
+            float(subprocess.check_output([sys.executable, "-c", START, str(which), str(workers)])) for which in (0, 1)
+        )
+        if turn > 0:  # the first compiles what is not compiled yet
+            found.append(theirs / ours)
+    return found
 
 
 def main() -> None:
@@ -124,21 +147,13 @@ def main() -> None:
     given = parser.parse_args()
     if not {*given.tasks} <= {*TASKS, "startup"}:
         parser.error(f"TASK must be one of {', '.join([*TASKS, 'startup'])}, got {' '.join(given.tasks)}")
-    torch.set_num_threads(1)
     print(machine())
     for task in given.tasks or [*TASKS, "startup"]:
-        dataset, options = TASKS["folder" if task == "startup" else task]()
-        options = {"num_workers": given.workers, **options}
-        classes: dict[Any, dict[str, Any]] = {DataLoader: {"device": "cpu"}, TorchDataLoader: {}}
-        loaders: list[Callable[[], Any]] = [
-            partial(loader, dataset, **options, **own) for loader, own in classes.items()
-        ]
         if task == "startup":
-            startup(loaders[0])  # compiles what is not compiled yet
-            times = [[startup(make) for make in loaders] for _ in range(given.rounds)]
-            found = [theirs / ours for ours, theirs in times]
+            found = startups(given.workers, given.rounds)
         else:
-            found = ratios(loaders[0](), loaders[1](), given.rounds, given.seconds)
+            ours, theirs = (make() for make in makers(task, given.workers))
+            found = ratios(ours, theirs, given.rounds, given.seconds)
         span = f"{min(found):.2f} to {max(found):.2f}"
         print(f"{task:14} {statistics.median(found):6.2f} times torch's ({span})", flush=True)
 
