@@ -196,11 +196,11 @@ class DataLoader(Kept[Sample]):
 
     @property
     def check_worker_number_rationality(self) -> Callable[[], None]:
-        """torch's warning of more worker processes than cores; workers that are threads may be more.
+        """torch's warning of more workers than cores; threads, which decode images, may be more.
 
         A property, so that nothing stands between torch's method and its caller, whose line the warning names.
         """
-        return super().check_worker_number_rationality if isinstance(self._found(), Unknown) else lambda: None
+        return (lambda: None) if isinstance(self._found(), Images) else super().check_worker_number_rationality
 
     # ---- epochs ----
 

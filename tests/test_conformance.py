@@ -557,3 +557,13 @@ def test_a_dropped_loader_is_freed_at_once(make: Make, dataset: Any, options: di
         next(batches)
     del loader, batches
     assert gone() is None
+
+
+@pytest.mark.parametrize("kind", ["anything", "tensors"])
+def test_more_workers_than_cores_are_warned_of(make: Make, photos: Path, kind: str) -> None:
+    with pytest.warns(UserWarning, match="will create 1000 worker processes in total"):
+        make(of_kind(kind, photos), num_workers=1000)
+
+
+def test_threads_that_decode_may_be_more_than_cores(photos: Path) -> None:
+    DataLoader(of_kind("images", photos), num_workers=1000, device="cpu")
