@@ -15,8 +15,8 @@ from tests.simulation.memory import Block, Memory
 
 ABOUT = {
     "__format__", "__get__", "__hash__", "__len__", "data_ptr", "dim", "element_size", "get_device", "is_complex",
-    "is_contiguous", "is_floating_point", "is_inference", "nelement", "ndimension", "numel", "requires_grad_", "size",
-    "storage_offset", "stride", "type", "untyped_storage",
+    "is_conj", "is_contiguous", "is_floating_point", "is_inference", "is_neg", "nelement", "ndimension", "numel",
+    "requires_grad_", "size", "storage_offset", "stride", "type", "untyped_storage",
 }  # fmt: skip
 VIEWS = {
     "__getitem__", "as_strided", "chunk", "contiguous", "detach", "expand", "flatten", "movedim", "narrow", "permute",
