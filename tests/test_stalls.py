@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -390,6 +391,11 @@ def test_a_program_ends_while_a_thread_computes_with_torch(tmp_path: Path) -> No
         assert (process.communicate(timeout=60), process.returncode) == (("", ""), 0)
 
 
+def opened(process: "subprocess.Popen[str]", path: Path) -> int:
+    """How often a process has a file open."""
+    return sum(os.readlink(link) == str(path) for link in Path(f"/proc/{process.pid}/fd").iterdir())
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_comes_at_once_whatever_stalls(tmp_path: Path, workers: int) -> None:
     body = """
@@ -403,6 +409,9 @@ print(list(pipe))
     with start(body, tmp_path / "fifo", "reads", workers) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waits\n"
+        if workers == 0:  # between its last look at signals and the read itself no Python hears of one
+            assert in_time(lambda: opened(process, tmp_path / "fifo") == 2)
+            time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "interrupted \n[]\n")
