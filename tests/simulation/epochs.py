@@ -18,6 +18,7 @@ from gpuload import ClassBalancedSampler, DataLoader, ImageFolder, SubsetRandomS
 from gpuload.collate import Pad
 from gpuload.device import CudaDevice
 from gpuload.errors import SampleError
+from gpuload.loading.workers import WorkerPath
 from tests.conftest import encode, make_photo
 from tests.simulation.gpu import Gpu
 from tests.simulation.runtime import Runtime
@@ -167,6 +168,7 @@ class Epochs:
         self._runtime, self._threads, self._rng, self._loader = runtime, threads, rng, loader
         index = loader.device.index
         self._streams = [runtime.gpu.default_stream(index), runtime.new_stream(f"cuda:{index}")]
+        self._torch_pins = isinstance(loader.path, WorkerPath) and loader.num_workers > 0  # on a thread of its own
         self._kept: list[Any] = []
         self.copies: list[Epoch] = []
 
@@ -208,7 +210,7 @@ class Epochs:
             del batch
         if rng.random() < 0.3:
             self._runtime.reuse()
-        if rng.random() < 0.2:
+        if rng.random() < 0.2 and not self._torch_pins:
             self._capture()
         return True
 
