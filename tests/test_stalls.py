@@ -413,6 +413,9 @@ print(list(pipe))
             assert in_time(lambda: opened(process, tmp_path / "fifo") == 2)
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        try:
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # else leaving the block would wait for it
     assert (process.returncode, output) == (0, "interrupted \n[]\n")
     assert len(errors.splitlines()) == (1 if workers else 0)
