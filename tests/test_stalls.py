@@ -391,6 +391,27 @@ def test_a_program_ends_while_a_thread_computes_with_torch(tmp_path: Path) -> No
         assert (process.communicate(timeout=60), process.returncode) == (("", ""), 0)
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_signal_that_comes_just_before_a_wait_is_an_interrupt(tmp_path: Path, in_order: bool) -> None:
+    """The wait has begun, and no system call of it was ended: as of ``_thread.interrupt_main``."""
+    body = f"""
+import _thread
+del pipe
+pipe = Pipeline((FakeJob(n, 2, run) for n in range(1, 9)), Threads(2), 2, in_order={in_order})
+threading.Timer(0.5, _thread.interrupt_main).start()
+try:
+    next(pipe)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with start(body, tmp_path / "fifo", "reads", 2) as process:
+        try:
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, output) == (0, "interrupted\n")
+
+
 def opened(process: "subprocess.Popen[str]", path: Path) -> int:
     """How often a process has a file open."""
     return sum(os.readlink(link) == str(path) for link in Path(f"/proc/{process.pid}/fd").iterdir())

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +22,8 @@ from gpuload.errors import TimedOutError
 from gpuload.loading.threads import Task, Threads
 
 __all__ = ["Gate", "Job", "Pipeline", "Stage", "unless_stop_iteration"]
+
+LOOK = 1.0  # seconds after which a wait looks for signals: one that came just before it has not ended it
 
 Result = TypeVar("Result", covariant=True)
 Returned = TypeVar("Returned")
@@ -140,9 +143,9 @@ class _Running(Generic[Result]):
             if first and not self._forgotten:
                 self._failed = [(number, error)]
 
-    def wait(self, timeout: float | None) -> bool:
-        """Until the last stage has ended, or `release`; False: that took longer than so many seconds."""
-        if not self._gate.acquire(True, -1 if timeout is None else timeout):
+    def wait(self, seconds: float) -> bool:
+        """Until the last stage has ended, or `release`; False: that took longer."""
+        if not self._gate.acquire(True, seconds):
             return False
         self.release()
         return True
@@ -222,7 +225,11 @@ class _State(Generic[Result]):
             raise self._failed.pop() if self._failed else StopIteration
         if self._here:
             self._work_here()
-        running = self._wait(timeout)
+        left = inf if timeout is None else timeout
+        running = self._wait(min(left, LOOK))
+        while running is None and left > LOOK and not self.stopped:
+            left -= LOOK
+            running = self._wait(min(left, LOOK))
         if self.stopped:  # maybe by another thread
             raise StopIteration
         if running is None:
@@ -233,10 +240,13 @@ class _State(Generic[Result]):
             pass
         return running
 
-    def _wait(self, timeout: float | None) -> _Running[Result] | None:
-        """Until a job's turn has come; None: timed out, or stopped."""
-        running = self.running[0]
-        return running if running.wait(timeout) else None
+    def _wait(self, seconds: float) -> _Running[Result] | None:
+        """Until a job's turn has come; None: that took longer, or all was stopped."""
+        try:
+            running = self.running[0]
+        except IndexError:  # by another thread, just now
+            return None
+        return running if running.wait(seconds) else None
 
     def _work_here(self) -> None:
         """All tasks that there are, on the calling thread."""
@@ -278,9 +288,9 @@ class _AsTheyEnd(_State[Result]):
         running.ended = self._ended.put
         return running
 
-    def _wait(self, timeout: float | None) -> _Running[Result] | None:
+    def _wait(self, seconds: float) -> _Running[Result] | None:
         try:
-            running = self._ended.get(True, timeout)
+            running = self._ended.get(True, seconds)
         except Empty:
             return None
         if running is None:  # whoever else waits is to know
