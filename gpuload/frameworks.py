@@ -5,8 +5,8 @@ loader of torch's class, to read the batches that are its process's, and puts it
 it asks the loader that it was given whether it is prepared. From then on, the adapters get a loader like that one.
 """
 
-import importlib
 import logging
+import sys
 from copy import copy
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -14,9 +14,11 @@ from weakref import WeakValueDictionary
 
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, IterableDataset
 
-__all__ = ["Kept", "Turns", "of_positions", "whole"]
+__all__ = ["Kept", "Sample", "Turns", "of_positions", "whole"]
 
 logger = logging.getLogger("gpuload")
+
+ACCELERATE = "accelerate.data_loader"
 
 Sample = TypeVar("Sample", covariant=True)
 
@@ -35,6 +37,8 @@ class Kept(TorchDataLoader[Sample]):
     @property
     def _is_accelerate_prepared(self) -> bool:
         """What Accelerate asks of a loader before it makes one of its own: it is to make one."""
+        if ACCELERATE not in sys.modules:  # somebody else looks at all that a loader has
+            return False
         if not _follow_accelerate():
             logger.warning("Accelerate makes a loader of torch's, and gpuload is left out: install accelerate>=1.10")
         elif self.batch_sampler is None:
@@ -76,7 +80,7 @@ def _remember(loader: Kept[Any]) -> None:
 @cache
 def _follow_accelerate() -> bool:
     """Have Accelerate's adapters read with gpuload where the batches are a gpuload loader's; False: it has none."""
-    adapter = getattr(importlib.import_module("accelerate.data_loader"), "DataLoaderAdapter", None)
+    adapter = getattr(sys.modules[ACCELERATE], "DataLoaderAdapter", None)
     if adapter is None:
         return False
     init = adapter.__init__
@@ -141,4 +145,4 @@ def of_positions(batch_sampler: Any, count: int) -> Any:
 
 def _is_part(batch_sampler: Any) -> bool:
     known = type(batch_sampler)
-    return known.__module__ == "accelerate.data_loader" and known.__name__ in ("BatchSamplerShard", "SkipBatchSampler")
+    return known.__module__ == ACCELERATE and known.__name__ in ("BatchSamplerShard", "SkipBatchSampler")

@@ -322,3 +322,13 @@ def test_two_processes(run_python: Callable[..., Any], photos: Path, tmp_path: P
             assert len({*map(tuple, run["broken_off"])}) == 3, name
             for one, rest in zip(run["broken_off"], other["broken_off"], strict=True):
                 assert not {*one} & {*rest}, name  # parts of the same epoch
+
+
+def test_whoever_looks_at_all_that_a_loader_has_does_not_import_it(run_python: Callable[..., Any]) -> None:
+    code = """
+import inspect, sys
+sys.modules["accelerate"] = None  # as where it is not installed
+from gpuload import DataLoader
+print(dict(inspect.getmembers(DataLoader([1, 2], device="cpu")))["_is_accelerate_prepared"])
+"""
+    assert run_python(code).stdout == "False\n"

@@ -37,7 +37,7 @@ SHARED = {  # what the files of a kind stand on, within their package
 }
 DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
 OPTIONAL = {
-    "accelerate": {"frameworks"},
+    "accelerate": set(),
     "cupy": {"nvrtc"},
     "cuda": {"tools.doctor"},  # CuPy's way to CUDA's headers
     "nvidia": set(),
