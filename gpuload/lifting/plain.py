@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gpuload.shipped import is_shipped
 
-__all__ = ["READ", "TORCH", "Refusal", "Unknown", "attribute", "check_methods", "of_class"]
+__all__ = ["READ", "TORCH", "Refusal", "Unknown", "attribute", "check_methods", "check_names", "of_class"]
 
 READ = "__getitem__", "__getitems__", "__len__"  # what a loader calls of a dataset
 TORCH = "torch.utils.data"
@@ -50,6 +50,22 @@ def check_methods(thing: object, library: str, names: Iterable[str]) -> None:
         raise Refusal(_overridden(cls, library, "__getattribute__"))
     if not _is_as_written(thing, "torch", "__getattr__"):
         raise Refusal(_overridden(cls, library, "__getattr__"))
+
+
+def check_names(owner: type, method: str, names: str) -> None:
+    """A method uses these names, in this order: that of another version of its library may do something else.
+
+    Args:
+        owner: the library's class that has the method.
+        method: its name.
+        names: as of ``__code__.co_names``, between spaces.
+
+    Raises:
+        Refusal: it uses others.
+    """
+    if " ".join(vars(owner)[method].__code__.co_names) != names:
+        library = owner.__module__.partition(".")[0]
+        raise Refusal(f"{owner.__name__}.{method} is not that of a {library} that gpuload knows")
 
 
 def _is_as_written(thing: object, library: str, name: str) -> bool:

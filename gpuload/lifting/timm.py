@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gpuload.lifting.images import FileImages, Transforms, sizes_of
-from gpuload.lifting.plain import READ, Refusal, attribute, check_methods
+from gpuload.lifting.plain import READ, Refusal, attribute, check_methods, check_names
 
 __all__ = ["is_of_timm", "lift"]
 
@@ -62,16 +62,10 @@ def lift(dataset: Any) -> "_Images":
 
 
 def _check_version(owner: tuple[str, str]) -> None:
-    """The methods of a class of timm's are those of a timm that gpuload knows.
-
-    Raises:
-        Refusal: they are others.
-    """
+    """A class of timm's is that of a timm that gpuload knows."""
     module, name = owner
     for method, names in METHODS[owner].items():
-        function = vars(getattr(sys.modules[module], name))[method]
-        if " ".join(function.__code__.co_names) != names:
-            raise Refusal(f"{name}.{method} is not that of a timm that gpuload knows")
+        check_names(getattr(sys.modules[module], name), method, names)
 
 
 class _Images(FileImages):

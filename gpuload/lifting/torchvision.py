@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.lifting.own import DATASETS
-from gpuload.lifting.plain import READ, Refusal, check_methods
+from gpuload.lifting.plain import READ, Refusal, check_methods, check_names
 from gpuload.lifting.torchvision_arrays import ARRAYS
 from gpuload.lifting.torchvision_files import FILES
 from gpuload.shipped import replaced_below
@@ -81,10 +81,8 @@ def lift(dataset: Any) -> ImageDataset:
     kind = KINDS.get(owner.__qualname__)
     if kind is None:
         raise Refusal(f"torchvision's {owner.__name__} {OTHERS.get(owner.__qualname__, 'is not known')}")
-    method = vars(owner)["__getitem__"]
-    if " ".join(method.__code__.co_names) != kind.names:
-        raise Refusal(f"{owner.__name__}.__getitem__ is not that of a torchvision that gpuload knows")
-    stranger = replaced_below(method, "torchvision")
+    check_names(owner, "__getitem__", kind.names)
+    stranger = replaced_below(vars(owner)["__getitem__"], "torchvision")
     if stranger is not None:
         raise Refusal(f"{stranger} was replaced")
     return kind.lift(dataset)
