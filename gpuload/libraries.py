@@ -50,7 +50,7 @@ def _image_codec() -> Path | None:
 
 
 @once
-def _libraries() -> tuple[Future[Path], Future[Path] | None]:
+def _libraries() -> tuple[Future[Path | None], Future[Path | None] | None]:
     """Both libraries; those that did not come in the wheel are compiled side by side."""
     kernels, codec = kernel_folder(), _image_codec()
     with ThreadPoolExecutor(2) as pool:
@@ -60,12 +60,12 @@ def _libraries() -> tuple[Future[Path], Future[Path] | None]:
         return host, pool.submit(_library, "jpeg", f"-I{kernels / 'stub'}", f"-I{codec / 'include'}")
 
 
-def _library(stem: str, *flags: str) -> Path:
-    return shipped(stem) or build(kernel_folder() / f"{stem}.cpp", *flags)
-
-
-def _is_to_be_had(stem: str) -> bool:
-    return shipped(stem) is not None or compiler() is not None
+def _library(stem: str, *flags: str) -> Path | None:
+    """None: it is in no wheel, and no compiler is here."""
+    found = shipped(stem)
+    if found is None and compiler() is not None:
+        return build(kernel_folder() / f"{stem}.cpp", *flags)
+    return found
 
 
 @once
@@ -75,7 +75,8 @@ def host_library() -> ctypes.CDLL | None:
     Raises:
         MissingError: the compiler failed (the message holds what it said), or no folder can hold the library.
     """
-    return declare(ctypes.CDLL(str(_libraries()[0].result()))) if _is_to_be_had("host") else None
+    path = _libraries()[0].result()
+    return None if path is None else declare(ctypes.CDLL(str(path)))
 
 
 @once
@@ -84,13 +85,14 @@ def jpeg_library() -> ctypes.CDLL | None:
 
     Where nvImageCodec is there but cannot be used, a RuntimeWarning says why, and it is None.
     """
-    codec = _image_codec()
-    if codec is None or not _is_to_be_had("jpeg"):
+    codec, made = _image_codec(), _libraries()[1]
+    if codec is None or made is None:
         return None
-    made = _libraries()[1]
-    assert made is not None
     try:
-        library = ctypes.CDLL(str(made.result()))
+        path = made.result()
+        if path is None:
+            return None
+        library = ctypes.CDLL(str(path))
         _open(library, codec)
     except (MissingError, OSError) as error:
         warnings.warn(f"JPEGs are decoded by Pillow, for nvImageCodec cannot be used: {error}", RuntimeWarning, 2)
