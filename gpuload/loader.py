@@ -109,8 +109,8 @@ class DataLoader(Kept[Sample]):
             sampler, shuffle = made, None
         else:
             self.seed = seed_or_new(seed, generator)
-        rows = _known(dataset)
-        self._place = resolve(rows.device if device is None and isinstance(rows, Rows) else device)
+        rows = find(dataset) if device is None else None
+        self._place = resolve(rows.device if isinstance(rows, Rows) else device)
         self.device = self._place.torch_device
         self.dtype, self.memory_format, self._engine = dtype, memory_format, engine
         self._epoch, self._told, self._reason = 0, None, ""
