@@ -26,8 +26,8 @@ HERE = "test_engines", "test_images", "test_decoders", "test_files", "test_datas
 THERE = "test_native", "test_draws", "test_fuse", "test_extremes"
 
 
-def run(*command: str | Path, **environment: str) -> None:
-    subprocess.run(command, check=True, env={**os.environ, **environment})
+def run(*command: str | Path, there: Path = ROOT, **environment: str) -> None:
+    subprocess.run(command, check=True, cwd=there, env={**os.environ, **environment})
 
 
 def made(machine: str) -> Path:
@@ -51,14 +51,13 @@ def try_here(wheel: Path) -> None:
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", packages, wheel)
     work = BUILD / "work"
     shutil.copytree(ROOT / "tests", work / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    os.chdir(work)
     hidden = {"CXX": "no-compiler", "PYTHONPATH": "", "GPULOAD_CACHE": str(BUILD / "cache")}
-    run(python, "-c", "import gpuload, sys; sys.exit('build/wheels' not in gpuload.__file__)", **hidden)
+    run(python, "-c", "import gpuload, sys; sys.exit('build/wheels' not in gpuload.__file__)", there=work, **hidden)
     files = [f"tests/{name}.py" for name in HERE]
-    run(python, "-m", "pytest", "-n", "2", "-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", *files, **hidden)
+    pytest = "-m", "pytest", "-n", "2", "-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider"
+    run(python, *pytest, *files, there=work, **hidden)
     assert not (BUILD / "cache").exists(), "something was compiled"
-    run(BUILD / "env" / "bin" / "python", "-m", "gpuload", "doctor", **hidden)
-    os.chdir(ROOT)
+    run(python, "-m", "gpuload", "doctor", there=work, **hidden)
 
 
 def try_emulated(wheels: dict[str, Path], machine: str, processor: str) -> None:
@@ -84,7 +83,6 @@ def main() -> None:
     """Make both wheels, and try them."""
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
-    os.chdir(ROOT)
     wheels = {machine: made(machine) for machine in ("x86_64", "aarch64")}
     try_here(wheels[platform.machine()])
     for machine, processor in EMULATED:
