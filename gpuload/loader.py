@@ -64,7 +64,8 @@ class DataLoader(Kept[Sample]):
         seed: 64 bits, for order and random transforms; None: drawn from ``generator`` or torch's default one.
         dtype: of the images, instead of the transform's own: uint8, float16, bfloat16 or float32.
         memory_format: of the images: torch.contiguous_format or torch.channels_last.
-        engine: "cuda", "cpu" or "pillow"; None: the fastest that the device allows. All give the same bits.
+        engine: "cuda", "cpu" or "pillow"; None: the fastest of these that the device allows. They give the same bits.
+            "dali": NVIDIA DALI's operators; the same samples, crops and flips, pixels as docs/dali.md says.
 
     Attributes:
         engine: the engine that was chosen; None where there are no images to render.

@@ -3,7 +3,11 @@
 import ctypes
 from enum import IntEnum
 
-__all__ = ["Status", "Work", "declare"]
+import numpy as np
+
+__all__ = ["ENCODED", "Status", "Work", "declare"]
+
+ENCODED = np.dtype([("data", "<u8"), ("bytes", "<i8")])  # ``struct Encoded`` of ``kernels/share.h``
 
 
 class Status(IntEnum):
@@ -61,6 +65,8 @@ _FUNCTIONS = {
     "gpuload_work_bytes": (ctypes.c_int, []),
     "gpuload_measure": (None, [_work, _int64, _int64]),
     "gpuload_share": (None, [_work, _int64, _int64]),
+    "gpuload_load": (None, [_work, _int64, _int64, _pointer]),
+    "gpuload_unload": (None, [_pointer, _int64]),
     "gpuload_put": (ctypes.c_uint8, [_work, _int64, _pointer]),
     "gpuload_weights": (ctypes.c_uint8, [_pointer, ctypes.c_int, _pointer]),
     "gpuload_philox": (None, [_uint64, _uint32, _pointer, _int64, _uint32, _uint32, _pointer]),

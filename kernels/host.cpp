@@ -1,5 +1,7 @@
 // The CPU's native code, one library: a worker's share of a batch of images, rows of weights, and the words of random
 // draws. gpuload/native.py declares what is exported here.
+#include <cstdio>
+#include <cstring>
 #include <new>
 
 #include "checks.h"
@@ -70,19 +72,25 @@ Status from_memory(const Work& work, int64_t i) {
     return OK;
 }
 
-Status from_file(const Work& work, int64_t i) {
-    const int32_t* size = work.sizes + 2 * i;
+// An ordinary JPEG of the size that its record was made for, into `memory`.
+Status read(const Work& work, int64_t i, Buffer& memory, WholeFile& whole) {
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
-    uint8_t* data = mine.file.room(file.bytes());
+    uint8_t* data = memory.room(file.bytes());
     const int64_t bytes = file.read(0, file.bytes(), data);
     if (bytes < 0) return UNREADABLE;
-    WholeFile whole = {data, bytes};
+    whole = {data, bytes};
     int32_t found[2];
     if (!jpeg::header(whole, work.upright, found)) return ODD;
-    if (found[0] != size[0] || found[1] != size[1]) return CHANGED;
+    return found[0] == work.sizes[2 * i] && found[1] == work.sizes[2 * i + 1] ? OK : CHANGED;
+}
+
+Status from_file(const Work& work, int64_t i) {
+    WholeFile file;
+    const Status status = read(work, i, mine.file, file);
+    if (status != OK) return status;
     uint8_t* pixels = room(work, i);
-    if (!work.decode(data, bytes, size, work.regions + 4 * i, pixels)) return FAILED;
+    if (!work.decode(file.data, file.bytes(), work.sizes + 2 * i, work.regions + 4 * i, pixels)) return FAILED;
     place(work, i, packed(work, i, pixels, simd::SLACK));
     return OK;
 }
@@ -94,6 +102,43 @@ Status share(const Work& work, int64_t i) {
         !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i)))
         return INVALID;
     return in_memory ? from_memory(work, i) : from_file(work, i);
+}
+
+// The region of an image in memory as a PPM file.
+Encoded ppm(const Work& work, int64_t i) {
+    const int channels = work.memory_channels[i];
+    const int32_t *region = work.regions + 4 * i, height = region[2], width = region[3];
+    char head[64];
+    const int64_t begin = std::snprintf(head, sizeof head, "P6\n%d %d\n255\n", width, height);
+    const int64_t bytes = begin + int64_t(height) * width * 3;
+    uint8_t* data = new uint8_t[size_t(bytes)];
+    std::memcpy(data, head, size_t(begin));
+    const uint8_t* image = reinterpret_cast<const uint8_t*>(work.memory[i]);
+    const Image source = passes::part(image, work.sizes + 2 * i, region, channels);
+    if (channels == 3)
+        passes::pack(source, height, int64_t(width) * 3, data + begin);
+    else
+        passes::pack_rgb(source, height, width, data + begin);
+    return {data, bytes};
+}
+
+// Sample i encoded: a file as it is, or the region of an image in memory.
+Status load(const Work& work, int64_t i, Encoded* to) {
+    const bool in_memory = checks::in_memory(work, i);
+    if (!checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) ||
+        !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i)))
+        return INVALID;
+    if (in_memory) {
+        to[i] = ppm(work, i);
+        return OK;
+    }
+    WholeFile file;
+    const Status status = read(work, i, mine.file, file);
+    if (status != OK) return status;
+    uint8_t* data = new uint8_t[size_t(file.bytes())];
+    std::memcpy(data, file.data, size_t(file.bytes()));
+    to[i] = {data, file.bytes()};
+    return OK;
 }
 
 // Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
@@ -120,6 +165,19 @@ EXPORT void gpuload_measure(const Work* work, int64_t first, int64_t count) { fo
 
 // Read, decode and place samples whose sizes are known, or place those that lie in memory.
 EXPORT void gpuload_share(const Work* work, int64_t first, int64_t count) { for_each(*work, first, count, share); }
+
+// Read samples for a decoder that is not called from here; `to` has `count` entries, all null at first.
+EXPORT void gpuload_load(const Work* work, int64_t first, int64_t count, Encoded* to) {
+    for_each(*work, first, count, [to](const Work& batch, int64_t i) { return load(batch, i, to); });
+}
+
+// Free what was loaded.
+EXPORT void gpuload_unload(Encoded* loaded, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+        delete[] loaded[i].data;
+        loaded[i] = {nullptr, 0};
+    }
+}
 
 // Place the pixels of one sample, decoded elsewhere: packed RGB rows of its region's height and width.
 EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {

@@ -15,6 +15,12 @@ enum Status : uint8_t {
 // A region of a JPEG into packed RGB rows. size: height, width; region: top, left, height, width.
 typedef bool (*Decode)(const uint8_t* data, int64_t bytes, const int32_t* size, const int32_t* region, uint8_t* out);
 
+// An encoded image in memory: a file's bytes, or decoded pixels as a PPM file. Null: there is none.
+struct Encoded {
+    uint8_t* data;
+    int64_t bytes;
+};
+
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
 // `out`: from where they lie, or from memory of the thread's own.

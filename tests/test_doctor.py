@@ -17,9 +17,8 @@ import torch
 import gpuload
 from gpuload import compilers, nvrtc
 from gpuload.decoders.jpeg import jpeg_decoder
-from gpuload.device import Device
-from gpuload.engines import ENGINES
-from gpuload.engines.base import Engine, Layout, Take
+from gpuload.engines import ENGINES, Wanted
+from gpuload.engines.base import Engine
 from gpuload.errors import MissingError
 from gpuload.tools import doctor
 from gpuload.tools.doctor import Finding, Status
@@ -296,7 +295,7 @@ def test_no_packages_for_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_engines_speak_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(layout: Layout, device: Device, take: Take) -> Engine:
+    def make(wanted: Wanted) -> Engine:
         raise MissingError("the third engine needs a third hand")
 
     monkeypatch.setitem(ENGINES, "third", make)

@@ -22,8 +22,8 @@ from gpuload.compilers import compiler, kernel_folder
 from gpuload.decoders.files import Files
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.decoders.pillow import decode
-from gpuload.device import CudaDevice, HostDevice, device_of
-from gpuload.engines import cuda, make_engine
+from gpuload.device import CudaDevice, Device, HostDevice, device_of
+from gpuload.engines import Wanted, cuda, make_engine
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine, needs_host_weights
 from gpuload.errors import ArgumentError
@@ -82,7 +82,7 @@ def make(
     if name == "cpu" and compiler() is None:
         pytest.skip("no C++ compiler")
     device = device_of("cuda") if name == "cuda" else HostDevice()
-    return make_engine(name, layout, device, BufferPool(2).take)
+    return make_engine(name, Wanted(plan, layout, device, BufferPool(2).take, threads=1))
 
 
 def rendered(engine: Any, pictures: list[Pixels], recipes: Recipes) -> Any:
@@ -520,13 +520,17 @@ def test_many_threads_make_weights_at_once() -> None:
 
 @pytest.mark.usefixtures("runtime")
 def test_engines_by_name() -> None:
-    layout, take = Layout.of(Plan([]), None, CONTIGUOUS), BufferPool(1).take
+    plan = Plan([])
+
+    def made(name: str | None, device: Device) -> Any:
+        return make_engine(name, Wanted(plan, Layout.of(plan, None, CONTIGUOUS), device, BufferPool(1).take, threads=1))
+
     expected = "cpu" if compiler() is not None else "pillow"
-    assert make_engine(None, layout, HostDevice(), take).name == expected
-    assert make_engine(None, layout, CudaDevice(0), take).name == "cuda"
-    assert make_engine("pillow", layout, CudaDevice(0), take).name == "pillow"
+    assert made(None, HostDevice()).name == expected
+    assert made(None, CudaDevice(0)).name == "cuda"
+    assert made("pillow", CudaDevice(0)).name == "pillow"
     with pytest.raises(ArgumentError, match="engine='cuda' renders on a GPU, got device='cpu'"):
-        make_engine("cuda", layout, HostDevice(), take)
+        made("cuda", HostDevice())
 
 
 @pytest.mark.parametrize("name", ENGINES)

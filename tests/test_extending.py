@@ -15,9 +15,8 @@ from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
 from gpuload.compilers import compiler
 from gpuload.datasets import ImageDataset
 from gpuload.decoders.files import Files
-from gpuload.device import Device
 from gpuload.engines import ENGINES
-from gpuload.engines.base import Layout, Take
+from gpuload.engines.base import Layout
 from gpuload.recipes.fuse import Fused, unfused
 from gpuload.recipes.ops import Crop, Fusing, Mask, Pixels
 from gpuload.recipes.recipes import Recipes
@@ -205,10 +204,7 @@ class NumpyBatch:
 
 
 def test_an_engine(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(layout: Layout, device: Device, take: Take) -> NumpyEngine:
-        return NumpyEngine(layout)
-
-    monkeypatch.setitem(ENGINES, "numpy", make)
+    monkeypatch.setitem(ENGINES, "numpy", lambda wanted: NumpyEngine(wanted.layout))
     loader = loader_of(Listed(files, transform=TRAIN), "numpy", shuffle=True)
     assert loader.engine == "numpy"
     others = loader_of(Listed(files, transform=TRAIN), "pillow", shuffle=True)

@@ -26,7 +26,7 @@ from gpuload import ArgumentError, DataLoader, ImageFolder, SampleError, transfo
 from gpuload.compilers import compiler
 from gpuload.decoders.files import Files
 from gpuload.device import Device, HostDevice, device_of
-from gpuload.engines import cuda, make_engine
+from gpuload.engines import Wanted, cuda, make_engine
 from gpuload.engines.base import Layout
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws, TorchDraws
@@ -69,7 +69,9 @@ def device_for(name: str) -> Iterator[Device]:
 
 def engine_of(name: str, device: Device) -> Any:
     """An engine that leaves the bytes as they are."""
-    return make_engine(name, Layout.of(Plan([]), None, torch.contiguous_format), device, BufferPool(2).take)
+    plan = Plan([])
+    layout = Layout.of(plan, None, torch.contiguous_format)
+    return make_engine(name, Wanted(plan, layout, device, BufferPool(2).take, threads=1))
 
 
 def rendered(name: str, pictures: list[Pixels], recipes: list[Recipe]) -> list[NDArray[np.uint8]]:

@@ -430,7 +430,7 @@ def bad(photos: Path) -> list[tuple[Any, type[Exception], str]]:
         (
             lambda: make(images, engine="gpu"),
             ArgumentError,
-            "engine must be one of cuda, cpu, pillow or None, got 'gpu'",
+            "engine must be one of cuda, cpu, pillow, dali or None, got 'gpu'",
         ),
         (lambda: make(tensors, engine="cpu"), ArgumentError, "engine is for images .*got TensorDataset"),
         (lambda: make(tensors, dtype=torch.float16), ArgumentError, "dtype is for images .*got TensorDataset"),

@@ -87,6 +87,11 @@ class Files:
     def __len__(self) -> int:
         return len(self.status)
 
+    @property
+    def in_memory(self) -> NDArray[np.bool_]:
+        """(n,): those that lie in memory."""
+        return np.zeros(len(self), bool) if self._memory is None else self._memory.addresses != 0
+
     def measure(self, first: int, count: int) -> None:
         """Read the headers of some files; what is no ordinary JPEG gets another status than OK.
 

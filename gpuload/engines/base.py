@@ -20,7 +20,7 @@ from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
 from gpuload.transforms.plan import Plan
 
-__all__ = ["Batch", "Engine", "Images", "Layout", "Output", "Take", "check"]
+__all__ = ["Batch", "Engine", "Images", "Layout", "Output", "Take", "UnrenderedError", "check"]
 
 Images = torch.Tensor | list[torch.Tensor]
 Take = Callable[[int], torch.Tensor]  # gives output buffers: a uint8 tensor of so many bytes
@@ -30,6 +30,10 @@ def check(status: int) -> None:
     """What native code says of a sample whose pixels it was given."""
     if status != Status.OK:
         raise RuntimeError(f"native code refused a sample's record: {Status(status).name}")
+
+
+class UnrenderedError(Exception):
+    """A batch has failed as a whole; its samples whose status is not OK are to be put, and it finished once more."""
 
 
 class Batch(Protocol):
@@ -48,6 +52,9 @@ class Batch(Protocol):
         """(B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ.
 
         Of an engine on the host: at any time, and each is there as soon as its share is rendered.
+
+        Raises:
+            UnrenderedError: where an engine decodes a batch as a whole.
         """
 
 

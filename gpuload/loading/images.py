@@ -11,7 +11,7 @@ import torch
 from gpuload.datasets.base import ImageDataset
 from gpuload.decoders import find_decoder
 from gpuload.device import Device, resolve
-from gpuload.engines import make_engine
+from gpuload.engines import Wanted, make_engine
 from gpuload.engines.base import Engine, Layout, Take
 from gpuload.loading.course import Course, Images, Settings
 from gpuload.loading.job import ImageJob
@@ -73,7 +73,7 @@ class ImagePath:
         self.order, self.rendering, self.device = order, rendering, device
         self._decoder = find_decoder()
         self._side = device.stream()
-        self._engines: dict[int, tuple[int, bool, Engine]] = {}
+        self._engines: dict[int, tuple[tuple[int, int, bool], Engine]] = {}
         self._kept: Threads | None = None
 
     def batches(self, epoch: int, images: Images, settings: Settings) -> Iterator[Any]:
@@ -120,16 +120,16 @@ class ImagePath:
 
     def _engine(self, number: int, leg: Leg, settings: Settings) -> Engine:
         """A leg's engine: the one of the epoch before, if that still does."""
-        layout, depth = self._layout(leg), self.depth(settings)
+        layout, kept = self._layout(leg), (self.depth(settings), settings.workers, settings.pin_memory)
         known = self._engines.get(number)
-        if known is not None and known[:2] == (depth, settings.pin_memory) and known[2].layout.equals(layout):
-            return known[2]
-        if leg.calls:  # ordinary code wants it on the host
-            name = "pillow" if self.rendering.engine == "pillow" else None
-            engine = make_engine(name, layout, resolve("cpu"), BufferPool(depth + 2).take)
-        else:
-            engine = make_engine(self.rendering.engine, layout, self.device, self._take(depth, settings))
-        self._engines[number] = depth, settings.pin_memory, engine
+        if known is not None and known[0] == kept and known[1].layout.equals(layout):
+            return known[1]
+        name, device, take = self.rendering.engine, self.device, self._take(kept[0], settings)
+        if leg.calls:  # ordinary code wants it on the host, and exact
+            name = "pillow" if name == "pillow" else None
+            device, take = resolve("cpu"), BufferPool(kept[0] + 2).take
+        engine = make_engine(name, Wanted(leg.plan, layout, device, take, settings.workers))
+        self._engines[number] = kept, engine
         return engine
 
     def _layout(self, leg: Leg) -> Layout:

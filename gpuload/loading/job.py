@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gpuload.decoders.files import Files, Memory
-from gpuload.engines.base import Batch
+from gpuload.engines.base import Batch, Images, UnrenderedError
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
 from gpuload.loading.prefetch import Stage
@@ -97,11 +97,26 @@ class ImageJob:
             return [], []
         if len(self._made) == self._count:
             return self._stacked, self._labels
-        images = self._run.batch.images()
+        images = self._images()
         if self._made:  # a few were no images where the others went on natively
             native = {int(at): images[slot] for slot, at in enumerate(self._run.source.slots)}
             images = [(native | self._made)[at] for at in range(self._count)]
         return images, self._labels
+
+    def _images(self) -> Images:
+        running = self._run
+        try:
+            return running.batch.images()
+        except UnrenderedError:
+            errors = Errors(self._course.planners[running.number].dataset, self._indices[running.source.slots])
+            self._run = running._replace(errors=errors)
+        with errors.raised():  # as a worker would have it, had the engine known earlier
+            for slot in running.source.files.undone(0, len(running.source.slots)):
+                with errors.of(slot):
+                    self._render_with_pillow(slot)
+        self._assert_there()
+        running.batch.finish()
+        return running.batch.images()
 
     # ---- the plan ----
 
@@ -124,8 +139,12 @@ class ImageJob:
             yield from self._rendered()
             if not self._replaced:
                 return
-        with self._course.planners[0].dataset.naming(int(self._indices[min(self._replaced)])):
-            raise DecodeError("the file is being replaced again and again while it is read")
+        self._assert_there()
+
+    def _assert_there(self) -> None:
+        if self._replaced:
+            with self._course.planners[0].dataset.naming(int(self._indices[min(self._replaced)])):
+                raise DecodeError("the file is being replaced again and again while it is read")
 
     def _planned_alone(self) -> Iterator[Stage]:
         dataset = self._course.planners[0].dataset

@@ -27,7 +27,7 @@ from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.device import device_of, resolve
-from gpuload.engines import ENGINES, make_engine
+from gpuload.engines import ENGINES, Wanted, make_engine
 from gpuload.engines.base import Layout
 from gpuload.errors import GpuloadError, MissingError
 from gpuload.transforms.plan import Plan
@@ -302,12 +302,13 @@ def _example() -> tuple[bytes, Any]:
 
 def _engines() -> str:
     """The engine that a loader gets, and what the others say to this machine."""
-    device, layout = resolve(None), Layout.of(Plan([]), None, torch.contiguous_format)
-    chosen = make_engine(None, layout, device, device.pinned)
+    device, plan = resolve(None), Plan([])
+    wanted = Wanted(plan, Layout.of(plan, None, torch.contiguous_format), device, device.pinned, threads=1)
+    chosen = make_engine(None, wanted)
     works, fails = [], []
     for name in ENGINES:
         try:
-            works.append(make_engine(name, layout, device, device.pinned).name)
+            works.append(make_engine(name, wanted).name)
         except GpuloadError as error:
             fails.append(f"{name} cannot: {error}")
     return "; ".join(
