@@ -1,6 +1,7 @@
 """The native share: statuses and pixels of files, against Pillow."""
 
 import ctypes
+import io
 import os
 import platform
 import random
@@ -67,6 +68,10 @@ def test_each_kind_of_file_gets_its_status(tmp_path: Path) -> None:
     batch.share()
     assert [Status(status) for status in batch.status] == list(wanted.values())
     batch.status[:] = Status.TODO
+    loaded = batch.load()
+    assert [Status(status) for status in batch.status] == list(wanted.values())
+    assert loaded == [good.read_bytes(), *[None] * (len(wanted) - 1)]
+    batch.status[:] = Status.TODO
     batch.measure()
     del wanted["other.jpg"]  # the header pass expects no size
     assert [Status(status) for status in batch.status] == [*wanted.values(), Status.OK]
@@ -85,6 +90,8 @@ def test_only_what_is_to_be_done_is_done(tmp_path: Path) -> None:
     assert batch.status[0] == Status.TODO
     batch.share(4, 1 << 62)
     assert batch.status[4:].tolist() == [Status.OK, Status.OK]
+    batch.status[:] = Status.TODO
+    assert [found is not None for found in batch.load(1, 2)] == [False, True, True, False, False, False]
 
 
 def test_without_a_decoder_every_file_is_odd(tmp_path: Path) -> None:
@@ -227,6 +234,31 @@ def test_images_in_memory_are_staged() -> None:
         shared.share()
         assert (put.put(0, rgb), shared.status.tolist()) == (Status.OK, [Status.OK])
         assert np.array_equal(shared.memory, put.memory), (image.shape, recipe)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_in_memory_are_loaded_as_a_file_of_their_region(seed: int) -> None:
+    """Behind each is memory that nobody may read."""
+    rng = random.Random(seed)
+    pictures, recipes = random_batch(rng, 60, 90)
+    images = grays(rng, pictures)
+    batch = Batch(fuse(batched(pictures, recipes)), decode=0)
+    batch.sizes[:] = [image.shape[:2] for image in images]
+    batch.status[batch.fused.by_pillow] = Status.ODD
+    memory = in_memory(images)
+    with ExitStack() as edges:
+        for i, image in enumerate(images):
+            memory.addresses[i] = edges.enter_context(at_the_edge(image.tobytes()))
+        batch.remember(memory)
+        loaded = batch.load()
+    for i, file in enumerate(loaded):
+        if file is None:
+            assert batch.fused.by_pillow[i]
+            continue
+        top, left, height, width = batch.fused.regions[i].tolist()
+        with Image.open(io.BytesIO(file)) as opened:
+            region = Image.fromarray(images[i]).convert("RGB").crop((left, top, left + width, top + height))
+            assert opened.format == "PPM" and np.array_equal(opened, region)
 
 
 def test_images_in_memory_are_not_measured() -> None:
