@@ -1,0 +1,325 @@
+"""DALI as an engine: what it is told, what it cannot do, how far its pixels are, what becomes of a batch that fails."""
+
+import threading
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gpuload import ArgumentError, DataLoader, ImageFolder, MissingError, SampleError, transforms as T
+from gpuload.engines.base import Layout
+from gpuload.engines.dali import engine as engine_module, graph as graph_module
+from gpuload.engines.dali.arguments import Arguments, Needs, arguments
+from gpuload.engines.dali.check import scaling
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
+from gpuload.recipes.recipes import Recipes
+from gpuload.transforms.plan import Plan
+from tests.conftest import encode, make_photo
+from tests.torchvision_pages import page
+
+pytest.importorskip("nvidia.dali")
+
+PAGE = Path(__file__).parents[1] / "docs" / "dali.md"
+BORDER = 4  # pixels
+MODE = T.InterpolationMode
+SHOWN = {
+    "Resize((224, 224))": T.Resize((224, 224)),
+    "Resize((800, 800))": T.Resize((800, 800)),
+    "Resize((224, 224), BICUBIC)": T.Resize((224, 224), interpolation=MODE.BICUBIC),
+    "Resize((224, 224), LANCZOS)": T.Resize((224, 224), interpolation=MODE.LANCZOS),
+    "Resize((224, 224), NEAREST)": T.Resize((224, 224), interpolation=MODE.NEAREST),
+    "RandomResizedCrop(224)": T.RandomResizedCrop(224),
+    "RandomCrop(224)": T.RandomCrop(224),
+    "CenterCrop(224)": T.CenterCrop(224),
+    "RandomHorizontalFlip()": T.RandomHorizontalFlip(),
+    "RandomVerticalFlip()": T.RandomVerticalFlip(),
+    "Pad(8, fill=(10, 20, 30))": T.Pad(8, fill=(10, 20, 30)),
+    "RandomCrop(448, pad_if_needed=True)": T.RandomCrop(448, pad_if_needed=True),
+    "Grayscale(1)": T.Grayscale(1),
+    "Grayscale(3)": T.Grayscale(3),
+    "RandomGrayscale(0.5)": T.RandomGrayscale(0.5),
+    "ToDtype(torch.float32, scale=True)": T.ToDtype(torch.float32, scale=True),
+    "Normalize(mean, std)": T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+DRAWS = 8  # of each photo
+
+
+def loader_of(dataset: Any, transform: Any = None, **options: Any) -> DataLoader:
+    if isinstance(dataset, Path):
+        dataset = ImageFolder(dataset, transform=transform)
+    return DataLoader(dataset, **{"engine": "dali", "device": "cpu", **options})
+
+
+# ---- pixels ----
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's photos, as they come."""
+    sklearn = pytest.importorskip("sklearn.datasets")
+    root = tmp_path_factory.mktemp("samples")
+    (root / "only").mkdir()
+    for path in sorted((Path(sklearn.__file__).parent / "images").glob("*.jpg")):
+        (root / "only" / path.name).write_bytes(path.read_bytes())
+    return root
+
+
+def differences(samples: Path, transform: Any) -> list[NDArray[np.float32]]:
+    """Of each image, (C, H, W), on a scale of 0 to 255."""
+    before = [T.ToDtype(torch.float32, scale=True)] if isinstance(transform, T.Normalize) else []
+    options = {"sampler": [0, 1] * DRAWS, "batch_size": 4, "num_workers": 2, "collate_fn": list, "seed": 0}
+    loader = loader_of(samples, T.Compose([*before, transform]), **options)
+    images = [image for batch in loader for image, _ in batch]
+    step = 1.0 if images[0].dtype is torch.uint8 else loader.values(torch.float32).diff().max()
+    found = []
+    for image, (index, recipe) in zip(images, loader.recipes(0), strict=True):
+        found.append(((image.float() - loader.dataset.apply(index, recipe).float()).abs() / step).numpy())
+    assert len(found) == 2 * DRAWS
+    return found
+
+
+def largest_and_mean(parts: list[NDArray[np.float32]]) -> list[str]:
+    values = np.concatenate(parts)
+    return [f"{values.max():.0f}", f"{values.mean(dtype=np.float64):.2f}"]
+
+
+def test_the_page_says_how_far_pixels_are(samples: Path) -> None:
+    rows = []
+    for name, transform in SHOWN.items():
+        interior, border = [], []
+        for image in differences(samples, transform):
+            inside = np.zeros(image.shape[1:], bool)
+            inside[BORDER:-BORDER, BORDER:-BORDER] = True
+            interior.append(image[:, inside].ravel())
+            border.append(image[:, ~inside].ravel())
+        rows.append([f"`{name}`", *largest_and_mean(interior), *largest_and_mean(border)])
+    page("differences", ["transform", "largest", "mean", "largest at the border", "mean there"], rows, PAGE)
+
+
+def test_the_page_has_all_transforms() -> None:
+    others = {"RGB", "ToImage", "PILToTensor", "Compose", "Transform", "InterpolationMode"}  # nothing for DALI to do
+    assert {type(transform).__name__ for transform in SHOWN.values()} | others == set(T.__all__)
+
+
+# ---- what it is told ----
+
+
+def told(*recipes: Recipe, size: tuple[int, int] = (40, 60)) -> tuple[Arguments, Needs]:
+    return arguments(fuse(Recipes.of(list(recipes), [size[0]] * len(recipes), [size[1]] * len(recipes))))
+
+
+def test_a_crop_is_decoded_and_nothing_else_is_done() -> None:
+    made, needs = told((Crop(3, 5, 20, 30),))
+    assert (made.start.tolist(), made.shape.tolist()) == ([[3, 5]], [[20, 30]])
+    assert needs == Needs(1, resamples=False, grays=False, fill=None)
+
+
+def test_a_window_of_a_resize_is_a_region_of_interest() -> None:
+    made, needs = told((Resize(80, 120, Filter.BILINEAR), Crop(10, 20, 40, 50)))
+    assert made.size.tolist() == [[40, 50]]
+    assert (made.start + made.roi_start).tolist() == [[5, 10]]
+    assert (made.start + made.roi_end).tolist() == [[25, 35]]
+    assert needs.resamples
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_flip_changes_the_corners(before: bool) -> None:
+    steps = (Flip(True), Resize(80, 120, Filter.BILINEAR)) if before else (Resize(80, 120, Filter.BILINEAR), Flip(True))
+    made, _ = told(steps)
+    assert (made.roi_start.tolist(), made.roi_end.tolist()) == ([[0, 60]], [[40, 0]])
+
+
+def test_padding_is_a_slice_beyond_the_edge() -> None:
+    made, needs = told((Pad(1, 2, 3, 4, (7, 8, 9), PadMode.CONSTANT), Crop(0, 0, 46, 64)), (Crop(1, 1, 9, 9),))
+    assert (made.slice_start.tolist(), made.slice_shape.tolist()) == ([[-2, -1], [0, 0]], [[46, 64], [9, 9]])
+    assert needs.fill == (7, 8, 9)
+
+
+def test_gray_is_no_saturation() -> None:
+    made, needs = told((Grayscale(),), ())
+    assert (made.saturation.tolist(), needs.grays) == ([0, 1], True)
+
+
+def test_what_two_batches_need() -> None:
+    assert Needs(3, True, False, None) | Needs(5, False, True, (1, 2, 3)) == Needs(5, True, True, (1, 2, 3))
+    with pytest.raises(
+        ArgumentError, match=r"pads with one color, got \(0, 0, 0\), \(1, 2, 3\): choose another engine"
+    ):
+        Needs(3, True, False, (0, 0, 0)) | Needs(5, False, True, (1, 2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
+def test_values_are_a_scale_and_a_shift(dtype: torch.dtype) -> None:
+    plan = Plan([] if dtype is torch.uint8 else [T.ToDtype(torch.float32, scale=True), T.Normalize(0.5, 0.2)])
+    layout = Layout.of(plan, dtype, torch.contiguous_format)
+    found = scaling(layout)
+    assert found is not None
+    made = (np.arange(256) - found[0][:, None]) / found[1][:, None]
+    assert np.abs(made - layout.table.double().numpy()).max() <= 2e-3
+
+
+# ---- what it cannot do ----
+
+
+@pytest.mark.parametrize(
+    ("transform", "text"),
+    [
+        (T.Pad(4, padding_mode="reflect"), r"^Pad\(.*engine='dali' pads with a color, not with padding_mode='reflect'"),
+        (
+            T.RandomCrop(99, 9, padding_mode="edge"),
+            r"^RandomCrop\(.*not with padding_mode='edge': choose another engine",
+        ),
+        (T.Resize(9, interpolation=MODE.BOX), r"^Resize\(.*engine='dali' has no box filter: choose another engine"),
+        (T.RandomResizedCrop(9, interpolation=MODE.HAMMING), r"^RandomResizedCrop\(.*has no hamming filter"),
+    ],
+)
+def test_transforms_that_it_has_not_are_named(photos: Path, transform: Any, text: str) -> None:
+    with pytest.raises(ArgumentError, match=text):
+        loader_of(photos, T.Compose([T.RandomHorizontalFlip(), transform]))
+
+
+def test_values_that_it_cannot_make_are_named(photos: Path) -> None:
+    class Gamma(T.Transform):
+        def values(self, image: torch.Tensor) -> torch.Tensor:
+            return image**2
+
+    with pytest.raises(ArgumentError, match=r"can only scale and shift values, which is not what these do: .*Gamma"):
+        loader_of(photos, T.Compose([T.ToDtype(torch.float32, scale=True), Gamma()]))
+    with pytest.raises(ArgumentError, match=r"makes torch\.uint8, .*, got dtype=torch\.bfloat16"):
+        loader_of(photos, T.RandomCrop(9), dtype=torch.bfloat16)
+
+
+def test_two_colors_are_an_error_of_their_batch_alone(photos: Path) -> None:
+    """Gray padding comes with gray images."""
+    transform = T.Compose([T.Resize((20, 20)), T.Pad(2, fill=(200, 0, 0)), T.RandomGrayscale(0.5)])
+    loader = loader_of(photos, transform, batch_size=1, seed=1, num_workers=2)
+    outcomes, batches = [], iter(loader)
+    while True:
+        try:
+            outcomes.append(tuple(next(batches)[0].shape))
+        except StopIteration:
+            break
+        except ArgumentError as error:
+            outcomes.append(str(error)[:31])
+    assert len(outcomes) == 24
+    assert set(outcomes) == {(1, 3, 24, 24), "engine='dali' pads with one col"}
+
+
+def test_without_dali_the_command_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Any:
+        raise MissingError(f"engine='dali' needs DALI, which cannot be imported (no): {graph_module.INSTALL}")
+
+    monkeypatch.setattr(graph_module, "_dali", missing)
+    with pytest.raises(MissingError, match=r'pip install "gpuload\[cuda13\]", or "gpuload\[cuda12\]" beside'):
+        loader_of(photos, T.RandomCrop(9))
+
+
+# ---- runs ----
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that are made, each with what it was given."""
+    made: list[Any] = []
+
+    class Watched(graph_module.Graph):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.started, self.threads = 0, set[str]()
+            made.append(self)
+
+        def start(self, *arguments: Any) -> None:
+            self.started += 1
+            self.threads.add(threading.current_thread().name)
+            super().start(*arguments)
+
+        def outputs(self) -> Any:
+            self.threads.add(threading.current_thread().name)
+            return super().outputs()
+
+    monkeypatch.setattr(engine_module, "Graph", Watched)
+    return made
+
+
+def test_one_graph_serves_all_epochs_on_the_consumers_thread(photos: Path, graphs: list[Any]) -> None:
+    loader = loader_of(photos, T.RandomResizedCrop(20), batch_size=4, num_workers=3, persistent_workers=True)
+    for _ in range(3):
+        assert len(list(loader)) == 6
+    (graph,) = graphs
+    assert (graph.started, graph.threads) == (18, {"MainThread"})
+
+
+def test_a_graph_grows_with_what_batches_need(tmp_path: Path, graphs: list[Any]) -> None:
+    (tmp_path / "only").mkdir()
+    for number in range(4):  # the last is smaller, and padded
+        (tmp_path / "only" / f"{number}.jpg").write_bytes(encode(make_photo(*((9, 9) if number == 3 else (40, 50)))))
+    transform = T.RandomCrop(20, pad_if_needed=True, fill=9)
+    loader = loader_of(tmp_path, transform, batch_size=1, seed=0)
+    for index, (images, _) in enumerate(loader):
+        assert torch.equal(images[0], loader.dataset.apply(*list(loader.recipes(0))[index]))
+    assert [graph.needs.fill for graph in graphs] == [None, (9, 9, 9)]
+
+
+def test_a_file_that_dali_cannot_decode_is_named_and_the_others_come(
+    photos: Path, tmp_path: Path, graphs: list[Any]
+) -> None:
+    """No native code has looked at its tables before."""
+    (tmp_path / "only").mkdir()
+    for number, path in enumerate(sorted(photos.rglob("*.jpg"))[:10]):
+        data = path.read_bytes()
+        data = data.replace(b"\xff\xdb", b"\xff\xe5") if number == 5 else data  # without quantization tables
+        (tmp_path / "only" / f"{number}.jpg").write_bytes(data)
+    batches, outcomes = iter(loader_of(tmp_path, T.CenterCrop(20), batch_size=2, num_workers=2)), list[Any]()
+    while len(outcomes) < 5:
+        try:
+            outcomes.append(len(next(batches)[0]))
+        except SampleError as error:
+            outcomes.append((error.index, error.path))
+    assert list(batches) == []
+    assert outcomes == [2, 2, (5, str(tmp_path / "only" / "5.jpg")), 2, 2]
+    assert len(graphs) == 2  # a pipeline of DALI's is of no use after an error
+
+
+def test_a_batch_that_fails_is_rendered_of_pillows_pixels(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, calls = graph_module.Graph.outputs, count()
+
+    def second_fails(self: Any) -> Any:
+        if next(calls) == 1:
+            raise RuntimeError("a decoder's whim")
+        return outputs(self)
+
+    monkeypatch.setattr(graph_module.Graph, "outputs", second_fails)
+    loader = loader_of(photos, T.CenterCrop(20), batch_size=5, num_workers=2)
+    images = torch.cat([images for images, _ in loader])
+    for image, (index, recipe) in zip(images, loader.recipes(0), strict=True):
+        assert torch.equal(image, loader.dataset.apply(index, recipe)), index
+    assert next(calls) == 6  # one more than batches
+
+
+def test_an_error_that_no_file_explains_is_raised(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any) -> Any:
+        raise RuntimeError("out of everything")
+
+    monkeypatch.setattr(graph_module.Graph, "outputs", broken)
+    loader = loader_of(photos, T.CenterCrop(20), batch_size=4, num_workers=1)
+    with pytest.raises(RuntimeError, match="out of everything"):
+        next(iter(loader))
+
+
+def test_without_native_code_pillow_decodes(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "host_library", lambda: None)
+    loader = loader_of(photos, T.CenterCrop(20), batch_size=4, num_workers=2)
+    for at, (images, _) in enumerate(loader):
+        for slot, image in enumerate(images):
+            index, recipe = list(loader.recipes(0))[4 * at + slot]
+            assert torch.equal(image, loader.dataset.apply(index, recipe))
+
+
+def test_explain_names_it(photos: Path) -> None:
+    facts = [fact for stage in loader_of(photos, T.CenterCrop(20), num_workers=3).stages() for fact in stage.facts]
+    assert any(fact.startswith("engine dali: DALI ") and "3 threads" in fact for fact in facts)
