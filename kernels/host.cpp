@@ -73,7 +73,8 @@ Status from_memory(const Work& work, int64_t i) {
 }
 
 // An ordinary JPEG of the size that its record was made for, into `memory`.
-Status read(const Work& work, int64_t i, Buffer& memory, WholeFile& whole) {
+template <class Memory>
+Status read(const Work& work, int64_t i, Memory& memory, WholeFile& whole) {
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
     uint8_t* data = memory.room(file.bytes());
@@ -122,6 +123,16 @@ Encoded ppm(const Work& work, int64_t i) {
     return {data, bytes};
 }
 
+// Memory of one file, for whoever it is given to.
+struct Lasting {
+    std::unique_ptr<uint8_t[]> bytes;
+
+    uint8_t* room(int64_t count) {
+        bytes.reset(new uint8_t[size_t(count)]);
+        return bytes.get();
+    }
+};
+
 // Sample i encoded: a file as it is, or the region of an image in memory.
 Status load(const Work& work, int64_t i, Encoded* to) {
     const bool in_memory = checks::in_memory(work, i);
@@ -132,13 +143,11 @@ Status load(const Work& work, int64_t i, Encoded* to) {
         to[i] = ppm(work, i);
         return OK;
     }
+    Lasting memory;
     WholeFile file;
-    const Status status = read(work, i, mine.file, file);
-    if (status != OK) return status;
-    uint8_t* data = new uint8_t[size_t(file.bytes())];
-    std::memcpy(data, file.data, size_t(file.bytes()));
-    to[i] = {data, file.bytes()};
-    return OK;
+    const Status status = read(work, i, memory, file);
+    if (status == OK) to[i] = {memory.bytes.release(), file.bytes()};
+    return status;
 }
 
 // Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
