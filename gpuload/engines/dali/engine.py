@@ -148,9 +148,10 @@ class _DaliBatch:
         if library is None:
             return
         library.gpuload_load(self._files.address, first, count, self._loaded.ctypes.data)
-        for slot in range(first, min(first + count, len(self._files))):
-            if self._files.status[slot] == Status.OK:
-                self._encoded[slot] = encoded(np.asarray(_Lent(self._loaded, slot)))
+        loaded = self._loaded[first : first + count].tolist()
+        for slot, (address, size) in enumerate(loaded, start=first):
+            if address:
+                self._encoded[slot] = encoded(np.asarray(_Lent(address, size, self._loaded)))
 
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         height, width, _ = pixels.shape
@@ -184,9 +185,8 @@ class _DaliBatch:
 
 
 class _Lent:
-    """Memory of a loaded file, for numpy; it stays as long as an array looks at it."""
+    """Memory, for numpy; its owner stays as long as an array looks at it."""
 
-    def __init__(self, loaded: NDArray[np.void], slot: int) -> None:
-        address, count = loaded[slot].item()
-        self.owner = loaded
-        self.__array_interface__ = {"data": (address, True), "shape": (count,), "typestr": "|u1", "version": 3}
+    def __init__(self, address: int, size: int, owner: object) -> None:
+        self.owner = owner
+        self.__array_interface__ = {"data": (address, True), "shape": (size,), "typestr": "|u1", "version": 3}
