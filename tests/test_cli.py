@@ -11,7 +11,7 @@ from PIL import Image
 import gpuload
 from gpuload import errors
 from gpuload.tools import cli, demo, doctor
-from gpuload.tools.demo.common import cores
+from gpuload.tools.common import cores
 from gpuload.tools.doctor import Finding, Status
 
 

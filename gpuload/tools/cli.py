@@ -17,7 +17,7 @@ from gpuload.errors import GpuloadError
 from gpuload.loader import DataLoader
 from gpuload.stage import lay_out
 from gpuload.tools import demo, doctor, preview
-from gpuload.tools.demo.common import cores
+from gpuload.tools.common import cores
 
 __all__ = ["main"]
 
