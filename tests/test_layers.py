@@ -35,7 +35,14 @@ SHARED = {  # what the files of a kind stand on, within their package
     "engines": {"base"},
     "transforms": {"base", "hand", "lifted", "plan", "program", "timm", "torchvision"},
 }
-DEMO = {"tools.demo", "tools.common", "tools.comparison", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
+DEMO = {
+    "tools.demo",
+    "tools.common",
+    "tools.comparison",
+    "tools.demo.comparison",
+    "tools.demo.photos",
+    "tools.demo.report",
+}
 OPTIONAL = {
     "accelerate": set(),
     "cupy": {"nvrtc"},

@@ -38,6 +38,8 @@ h2 {{ font-size: 1.1rem; margin: 2.2rem 0 .6rem }}
 figure {{ margin: 1.5rem 0 }}
 ul.legend {{ display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: 0 0 1rem; padding: 0; list-style: none }}
 ul.legend span {{ display: inline-block; box-sizing: border-box; width: 1.6rem; height: .8rem; margin-right: .5rem }}
+ul.legend li {{ min-width: 0; overflow-wrap: anywhere }}
+ul.legend span.model {{ height: 0; vertical-align: .25rem }}
 .scroll {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }}
 small {{ color: var(--soft) }}
@@ -88,13 +90,13 @@ def check_path(path: Path) -> None:
 
 def page(results: Results) -> str:
     """The whole page."""
-    names = {**LOADERS, DECODER: "decoder alone"}
+    names = {**LOADERS, DECODER: "decoder alone", "model": f"{results.model.name} takes"}
     return PAGE.format(
         title=TITLE,
         style=STYLE,
         lead=escape(_lead(results)),
         verdicts=_pairs(verdicts(results)),
-        legend="".join(f'<li><span class="{name}"></span>{escape(names[name])}</li>' for name in BARS),
+        legend="".join(f'<li><span class="{name}"></span>{escape(names[name])}</li>' for name in (*BARS, "model")),
         plot=plot(results),
         table=_table(results),
         notes="".join(f"<li>{escape(note)}</li>" for note in NOTES),

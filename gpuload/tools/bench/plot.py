@@ -29,7 +29,7 @@ svg .group { font-weight: 600 }
 .decoder { fill: none; stroke: var(--soft); stroke-dasharray: 4 3; border: 1px dashed var(--soft) }
 svg .grid { stroke: var(--line) }
 svg .range { stroke: var(--ink); stroke-width: 1.5 }
-svg .model { stroke: var(--model); stroke-width: 2; stroke-dasharray: 6 4 }
+.model { border-top: 2px dashed var(--model); stroke: var(--model); stroke-width: 2; stroke-dasharray: 6 4 }
 svg text.model { fill: var(--model); stroke: none }
 """
 
@@ -44,7 +44,7 @@ def plot(results: Results) -> str:
     parts = [*_grid(LONGEST / scale, scale, bottom)]
     for row, top in tops:
         parts += _bars(row, top, scale)
-    parts += _model(results.model.name, model.median * scale, model.median, bottom)
+    parts += _model(model.median * scale, model.median, bottom)
     for row, top in tops:  # above all lines
         parts += _labels(row, top, scale)
     label = escape(_described(results))
@@ -100,14 +100,11 @@ def _labels(row: Row, top: int, scale: float) -> Iterator[str]:
         yield f'<text class="label" x="{at}" dx="6" y="{middle + 4.5}">{shown(figures.median)}</text>'
 
 
-def _model(name: str, at: float, taken: float, bottom: int) -> Iterator[str]:
-    """A line at what the model takes."""
-    anchor, beside = ("start", -1) if at < LONGEST / 2 else ("end", 1)
+def _model(at: float, taken: float, bottom: int) -> Iterator[str]:
+    """A line at what the model takes, and the figure."""
+    anchor = "start" if at < LONGEST / 2 else "end"
     yield f'<line class="model" x1="{at:.2f}%" x2="{at:.2f}%" y1="{TOP - 6}" y2="{bottom}"/>'
-    yield (
-        f'<text class="model" x="{at:.2f}%" dx="{beside}" y="{TOP - 12}" text-anchor="{anchor}">'
-        f"{escape(name)} takes {shown(taken)}</text>"
-    )
+    yield f'<text class="model" x="{at:.2f}%" y="{TOP - 12}" text-anchor="{anchor}">{shown(taken)}</text>'
 
 
 def _described(results: Results) -> str:
