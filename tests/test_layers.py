@@ -50,7 +50,7 @@ OPTIONAL = {
     "nvidia": set(),
     "sklearn": DEMO,
     "matplotlib": DEMO,
-    "torchvision": DEMO,
+    "torchvision": DEMO | {"tools.bench.entrants"},
 }
 ASKS_CUDA = {"nvrtc", "device", "datasets.tensors"}  # of torch; the tools may, too
 MOST_LINES, MOST_LINES_OF_FUNCTION = 400, 60

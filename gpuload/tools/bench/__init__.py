@@ -11,10 +11,11 @@ import torch
 from torch.utils.data import Subset
 
 import gpuload
-from gpuload.arguments import at_least, is_number
+from gpuload.arguments import at_least, is_number, seed_or_new
 from gpuload.decoders import find_decoder, pillow
 from gpuload.device import resolve
 from gpuload.errors import ArgumentError
+from gpuload.samplers.permutation import permute
 from gpuload.tools.bench.clock import Clock
 from gpuload.tools.bench.decoding import shares_of
 from gpuload.tools.bench.entrants import Task, folder_of, images_of, to_values, torchvision
@@ -66,7 +67,7 @@ def run(
         SampleError: a file that is no image.
         MissingError: torchvision is not installed, or there is no such device.
     """
-    place, counts = resolve(device).torch_device, _checked(size, batch_size, workers, seconds)
+    place, counts = resolve(device).torch_device, _checked(size, batch_size, workers, seconds, seed)
     model = DEFAULTS.get(place.type, DEFAULTS["cpu"]) if model is None else model
     training = 0.0 if check_model(model) is not None else PARTS["training"]
     with closing(Clock(seconds, progress)) as clock:
@@ -95,10 +96,11 @@ def run(
         )
 
 
-def _checked(size: int, batch_size: int, workers: Sequence[int] | None, seconds: float) -> list[int]:
+def _checked(size: int, batch_size: int, workers: Sequence[int] | None, seconds: float, seed: int) -> list[int]:
     """The numbers of workers to try; what makes no sense is refused."""
     at_least("size", size, 1, " pixel")
     at_least("batch_size", batch_size, 1)
+    seed_or_new(seed)
     if not is_number(seconds) or seconds <= 0:
         raise ArgumentError(f"seconds must be more than 0, got {seconds}")
     if workers is None:
@@ -116,7 +118,7 @@ def _read(folder: str, size: int, batch_size: int, seed: int, clock: Clock) -> t
         raise ArgumentError(
             f"batch_size must be at most {len(files)}, the number of images in {folder!r}, got {batch_size}"
         )
-    order = np.random.default_rng(seed).permutation(len(files))
+    order = permute(np.arange(len(files)), len(files), seed)
     return files, warmed(images_of(files), order, batch_size, clock, clock.share(PARTS["warming"]))
 
 
@@ -144,7 +146,7 @@ def _settings_and_equal(task: Task, clock: Clock) -> tuple[dict[str, str], list[
 def _machine(device: torch.device) -> dict[str, str]:
     versions = {
         "gpuload": gpuload.__version__,
-        "torchvision": torchvision("version").__version__,
+        "torchvision": torchvision().__version__,
         "Pillow": PIL.__version__,
     }
     return {"device": str(device), **machine(), **versions}

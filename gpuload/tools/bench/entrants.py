@@ -20,13 +20,14 @@ __all__ = ["MAKERS", "Entrant", "Task", "folder_of", "images_of", "to_values", "
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's
 
 
-def torchvision(module: str) -> Any:
-    """A module of torchvision's.
+def torchvision() -> Any:
+    """The package, with transforms.v2.
 
     Raises:
         MissingError: it is not installed.
     """
-    return need(f"torchvision.{module}", "gpuload bench", "torchvision")
+    need("torchvision.transforms.v2", "gpuload bench", "torchvision")
+    return need("torchvision", "gpuload bench", "torchvision")
 
 
 def folder_of(folder: str, size: int) -> Any:
@@ -35,10 +36,10 @@ def folder_of(folder: str, size: int) -> Any:
     Raises:
         DatasetError: there is no such folder, or no images are in it.
     """
-    v2 = torchvision("transforms.v2")
+    v2 = torchvision().transforms.v2
     transform = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *_values(v2)])
     try:
-        return torchvision("datasets").ImageFolder(folder, transform=transform)
+        return torchvision().datasets.ImageFolder(folder, transform=transform)
     except OSError:
         ImageFolder(folder)  # whose errors say what to do
         raise
@@ -53,7 +54,7 @@ def images_of(dataset: Any) -> ImageDataset:
 
 def to_values() -> Any:
     """From a PIL image to what the model gets."""
-    v2 = torchvision("transforms.v2")
+    v2 = torchvision().transforms.v2
     return v2.Compose(_values(v2))
 
 

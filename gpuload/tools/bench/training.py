@@ -11,6 +11,7 @@ from gpuload.errors import ArgumentError
 from gpuload.tools.bench.clock import Clock
 from gpuload.tools.bench.entrants import torchvision
 from gpuload.tools.bench.results import Model
+from gpuload.tools.bench.words import plural
 
 __all__ = ["DEFAULTS", "YOURS", "Training", "check_model", "measured"]
 
@@ -38,7 +39,7 @@ class Training:
         self._device, layout = device, torch.channels_last
         self._images = torch.randn(shape, device=device).contiguous(memory_format=layout)
         self._labels = torch.randint(classes, shape[:1], device=device)
-        made = torchvision("models").get_model(name, weights=None, num_classes=classes)
+        made = torchvision().models.get_model(name, weights=None, num_classes=classes)
         self._network: nn.Module = made.to(device, memory_format=layout).train()
         self._optimizer = torch.optim.SGD(self._network.parameters(), lr=0.01, momentum=0.9)
         try:
@@ -47,10 +48,8 @@ class Training:
             RuntimeError,
             ValueError,
         ) as error:  # layers that want more pixels or images, a device that is too small
-            size, count = f"{shape[2]} x {shape[3]}", shape[0]
-            raise ArgumentError(
-                f"{name} cannot train on batches of {count} images of {size} pixels: {error}"
-            ) from error
+            size, count = f"{shape[2]} x {shape[3]}", plural(shape[0], "image")
+            raise ArgumentError(f"{name} cannot train on batches of {count} of {size} pixels: {error}") from error
 
     @property
     def settings(self) -> str:
@@ -97,7 +96,7 @@ def check_model(model: str) -> float | None:
         taken = None
     if taken is not None and (not math.isfinite(taken) or taken <= 0):
         raise ArgumentError(f"model must take more than 0 images/s, got {model}")
-    models = torchvision("models")
+    models = torchvision().models
     if taken is None and model not in models.list_models(module=models):
         raise ArgumentError(
             f"model must be the name of a model in torchvision.models that classifies images, such as resnet50, "
