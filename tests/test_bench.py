@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,16 @@ def test_torchvision_is_missing(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     message = refused(MissingError, photos, model="resnet18")
     assert message.startswith("gpuload bench needs torchvision, which does not import (")
     assert message.endswith("): pip install torchvision")
+
+
+def test_too_little_shared_memory(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuload.tools.bench.entrants.SHARED", str(photos))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1 << 20 if path == str(photos) else 0))
+    assert refused(ArgumentError, photos, size=256, workers=[0, 2]) == (
+        "torch's worker processes hand batches over in shared memory, of which 2 need 36 MiB, and "
+        f"{photos} has 1 free: pass --ipc=host to docker run, or a smaller --batch-size or fewer --workers"
+    )
+    bench.run(str(photos), workers=[0], **QUICK, progress=False)
 
 
 @pytest.mark.parametrize("counts", ["", "two", "1;2"])

@@ -18,7 +18,7 @@ from gpuload.errors import ArgumentError
 from gpuload.samplers.permutation import permute
 from gpuload.tools.bench.clock import Clock
 from gpuload.tools.bench.decoding import shares_of
-from gpuload.tools.bench.entrants import Task, folder_of, images_of, to_values, torchvision
+from gpuload.tools.bench.entrants import Task, check_shared_memory, folder_of, images_of, to_values, torchvision
 from gpuload.tools.bench.page import check_path, page
 from gpuload.tools.bench.racing import raced
 from gpuload.tools.bench.results import Results
@@ -63,12 +63,13 @@ def run(
         progress: show on standard error whose turn it is, if that is a terminal.
 
     Raises:
-        ArgumentError, ArgumentTypeError, DatasetError: bad arguments, or no images.
+        ArgumentError, ArgumentTypeError, DatasetError: bad arguments, no images, too little shared memory.
         SampleError: a file that is no image.
         MissingError: torchvision is not installed, or there is no such device.
     """
     place, counts = resolve(device).torch_device, _checked(size, batch_size, workers, seconds, seed)
     model = DEFAULTS.get(place.type, DEFAULTS["cpu"]) if model is None else model
+    check_shared_memory(batch_size * 3 * size * size * 4, max(counts))
     training = 0.0 if check_model(model) is not None else PARTS["training"]
     with closing(Clock(seconds, progress)) as clock:
         files, chosen = _read(folder, size, batch_size, seed, clock)

@@ -1,5 +1,7 @@
 """The two loaders: one recipe, one dataset of torchvision's, the same arguments; what differs is the class."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +11,18 @@ import torch
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
 from gpuload.datasets import ImageDataset, ImageFolder
+from gpuload.errors import ArgumentError
 from gpuload.lifting import find
 from gpuload.loader import DataLoader
 from gpuload.samplers import RandomSampler
 from gpuload.tools.common import need
 from gpuload.tools.rounds import rate
 
-__all__ = ["MAKERS", "Entrant", "Task", "folder_of", "images_of", "to_values", "torchvision"]
+__all__ = ["MAKERS", "Entrant", "Task", "check_shared_memory", "folder_of", "images_of", "to_values", "torchvision"]
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's
+SHARED = "/dev/shm"
+AHEAD = 2  # batches that each of torch's workers prepares, as torch's loader has it by default
 
 
 def torchvision() -> Any:
@@ -60,6 +65,22 @@ def to_values() -> Any:
 
 def _values(v2: Any) -> list[Any]:
     return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+
+
+def check_shared_memory(batch_bytes: int, workers: int) -> None:
+    """Is there enough of it for what torch's workers prepare ahead? Where not, they would be killed.
+
+    Raises:
+        ArgumentError: there is not, as in a container that is started without more.
+    """
+    needed = (AHEAD * workers + 2) * batch_bytes if workers else 0
+    free = shutil.disk_usage(SHARED).free if os.path.isdir(SHARED) else needed
+    if free < needed:
+        raise ArgumentError(
+            f"torch's worker processes hand batches over in shared memory, of which {workers} need "
+            f"{needed / 2**20:,.0f} MiB, and {SHARED} has {free / 2**20:,.0f} free: pass --ipc=host to docker run, or "
+            "a smaller --batch-size or fewer --workers"
+        )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ HEADINGS = (
 NOTES = (
     "torch, gpuload: images/s, the median of the rounds (lowest-highest). In a round the contestants take turns, all "
     "on the same images, which were read once before: the page cache is warm. Workers have started; what that costs "
-    "is in the time from making the loader to its first batch, which imports are no part of.",
+    "is in the time from making the loader to its first batch, when all is imported and compiled.",
     "gpuload / torch: how many times as fast, the median of the ratios of each round.",
     "decoder alone: as many threads as workers read the same files and decode, with gpuload's decoder, what the crops "
     "need of them, and do nothing else. No loader that decodes so on these CPUs can be faster.",
