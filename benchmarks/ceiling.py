@@ -37,7 +37,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import machine
 from benchmarks.photos import photos
 from gpuload import DataLoader, ImageFolder, transforms as T
 from gpuload.compilers import build
@@ -47,6 +46,7 @@ from gpuload.engines.cuda import CudaEngine
 from gpuload.libraries import host_library
 from gpuload.loading.course import Course
 from gpuload.loading.images import ImagePath
+from gpuload.tools.machine import machine
 
 BATCH = 256
 CLOCKED = ("measure", "share")  # the native calls on files

@@ -24,8 +24,8 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from benchmarks import photos
-from benchmarks.machine import machine
 from gpuload import DataLoader
+from gpuload.tools.machine import machine
 
 START = "import sys; from benchmarks.drop_in import startup; print(startup(int(sys.argv[1]), int(sys.argv[2])))"
 

@@ -96,7 +96,7 @@ def play(lines: Sequence[Line]) -> list[str]:
     """All steps; the names of those that failed."""
     import torch
 
-    from benchmarks.machine import machine
+    from gpuload.tools.machine import machine
 
     name = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
     target, reasons = RESULTS / f"{name}.json", preflight.skipped(lines)

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.machine import machine
 from benchmarks.peers.protocol import MEAN, STD
 from gpuload import RandomSampler, WeightedRandomSampler, transforms as T
 from gpuload.collate import pad
@@ -33,6 +32,7 @@ from gpuload.libraries import host_library
 from gpuload.loading.tensors import gather_rows
 from gpuload.loading.transfer import move
 from gpuload.recipes.draws import CounterDraws
+from gpuload.tools.machine import machine
 from gpuload.transforms.plan import Plan
 
 Row = dict[str, Any]

@@ -21,16 +21,17 @@ DALI and FFCV need an environment of their own: ``make peers``. ``--baseline`` a
 import argparse
 import json
 import os
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import photos
 from benchmarks.contestant import PEERS_PYTHON, ROOT, Contestant, ContestantError, Entry
-from benchmarks.machine import machine
+from gpuload.tools.machine import machine
+from gpuload.tools.rounds import Spread, interleaved, ratios
 
 AVX2 = "gpuload avx2"
 Rates = dict[str, list[float]]  # of each contestant, round by round
@@ -74,16 +75,12 @@ def run(contestants: dict[str, Contestant], rounds: int, seconds: float) -> Rate
     """Interleaved rounds, every other one in reverse order."""
     for contestant in contestants.values():
         contestant.ask(seconds=0)
-    rates: Rates = {name: [] for name in contestants}
-    for turn in range(rounds):
-        for name in list(contestants)[:: -1 if turn % 2 else 1]:
-            played = contestants[name].ask(seconds=seconds)
-            rates[name].append(played["images"] / played["seconds"])
-    return rates
 
+    def play(contestant: Contestant) -> float:
+        played = contestant.ask(seconds=seconds)
+        return float(played["images"] / played["seconds"])
 
-def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+    return interleaved({name: partial(play, contestant) for name, contestant in contestants.items()}, range(rounds))
 
 
 def thread_gain(rates: Rates) -> float | None:
@@ -92,22 +89,19 @@ def thread_gain(rates: Rates) -> float | None:
     if any(name not in rates for name in names):
         return None
     many, one, hash_many, hash_one = (rates[name] for name in names)
-    gains = [a / b for a, b in zip(many, one, strict=True)]
-    return median_ratio(gains, [a / b for a, b in zip(hash_many, hash_one, strict=True)])
+    return Spread.of(ratios(ratios(many, one), ratios(hash_many, hash_one))).median
 
 
 def summarize(rates: Rates) -> dict[str, dict[str, Any]]:
     """Medians, and how many times each contestant gpuload is, as it is and with its C++ for AVX2."""
     ours = [name for name in ("gpuload", AVX2) if name in rates]
-    return {
-        name: {
-            "images_per_second": round(statistics.median(values), 1),
-            "lowest": round(min(values), 1),
-            "highest": round(max(values), 1),
-            "times": {our: round(median_ratio(rates[our], values), 3) for our in ours if not name.startswith("hash")},
-        }
-        for name, values in rates.items()
-    }
+    figures: dict[str, dict[str, Any]] = {}
+    for name, values in rates.items():
+        median, lowest, highest = (round(figure, 1) for figure in Spread.of(values))
+        times = {our: round(Spread.of(ratios(rates[our], values)).median, 3) for our in ours}
+        figures[name] = {"images_per_second": median, "lowest": lowest, "highest": highest}
+        figures[name]["times"] = {} if name.startswith("hash") else times
+    return figures
 
 
 def show(figures: dict[str, dict[str, Any]], versions: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import photos
 from benchmarks.contestant import ROOT, Contestant, Entry
-from benchmarks.machine import machine
+from gpuload.tools.machine import machine
 
 Figures = dict[str, dict[str, float]]
 

@@ -11,7 +11,7 @@ from PIL import Image
 import gpuload
 from gpuload import errors
 from gpuload.tools import cli, demo, doctor
-from gpuload.tools.demo.common import cores
+from gpuload.tools.common import cores
 from gpuload.tools.doctor import Finding, Status
 
 
@@ -52,7 +52,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     said = capsys.readouterr().out
-    assert all(f"\n    {name} " in said for name in ("demo", "doctor", "preview", "explain"))
+    assert all(f"\n    {name} " in said for name in ("demo", "doctor", "preview", "explain", "bench"))
 
 
 def test_arguments_are_those_of_the_process(run_python: Callable[..., Any], photos: Path) -> None:

@@ -9,10 +9,8 @@ import torch
 from PIL import Image
 
 from gpuload import ArgumentError, DataLoader, DatasetError, ImageFolder, MissingError, transforms as T
-from gpuload.recipes import ops
-from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Resize
 from gpuload.tools import demo
-from gpuload.tools.demo.comparison import equal_augmented, equal_batches, torchvision_applied
+from gpuload.tools.demo.comparison import equal_augmented, equal_batches
 from gpuload.tools.demo.photos import ROWS, make_photos, parts
 from gpuload.tools.demo.report import HEADER
 
@@ -142,36 +140,6 @@ def test_other_augmented_pixels_are_noticed(photos, std, equal):
     loader = DataLoader(ImageFolder(photos, transform=transform), batch_size=16, shuffle=True, seed=1, device="cpu")
     loader.set_epoch(4)
     assert equal_augmented(loader) is equal
-
-
-OPS = {
-    "crop": Crop(3, 5, 40, 20),
-    "resize": Resize(31, 77, Filter.BICUBIC),
-    "horizontal flip": Flip(horizontal=True),
-    "vertical flip": Flip(horizontal=False),
-    "constant padding": Pad(1, 2, 3, 4, (5, 6, 7), PadMode.CONSTANT),
-    "mirrored padding": Pad(1, 2, 3, 4, (0, 0, 0), PadMode.REFLECT),
-    "grayscale": Grayscale(),
-}
-
-
-def test_every_operation_has_a_case():
-    assert {type(op).__name__ for op in OPS.values()} == {
-        name for name, kind in vars(ops).items() if hasattr(kind, "apply") and kind is not ops.Op
-    }
-
-
-@pytest.mark.parametrize("name", OPS)
-def test_torchvision_applies_every_operation_truly(make_photo, name):
-    photo, op = make_photo(60, 50), OPS[name]
-    theirs = torchvision_applied((op,), photo)
-    assert np.array_equal(np.asarray(theirs), np.asarray(op.apply(photo)))
-    assert not np.array_equal(np.asarray(theirs), np.asarray(photo))
-
-
-def test_an_operation_that_the_comparison_does_not_know_is_an_error(make_photo):
-    with pytest.raises(AssertionError, match="got: 'invert'"):
-        torchvision_applied(("invert",), make_photo(20, 20))
 
 
 def test_report():

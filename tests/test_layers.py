@@ -35,7 +35,14 @@ SHARED = {  # what the files of a kind stand on, within their package
     "engines": {"base"},
     "transforms": {"base", "hand", "lifted", "plan", "program", "timm", "torchvision"},
 }
-DEMO = {"tools.demo", "tools.demo.common", "tools.demo.comparison", "tools.demo.photos", "tools.demo.report"}
+DEMO = {
+    "tools.demo",
+    "tools.common",
+    "tools.comparison",
+    "tools.demo.comparison",
+    "tools.demo.photos",
+    "tools.demo.report",
+}
 OPTIONAL = {
     "accelerate": set(),
     "cupy": {"nvrtc"},
@@ -43,7 +50,7 @@ OPTIONAL = {
     "nvidia": {"engines.dali.graph"},  # DALI
     "sklearn": DEMO,
     "matplotlib": DEMO,
-    "torchvision": DEMO,
+    "torchvision": DEMO | {"tools.bench.entrants"},
 }
 ASKS_CUDA = {"nvrtc", "device", "datasets.tensors"}  # of torch; the tools may, too
 MOST_LINES, MOST_LINES_OF_FUNCTION = 400, 60

@@ -16,8 +16,8 @@ from gpuload.datasets import ImageFolder
 from gpuload.errors import GpuloadError
 from gpuload.loader import DataLoader
 from gpuload.stage import lay_out
-from gpuload.tools import demo, doctor, preview
-from gpuload.tools.demo.common import cores
+from gpuload.tools import bench, demo, doctor, preview
+from gpuload.tools.common import cores
 
 __all__ = ["main"]
 
@@ -80,6 +80,17 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    given = {name: getattr(arguments, name) for name in ("size", "batch_size", "workers", "model", "seconds", "seed")}
+    if arguments.html is not None:
+        bench.check_path(arguments.html)
+    results = bench.run(arguments.folder, **given, device=arguments.device)
+    if arguments.html is not None:
+        arguments.html.write_text(bench.page(results), encoding="utf-8")
+    _show(arguments, results.as_json(), bench.report(results))
+    return 0
+
+
 def _show(arguments: argparse.Namespace, results: dict[str, Any], text: str) -> None:
     print(json.dumps(results) if arguments.json else text)
 
@@ -119,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "doctor", _doctor, "what is installed, what is missing, and the command that installs it")
     _add_preview(commands)
     _add_loader_options(_add(commands, "explain", _explain, "which stage of a loader runs where"), batch_size=256)
+    _add_bench(commands)
     return parser
 
 
@@ -143,10 +155,35 @@ def _add_preview(commands: Any) -> None:
     _add_loader_options(parser, batch_size=24)
 
 
-def _add_loader_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
+def _add_bench(commands: Any) -> None:
+    parser = _add(commands, "bench", _bench, "your own folder through torch with torchvision, and through gpuload")
+    _add_folder(parser, batch_size=64)
+    counts = "such as 0,2,8; default: 1, 2, 4, ... up to one per core"
+    parser.add_argument("--workers", type=_counts, metavar="N,N,...", help=counts)
+    model = "a classifier of torchvision, or the images/s that your own takes; default: a small one, on a GPU resnet50"
+    parser.add_argument("--model", metavar="NAME", help=model)
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", default=bench.SECONDS, help="of the whole run, default: %(default)s"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the plot")
+    _add_seed_and_device(parser)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return [int(count) for count in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"integers with commas between them, such as 1,2,8; got {text!r}") from None
+
+
+def _add_folder(parser: argparse.ArgumentParser, batch_size: int) -> None:
     parser.add_argument("folder", metavar="DIR", help="images in class folders")
     parser.add_argument("--size", type=int, metavar="PIXELS", default=224, help="of the images, default: %(default)s")
     parser.add_argument("--batch-size", type=int, metavar="N", default=batch_size, help="default: %(default)s")
+
+
+def _add_loader_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    _add_folder(parser, batch_size)
     parser.add_argument("--workers", type=int, metavar="N", default=cores(), help="threads; default: one per core")
     style = parser.add_mutually_exclusive_group()
     train = "RandomResizedCrop and RandomHorizontalFlip; the default"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gpuload.errors import ArgumentError
 from gpuload.loader import DataLoader
 from gpuload.tools import preview
-from gpuload.tools.demo.common import need
+from gpuload.tools.common import need
 from gpuload.tools.demo.comparison import CHECKED, equal_augmented, equal_batches, rates
 from gpuload.tools.demo.learning import Pass, network, spare_cores, train_epochs
 from gpuload.tools.demo.photos import make_photos, parts

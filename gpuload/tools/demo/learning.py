@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gpuload.loader import DataLoader
-from gpuload.tools.demo.common import bar, cores
+from gpuload.tools.common import bar, cores
 from gpuload.tools.demo.photos import workers
 
 __all__ = ["Pass", "network", "spare_cores", "train_epochs"]

@@ -16,7 +16,7 @@ from gpuload import transforms
 from gpuload.datasets import ImageFolder
 from gpuload.errors import ArgumentError
 from gpuload.loader import DataLoader
-from gpuload.tools.demo.common import cores, need
+from gpuload.tools.common import cores, need
 
 __all__ = ["Part", "augmented", "make_photos", "parts", "plain", "to_floats", "workers"]
 

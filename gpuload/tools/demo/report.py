@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from gpuload.tools.demo.common import need
+from gpuload.tools.common import need
 from gpuload.tools.demo.comparison import ROUNDS
 
 __all__ = ["HEADER", "plot", "report", "row"]

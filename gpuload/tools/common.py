@@ -1,4 +1,4 @@
-"""What the parts of the demo share: packages that only it needs, cores, progress bars."""
+"""What the tools share: packages that only they need, cores, progress bars."""
 
 import importlib
 import os
@@ -11,8 +11,13 @@ from gpuload.errors import MissingError
 __all__ = ["bar", "cores", "need"]
 
 
-def need(module: str) -> Any:
-    """A module of the demo's own packages.
+def need(module: str, tool: str = "the demo", install: str = '"gpuload[demo]"') -> Any:
+    """A module of a package that a tool alone needs.
+
+    Args:
+        module: its name.
+        tool: which needs it.
+        install: what pip is to install.
 
     Raises:
         MissingError: it is not installed.
@@ -20,9 +25,8 @@ def need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingError(
-            f'the demo needs {module.split(".")[0]}, which does not import ({error}): pip install "gpuload[demo]"'
-        ) from error
+        package = module.split(".")[0]
+        raise MissingError(f"{tool} needs {package}, which does not import ({error}): pip install {install}") from error
 
 
 def cores() -> int:
