@@ -1,5 +1,6 @@
 // The CPU's native code, one library: a worker's share of a batch of images, rows of weights, and the words of random
 // draws. gpuload/native.py declares what is exported here.
+#include <cstdlib>
 #include <new>
 
 #include "checks.h"
@@ -21,14 +22,19 @@ struct Thread {
 };
 thread_local Thread mine;
 
+// The rows of weights that the kernel does not make itself.
+void place_weights(const Work& work, const Record& record) {
+    if (record.weights_y >= 0) rows::fill(record.y, record.filter, (int*)(work.staging + record.weights_y));
+    if (record.weights_x >= 0) rows::fill(record.x, record.filter, (int*)(work.staging + record.weights_x));
+}
+
 // Sample i's region, RGB: to its place in staging, or rendered into the output.
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
     if (!work.staging) return engine::render(work, record, source, mine.scratch);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
-    if (record.weights_y >= 0) rows::fill(record.y, record.filter, (int*)(work.staging + record.weights_y));
-    if (record.weights_x >= 0) rows::fill(record.x, record.filter, (int*)(work.staging + record.weights_x));
+    place_weights(work, record);
 }
 
 // Packed RGB rows of sample i's region; `slack` bytes behind them may be read, too.
@@ -70,21 +76,53 @@ Status from_memory(const Work& work, int64_t i) {
     return OK;
 }
 
-Status from_file(const Work& work, int64_t i) {
+// Read sample i's file, into memory that `room` gives for its bytes: OK if the header is as the record was made for.
+template <class Room>
+Status read_file(const Work& work, int64_t i, Room room, WholeFile* whole) {
     const int32_t* size = work.sizes + 2 * i;
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
-    uint8_t* data = mine.file.room(file.bytes());
-    const int64_t bytes = file.read(0, file.bytes(), data);
-    if (bytes < 0) return UNREADABLE;
-    WholeFile whole = {data, bytes};
+    uint8_t* data = room(file.bytes());
+    *whole = {data, file.read(0, file.bytes(), data)};
+    if (whole->size < 0) return UNREADABLE;
     int32_t found[2];
-    if (!jpeg::header(whole, work.upright, found)) return ODD;
-    if (found[0] != size[0] || found[1] != size[1]) return CHANGED;
+    if (!jpeg::header(*whole, work.upright, found)) return ODD;
+    return found[0] == size[0] && found[1] == size[1] ? OK : CHANGED;
+}
+
+Status from_file(const Work& work, int64_t i) {
+    WholeFile whole;
+    const Status status = read_file(work, i, [](int64_t bytes) { return mine.file.room(bytes); }, &whole);
+    if (status != OK) return status;
     uint8_t* pixels = room(work, i);
-    if (!work.decode(data, bytes, size, work.regions + 4 * i, pixels)) return FAILED;
+    if (!work.decode(whole.data, whole.size, work.sizes + 2 * i, work.regions + 4 * i, pixels)) return FAILED;
     place(work, i, packed(work, i, pixels, simd::SLACK));
     return OK;
+}
+
+uint8_t* room(Encoded& file, int64_t bytes) {
+    if (EXACT ? bytes != file.room : bytes > file.room) {
+        std::free(file.data);
+        file = {nullptr, 0, 0};
+        const int64_t more = EXACT ? bytes : bytes + bytes / 2;
+        file.data = static_cast<uint8_t*>(std::malloc(size_t(std::max<int64_t>(more, 1))));
+        if (!file.data) throw std::bad_alloc();
+        file.room = more;
+    }
+    return file.data;
+}
+
+// A file that another decoder is to have; the rest of what the kernel wants of the sample is made here.
+Status read_away(const Work& work, int64_t i) {
+    if (!work.encoded || !work.staging || !checks::record_fits(work, i, work.device_bytes) ||
+        !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i))
+        return INVALID;
+    place_weights(work, work.records[i]);
+    Encoded& file = work.encoded[i];
+    WholeFile whole;
+    const Status status = read_file(work, i, [&](int64_t bytes) { return room(file, bytes); }, &whole);
+    file.bytes = status == OK ? whole.size : 0;
+    return status == OK ? AWAY : status;
 }
 
 Status share(const Work& work, int64_t i) {
@@ -96,12 +134,12 @@ Status share(const Work& work, int64_t i) {
     return in_memory ? from_memory(work, i) : from_file(work, i);
 }
 
-// Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
+// Do something for each of a share's samples that has this status; memory that runs out fails that sample alone.
 template <class Step>
-void for_each(const Work& work, int64_t first, int64_t count, Step step) {
+void for_each(const Work& work, int64_t first, int64_t count, Step step, Status wanted = TODO) {
     if (first < 0) return;
     for (int64_t i = first; i < work.count && i - first < count; ++i) {
-        if (work.status[i] != TODO) continue;
+        if (work.status[i] != wanted) continue;
         try {
             work.status[i] = step(work, i);
         } catch (const std::bad_alloc&) {
@@ -120,6 +158,16 @@ EXPORT void gpuload_measure(const Work* work, int64_t first, int64_t count) { fo
 
 // Read, decode and place samples whose sizes are known, or place those that lie in memory.
 EXPORT void gpuload_share(const Work* work, int64_t first, int64_t count) { for_each(*work, first, count, share); }
+
+// Read the files of samples that are AWAY; those that cannot be decoded elsewhere get another status.
+EXPORT void gpuload_read(const Work* work, int64_t first, int64_t count) {
+    for_each(*work, first, count, read_away, AWAY);
+}
+
+// Give back the memory of files.
+EXPORT void gpuload_release(Encoded* files, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) std::free(files[i].data);
+}
 
 // Place the pixels of one sample, decoded elsewhere: packed RGB rows of its region's height and width.
 EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {

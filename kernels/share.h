@@ -9,7 +9,14 @@ enum Status : uint8_t {
     ODD = 3,         // not an ordinary JPEG, or no decoder
     CHANGED = 4,     // the file's size in pixels is not the one that the record was made for
     FAILED = 5,      // the decoder did not decode it, or memory ran out
-    INVALID = 6      // a record, region or offset that would lead outside its memory
+    INVALID = 6,     // a record, region or offset that would lead outside its memory
+    AWAY = 7         // another decoder's, on a GPU
+};
+
+// A file in memory of malloc's, which grows and stays.
+struct Encoded {
+    uint8_t* data;
+    int64_t bytes, room;
 };
 
 // A region of a JPEG into packed RGB rows. size: height, width; region: top, left, height, width.
@@ -36,5 +43,7 @@ struct Work {
     void* out;
     int64_t out_elements;
     int32_t element_bytes, channels, channels_last;
-    int32_t upright;  // 1: a file whose EXIF orientation is not surely 1 is ODD
+    int32_t upright;       // 1: a file whose EXIF orientation is not surely 1 is ODD
+    Encoded* encoded;      // where files that are AWAY are read to; null: none is
+    int64_t device_bytes;  // of the GPU's side of staging, where their pixels go: it has more than the host's
 };
