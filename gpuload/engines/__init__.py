@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
 from gpuload.engines.base import Engine, Layout, Take
 from gpuload.engines.cpu import CpuEngine
@@ -30,7 +31,9 @@ def _pillow(layout: Layout, device: Device, take: Take) -> Engine:
 ENGINES: dict[str, Callable[[Layout, Device, Take], Engine]] = {"cuda": _cuda, "cpu": _cpu, "pillow": _pillow}
 
 
-def make_engine(name: str | None, layout: Layout, device: Device, take: Take) -> Engine:
+def make_engine(
+    name: str | None, layout: Layout, device: Device, take: Take, decoding: GpuDecoding | None = None
+) -> Engine:
     """The engine of that name.
 
     Args:
@@ -38,6 +41,7 @@ def make_engine(name: str | None, layout: Layout, device: Device, take: Take) ->
         layout: what leaves.
         device: where the batches are wanted.
         take: gives host buffers, to engines that render on the host.
+        decoding: what the GPU decodes of each batch; None: nothing.
 
     Raises:
         ArgumentError: the engine cannot serve this device.
@@ -45,4 +49,8 @@ def make_engine(name: str | None, layout: Layout, device: Device, take: Take) ->
     """
     if name is None:
         name = "cuda" if device.launches else "cpu" if host_library() is not None else "pillow"
+    if decoding is not None:
+        if name != "cuda":
+            raise ArgumentError(f"what a GPU decodes is rendered by engine='cuda', got engine={name!r}")
+        return CudaEngine(layout, device, decoding)
     return ENGINES[name](layout, device, take)

@@ -70,13 +70,22 @@ def write_photos(root: Path) -> None:
 
 
 def images(root: Path, rng: random.Random, **options: Any) -> DataLoader:
-    filters = rng.choice((T.InterpolationMode.BILINEAR, T.InterpolationMode.LANCZOS))  # weights of the kernel's, or not
-    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=filters)
+    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=rng.choice(FILTERS))
     transform = T.Compose([crop, T.RandomHorizontalFlip(), T.ToDtype(rng.choice(DTYPES), scale=True)])
     dataset = ImageFolder(root / rng.choice(("whole", "whole", "damaged")), transform=transform)
     given: dict[str, Any] = {"shuffle": True} if rng.random() < 0.7 else {"sampler": rng.sample(range(18), 11)}
     given |= {"num_workers": rng.choice((0, 1, 3)), "engine": rng.choice((None, None, None, "cpu", "pillow"))}
     return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
+
+
+def decoded(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    """Images that the device decodes, too."""
+    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=rng.choice(FILTERS))
+    dataset = ImageFolder(root / rng.choice(("whole", "whole", "damaged")), transform=crop)
+    given = {"num_workers": rng.choice((0, 1, 3)), "decoder": rng.choice(("gpu", "hybrid"))}
+    if options["device"] == "cpu":
+        del given["decoder"]
+    return DataLoader(dataset, rng.choice((3, 4)), shuffle=True, **given, **options)
 
 
 def tensors(root: Path, rng: random.Random, **options: Any) -> DataLoader:
@@ -127,9 +136,11 @@ def uneven(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     return DataLoader(dataset, rng.choice((3, 4)), shuffle=True, collate_fn=Pad(padding_side="left"), **options)
 
 
+FILTERS = (T.InterpolationMode.BILINEAR, T.InterpolationMode.LANCZOS)  # weights of the kernel's, or not
 DTYPES = (torch.float32, torch.float16, torch.uint8)
 KINDS: dict[str, Make] = {
     "images": images,
+    "decoded": decoded,
     "tensors": tensors,
     "ordinary": ordinary,
     "uneven": uneven,
