@@ -55,14 +55,13 @@ class GpuDecoding:
             self._timed.popleft()
             self.split.device_did(work, seconds)
 
-    def begin(self, files: Files, slots: NDArray[np.int64], buffer: StagingBuffer, size: int) -> None:
+    def begin(self, files: Files, slots: NDArray[np.int64], buffer: StagingBuffer) -> None:
         """Have these files of a batch decoded elsewhere: here.
 
         Args:
             files: of the batch.
             slots: those that were chosen.
             buffer: where their records' places are.
-            size: bytes of its side on the device.
         """
         try:
             encoded = self._free.popleft()
@@ -71,8 +70,8 @@ class GpuDecoding:
         if encoded.count < len(files):
             encoded = Encoded(len(files))
         files.status[slots] = Status.AWAY
-        files.work.encoded, files.work.device_bytes = encoded.address, size
-        files.elsewhere = _Away(self, files, slots, buffer, size)
+        files.work.encoded = encoded.address
+        files.elsewhere = _Away(self, files, slots, buffer)
         weakref.finalize(files.elsewhere, self._free.append, encoded).atexit = False
 
     def describe(self) -> str:
@@ -87,10 +86,8 @@ class GpuDecoding:
 class _Away:
     """A batch's samples that a GPU decodes; an `Elsewhere`. Arguments as of `GpuDecoding.begin`."""
 
-    def __init__(
-        self, decoding: GpuDecoding, files: Files, slots: NDArray[np.int64], buffer: StagingBuffer, size: int
-    ) -> None:
-        self._decoding, self._slots, self._buffer, self._size = decoding, slots, buffer, size
+    def __init__(self, decoding: GpuDecoding, files: Files, slots: NDArray[np.int64], buffer: StagingBuffer) -> None:
+        self._decoding, self._slots, self._buffer = decoding, slots, buffer
         self._files = weakref.ref(files)  # which holds this
         self._work = _work(files)
         self._worked: list[tuple[float, float]] = []
@@ -103,7 +100,7 @@ class _Away:
 
     def decode(self) -> None:
         decoding, timer = self._decoding, self._decoding.device.timer()
-        with self._buffer.decoded_on(decoding.stream, self._size) as target:
+        with self._buffer.decoded_on(decoding.stream) as target:
             timer.start(decoding.stream)
             self._status = decoding.decoder.decode(self._held, self._slots, target.data_ptr(), decoding.stream)
             timer.stop(decoding.stream)

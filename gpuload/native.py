@@ -54,7 +54,6 @@ class Work(ctypes.Structure):
         ("channels_last", ctypes.c_int32),
         ("upright", ctypes.c_int32),  # 1: a file whose EXIF orientation is not surely 1 is ODD
         ("encoded", ctypes.c_void_p),  # (count,) struct Encoded: where files that are AWAY are read to
-        ("device_bytes", ctypes.c_int64),  # of the GPU's side of staging
     ]
 
 

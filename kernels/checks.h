@@ -93,8 +93,8 @@ inline bool output_fits(const Work& work, const Record& record) {
     return fits(record.output, record.y.extent, row, work.out_elements);
 }
 
-// Is sample i as it must be for its pixels to be put where they belong, in staging of `staging_bytes`?
-inline bool record_fits(const Work& work, int64_t i, int64_t staging_bytes) {
+// Is sample i as it must be for its pixels to be put where they belong?
+inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
     const int32_t* region = work.regions + 4 * i;
     if (!in(record.filter, NEAREST, TORCH_NEAREST) || !in(record.grayscale, 0, 3) || !axis_fits(record.y, record.filter) ||
@@ -102,12 +102,10 @@ inline bool record_fits(const Work& work, int64_t i, int64_t staging_bytes) {
         return false;
     const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
     if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
-    return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, staging_bytes) &&
+    return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, work.staging_bytes) &&
            rows_fit(work, record.y, record.filter, record.weights_y) &&
            rows_fit(work, record.x, record.filter, record.weights_x);
 }
-
-inline bool record_fits(const Work& work, int64_t i) { return record_fits(work, i, work.staging_bytes); }
 
 // Does image i lie in memory?
 inline bool in_memory(const Work& work, int64_t i) { return work.memory && work.memory[i]; }

@@ -114,7 +114,7 @@ uint8_t* room(Encoded& file, int64_t bytes) {
 
 // A file that another decoder is to have; the rest of what the kernel wants of the sample is made here.
 Status read_away(const Work& work, int64_t i) {
-    if (!work.encoded || !work.staging || !checks::record_fits(work, i, work.device_bytes) ||
+    if (!work.encoded || !work.staging || !checks::record_fits(work, i) ||
         !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i))
         return INVALID;
     place_weights(work, work.records[i]);

@@ -43,7 +43,6 @@ struct Work {
     void* out;
     int64_t out_elements;
     int32_t element_bytes, channels, channels_last;
-    int32_t upright;       // 1: a file whose EXIF orientation is not surely 1 is ODD
-    Encoded* encoded;      // where files that are AWAY are read to; null: none is
-    int64_t device_bytes;  // of the GPU's side of staging, where their pixels go: it has more than the host's
+    int32_t upright;   // 1: a file whose EXIF orientation is not surely 1 is ODD
+    Encoded* encoded;  // where files that are AWAY are read to; null: none is
 };

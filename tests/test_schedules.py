@@ -82,7 +82,7 @@ def test_a_dropped_iterator_does_not_mind_a_graph() -> None:
         assert runtime.gpu.problems == []
 
 
-@pytest.mark.parametrize("kind", ANY)
+@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> None:
     """Where the device keeps up with the host; else page-locked memory of labels waits for their copies."""

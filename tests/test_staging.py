@@ -307,16 +307,16 @@ def test_a_decoder_waits_for_what_was_there_before_and_is_waited_for() -> None:
     device = Recorder()
     buffer = StagingBuffer(device, "side")
     for turn in range(2):
-        buffer.room(800)
+        assert len(buffer.room(800, behind=1200)) == 2000
         device.log.clear()
-        with buffer.decoded_on("decoder", 2000) as memory:
+        with buffer.decoded_on("decoder") as memory:
             assert memory.numel() >= 2000
             device.log.append(f"decodes on {device.current}")
         growth = ["allocate on side"] if turn == 0 else []
         before = [*growth, "copied recorded on side", "decoder waits for rendered", "decoder waits for copied"]
         assert device.log == [*before, "decodes on decoder", "decoded recorded on decoder", "keep for decoder"]
         device.log.clear()
-        buffer.late(1900, np.zeros((5, 4), np.uint8))  # one that the decoder refused
+        buffer.late(1900, 20)  # one that the decoder refused
         buffer.stage()
         waits = ["side waits for rendered", "side waits for decoded"]
         assert device.log == [*waits, "copy 800 on side", "copy 20 on side", "copied recorded on side"]

@@ -85,14 +85,15 @@ class _CudaBatch:
         self._output = engine.layout.place(fused)
         self._grid = len(files), min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
         away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
-        self._descriptors, size = self._place(fused, away)
+        self._descriptors, behind = self._place(fused, away)
         self._buffer = engine.staging.take(self)
-        self._host = self._buffer.room(self._descriptors + fused.records.nbytes)
+        self._sent = self._descriptors + fused.records.nbytes
+        self._host = self._buffer.room(self._sent, behind)
         work = files.work
         work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
-        work.staging, work.staging_bytes = self._host.ctypes.data, self._descriptors
+        work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
         if engine.decoding is not None and np.count_nonzero(away):
-            engine.decoding.begin(files, np.flatnonzero(away), self._buffer, size)
+            engine.decoding.begin(files, np.flatnonzero(away), self._buffer)
 
     @staticmethod
     def _place(fused: Fused, away: NDArray[np.bool_]) -> tuple[int, int]:
@@ -103,7 +104,7 @@ class _CudaBatch:
             away: samples whose pixels are decoded on the device, where they lie behind the records.
 
         Returns:
-            Bytes before the records, and of all.
+            Bytes before the records, and behind them.
         """
         records = fused.records
         axes, needed = records["axes"], needs_host_weights(records)
@@ -116,10 +117,11 @@ class _CudaBatch:
         sizes[:, 0] -= behind
         ends = sizes.cumsum()
         begins, descriptors = ends.reshape(sizes.shape) - sizes, int(ends[-1])
-        far = descriptors + records.nbytes + (-records.nbytes % ALIGNMENT) + behind.cumsum()
-        records["pixels"] = np.where(away, far - behind, begins[:, 0])
+        sent, gap = descriptors + records.nbytes, -records.nbytes % ALIGNMENT if behind.any() else 0
+        ends = sent + gap + behind.cumsum()
+        records["pixels"] = np.where(away, ends - behind, begins[:, 0])
         records["weights"] = np.where(needed, begins[:, 1:], NO_WEIGHTS)
-        return descriptors, int(far[-1])
+        return descriptors, int(ends[-1]) - sent
 
     def share(self, first: int, count: int) -> None:
         library = self._engine.library
@@ -129,15 +131,15 @@ class _CudaBatch:
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         library, packed = self._engine.library, np.ascontiguousarray(pixels)
         begin = int(self._fused.records["pixels"][slot])
-        if begin >= self._descriptors:
-            self._buffer.late(begin, packed)  # the rows of weights were made when its file was read
-        elif library is not None:
+        if library is not None:
             check(library.gpuload_put(self._files.address, slot, packed.ctypes.data))
         else:
             self._host[begin : begin + packed.size] = packed.ravel()
+        if begin >= self._sent:
+            self._buffer.late(begin, packed.size)
 
     def finish(self) -> None:
-        self._host[self._descriptors :] = self._fused.records.view(np.uint8)
+        self._host[self._descriptors : self._sent] = self._fused.records.view(np.uint8)
         self._buffer.stage()
 
     def images(self) -> Images:

@@ -58,7 +58,7 @@ class Uneven(Ordinary):
 
 
 def write_photos(root: Path) -> None:
-    """Three folders of two classes of small pictures; in the second some are damaged, in the third many lack their end."""
+    """Three folders of two classes of small pictures; in the second some are damaged, in the third many lack an end."""
     for folder in ("whole", "damaged", "torn"):
         for name in "ab":
             (root / folder / name).mkdir(parents=True)
