@@ -46,7 +46,7 @@ def region_of(data: bytes, region: list[int]) -> NDArray[np.uint8]:
 
 
 class FakeCodec:
-    """Stands in for nvImageCodec on GPUs; the CPU's decoder stays the real one.
+    """Stands in for nvImageCodec on GPUs; the CPU's decoder stays the real one. It must outlive what it has started.
 
     Args:
         decodes: what its GPU does with an image.
@@ -59,8 +59,7 @@ class FakeCodec:
             where = np.ctypeslib.as_array(ctypes.cast(region, ctypes.POINTER(ctypes.c_int32)), (4,)).tolist()
             return decodes(ctypes.string_at(data, size), where, out, stream or 0)
 
-        self._library, self._called = ctypes.CDLL(str(_built())), DECODES(called)
-        self._set = self._called, int(late), int(starts)
+        self._library, self._set = ctypes.CDLL(str(_built())), (DECODES(called), int(late), int(starts))
 
     @property
     def live(self) -> int:
