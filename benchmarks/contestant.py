@@ -21,7 +21,8 @@ class ContestantError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """How one contestant is started: the name of its module in ``peers``, its interpreter and its environment."""
+    """How one contestant is started: the name of its module in ``peers``, its interpreter, its environment, and options
+    beside the task's."""
 
     name: str
     peer: str
@@ -29,11 +30,12 @@ class Entry:
     checkout: Path | None = None
     python: Path = Path(sys.executable)
     environment: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     def command(self, task: list[str]) -> list[str]:
         checkout = ["--checkout", str(self.checkout)] if self.checkout else []
         module = f"benchmarks.peers.{self.peer}_peer"
-        return [str(self.python), "-m", module, "--workers", str(self.workers), *checkout, *task]
+        return [str(self.python), "-m", module, "--workers", str(self.workers), *checkout, *self.options, *task]
 
 
 class Contestant:

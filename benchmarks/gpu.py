@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import preflight
-from benchmarks.preflight import RACE_FILES, RESULTS, Line
+from benchmarks.preflight import CORES, RACE_FILES, RESULTS, Line
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cuda"]
@@ -74,6 +74,12 @@ def raced(title: str, limit: float) -> Result:
     return measured(title, limit, *RACE, "--files", str(RACE_FILES), "--workers", str(os.cpu_count() or 2))
 
 
+def decoded(title: str, limit: float) -> Result:
+    """Each way to decode, on as many cores as its bars are for, or all that there are."""
+    workers = str(min(os.cpu_count() or 2, CORES))
+    return measured(title, limit, "--files", str(RACE_FILES), "--workers", workers)
+
+
 def sanitized(title: str, limit: float) -> Result:
     """The kernel's tests under one tool of compute-sanitizer."""
     program = preflight.compute_sanitizer()
@@ -85,10 +91,11 @@ def sanitized(title: str, limit: float) -> Result:
 
 STEPS = (
     Step("tests", 180, tested),
-    Step("kernels", 60, measured),
-    Step("race", 150, raced),
-    Step("memcheck", 90, sanitized),
-    Step("racecheck", 90, sanitized),
+    Step("kernels", 50, measured),
+    Step("race", 100, raced),
+    Step("decoding", 110, decoded),
+    Step("memcheck", 65, sanitized),
+    Step("racecheck", 65, sanitized),
 )
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
 RACE_FILES = 12_800
+CORES = 16  # that the bars of decoding are for
+RACES = ("race", "decoding")  # steps that need its photos
 RACE_BYTES = 500_000_000  # of the photos that differ, with room to spare
 CUDA_TOOLS = "/usr/local/cuda/bin"  # where images for development have them, often off the path
 LOOKED_WITH = {  # nothing else can be looked at without these
@@ -133,9 +135,9 @@ def photos() -> Iterator[Line]:
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < RACE_BYTES:
         detail = f"{free / 1e9:.1f} GB free in {tempfile.gettempdir()}, {RACE_BYTES / 1e9} needed"
-        yield Line(Outcome.SKIP, name, detail, "set TMPDIR to a folder on another disk", ("race",))
+        yield Line(Outcome.SKIP, name, detail, "set TMPDIR to a folder on another disk", RACES)
     elif any(packages({"sklearn": ""})):
-        yield Line(Outcome.SKIP, name, "scikit-learn does not import", 'pip install "scikit-learn>=1.5"', ("race",))
+        yield Line(Outcome.SKIP, name, "scikit-learn does not import", 'pip install "scikit-learn>=1.5"', RACES)
     else:
         yield Line(Outcome.OK, name, f"are made in {FOLDER}")
 

@@ -17,7 +17,7 @@ import torch
 from gpuload import nvrtc
 from gpuload.errors import ArgumentError, CaptureError, MissingError
 
-__all__ = ["CudaDevice", "Device", "Event", "HostDevice", "Stream", "device_of", "resolve"]
+__all__ = ["CudaDevice", "Device", "Event", "HostDevice", "Stream", "Timer", "device_of", "resolve"]
 
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL of CUDA's driver
 
@@ -35,6 +35,19 @@ class Event(Protocol):
 
     def synchronize(self) -> None:
         """The host waits for the point."""
+
+
+class Timer(Protocol):
+    """How long a part of a stream's work takes there, whatever the host does meanwhile."""
+
+    def start(self, stream: Stream) -> None:
+        """It begins: after what the stream was given so far."""
+
+    def stop(self, stream: Stream) -> None:
+        """It has ended: likewise."""
+
+    def seconds(self) -> float | None:
+        """The time between, as the device measured it; None: it has not ended yet. Nothing waits."""
 
 
 class Device(Protocol):
@@ -62,6 +75,12 @@ class Device(Protocol):
 
     def event(self, blocking: bool = False) -> Event:
         """An event; blocking: a host that waits for it sleeps, and leaves its core to others."""
+
+    def timer(self) -> Timer:
+        """A timer; for one part."""
+
+    def native(self, stream: Stream) -> int:
+        """The stream, as native code knows it."""
 
     def pinned(self, size: int) -> torch.Tensor:
         """``size`` bytes of host memory, uint8; page-locked where copies from it can be asynchronous.
@@ -121,6 +140,11 @@ class _Past:
     def synchronize(self) -> None:
         pass
 
+    start = stop = record
+
+    def seconds(self) -> float:
+        return 0.0
+
 
 class HostDevice:
     """The CPU: all that is asked of it is done when the call returns."""
@@ -142,6 +166,12 @@ class HostDevice:
 
     def event(self, blocking: bool = False) -> Event:
         return _Past()
+
+    def timer(self) -> Timer:
+        return _Past()
+
+    def native(self, stream: Stream) -> int:
+        return 0
 
     def pinned(self, size: int) -> torch.Tensor:
         return torch.empty(size, dtype=torch.uint8, device=self.torch_device)
@@ -192,6 +222,20 @@ class _CudaEvent:
             self._event.synchronize()
 
 
+class _CudaTimer:
+    def __init__(self) -> None:
+        self._begun, self._ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def start(self, stream: Stream) -> None:
+        self._begun.record(stream)
+
+    def stop(self, stream: Stream) -> None:
+        self._ended.record(stream)
+
+    def seconds(self) -> float | None:
+        return self._begun.elapsed_time(self._ended) / 1000 if self._ended.query() else None
+
+
 def _refuse_capture() -> None:
     """A graph would make the same batch again and again, of memory that has been given to others."""
     if torch.cuda.is_current_stream_capturing():
@@ -237,6 +281,12 @@ class CudaDevice:
 
     def event(self, blocking: bool = False) -> Event:
         return _CudaEvent(self.torch_device, blocking)
+
+    def timer(self) -> Timer:
+        return _CudaTimer()
+
+    def native(self, stream: Stream) -> int:
+        return int(stream.cuda_stream)
 
     def pinned(self, size: int) -> torch.Tensor:
         with self._current():

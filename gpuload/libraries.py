@@ -12,7 +12,7 @@ from gpuload.compilers import build, compiler, kernel_folder, once, processor
 from gpuload.errors import MissingError
 from gpuload.native import declare
 
-__all__ = ["LEVELS", "host_library", "jpeg_library", "shipped"]
+__all__ = ["LEVELS", "codec_files", "host_library", "jpeg_library", "shipped"]
 
 LEVELS: dict[str, dict[str, set[str]]] = {
     "x86_64": {
@@ -85,24 +85,31 @@ def jpeg_library() -> ctypes.CDLL | None:
 
     Where nvImageCodec is there but cannot be used, a RuntimeWarning says why, and it is None.
     """
-    codec, made = _image_codec(), _libraries()[1]
-    if codec is None or made is None:
+    files, made = codec_files("libjpeg_turbo_ext"), _libraries()[1]
+    if files is None or made is None:
         return None
     try:
         path = made.result()
         if path is None:
             return None
         library = ctypes.CDLL(str(path))
-        _open(library, codec)
+        _open(library, *files)
     except (MissingError, OSError) as error:
         warnings.warn(f"JPEGs are decoded by Pillow, for nvImageCodec cannot be used: {error}", RuntimeWarning, 2)
         return None
     return library
 
 
-def _open(library: ctypes.CDLL, codec: Path) -> None:
-    core = next(codec.glob("libnvimgcodec.so*"), codec / "libnvimgcodec.so")
-    extension = next(codec.glob("extensions/libjpeg_turbo_ext.so*"), codec / "extensions/libjpeg_turbo_ext.so")
+def codec_files(extension: str) -> tuple[Path, Path] | None:
+    """nvImageCodec's library and one of its extensions, by the stem of its name; None: it is not installed."""
+    codec = _image_codec()
+    if codec is None:
+        return None
+    core, module = "libnvimgcodec.so", f"extensions/{extension}.so"
+    return next(codec.glob(f"{core}*"), codec / core), next(codec.glob(f"{module}*"), codec / module)
+
+
+def _open(library: ctypes.CDLL, core: Path, extension: Path) -> None:
     library.gpuload_jpeg_open.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
     failed = library.gpuload_jpeg_open(os.fsencode(core), os.fsencode(extension))
     if failed:
@@ -111,3 +118,7 @@ def _open(library: ctypes.CDLL, codec: Path) -> None:
     pointer = ctypes.c_void_p
     library.gpuload_jpeg_decode.argtypes = [pointer, ctypes.c_int64, pointer, pointer, pointer]
     library.gpuload_jpeg_decode.restype = ctypes.c_bool
+    library.gpuload_device_start.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+    library.gpuload_device_start.restype = pointer
+    library.gpuload_device_end.argtypes = [pointer]
+    library.gpuload_device_decode.argtypes = [pointer, pointer, pointer, ctypes.c_int64, pointer, pointer, pointer]

@@ -14,14 +14,14 @@ from torch.utils.data import (
 
 from gpuload.arguments import epoch_number, seed_or_new
 from gpuload.datasets import ImageDataset
-from gpuload.device import resolve
+from gpuload.device import Device, resolve
 from gpuload.engines import ENGINES
-from gpuload.errors import ArgumentError, ArgumentTypeError
+from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
 from gpuload.frameworks import Kept, Sample
 from gpuload.lifting import Rows, Unknown, find
 from gpuload.loading.course import Images, Settings
 from gpuload.loading.epoch import Epoch
-from gpuload.loading.images import ImagePath, Rendering
+from gpuload.loading.images import DECODING, ImagePath, Rendering
 from gpuload.loading.order import Order, keeper_of_epoch
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
@@ -36,7 +36,7 @@ __all__ = ["DataLoader"]
 logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
-FIXED = "device", "dtype", "engine", "memory_format", "seed"  # attributes that stay, as some of torch's do
+FIXED = "decoder", "device", "dtype", "engine", "memory_format", "seed"  # attributes that stay, as some of torch's do
 
 
 class DataLoader(Kept[Sample]):
@@ -66,6 +66,11 @@ class DataLoader(Kept[Sample]):
         memory_format: of the images: torch.contiguous_format or torch.channels_last.
         engine: "cuda", "cpu" or "pillow"; None: the fastest of these that the device allows. They give the same bits.
             "dali": NVIDIA DALI's operators; the same samples, crops and flips, pixels as docs/dali.md says.
+        decoder: "cpu": the workers decode, bit-exact. "gpu": the GPU decodes ordinary JPEGs, by nvImageCodec, into the
+            batch's buffer. "hybrid": both at once, each batch's images shared by the speeds that are measured. Order,
+            samples, labels and all that is drawn are the same with each; pixels that the GPU decodes are not Pillow's
+            to the bit, but within the bound that README.md states. Which images of a batch those are depends, with
+            "hybrid", on how fast both were.
 
     Attributes:
         engine: the engine that was chosen; None where there are no images to render.
@@ -102,6 +107,7 @@ class DataLoader(Kept[Sample]):
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
+        decoder: str = "cpu",
     ) -> None:
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             # given the seed of the user's alone: where there is none, ranks that share a generator share the order
@@ -113,7 +119,8 @@ class DataLoader(Kept[Sample]):
         rows = find(dataset) if device is None else None
         self._place = resolve(rows.device if isinstance(rows, Rows) else device)
         self.device = self._place.torch_device
-        self.dtype, self.memory_format, self._engine = dtype, memory_format, engine
+        _check_decoder(decoder, engine, device, self._place)
+        self.dtype, self.memory_format, self._engine, self.decoder = dtype, memory_format, engine, decoder
         self._epoch, self._told, self._reason = 0, None, ""
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
@@ -157,7 +164,7 @@ class DataLoader(Kept[Sample]):
         """Choose the path of a dataset; the one that is there goes on, with all that it keeps, if it still does."""
         match found:
             case Images() if not isinstance(self.path, ImagePath):
-                rendering = Rendering(self._engine, self.dtype, self.memory_format, self.seed)
+                rendering = Rendering(self._engine, self.decoder, self.dtype, self.memory_format, self.seed)
                 self.path = ImagePath(self._order(), rendering, self._place)
             case Rows() if not isinstance(self.path, TensorPath):
                 self.path = TensorPath(found, self._order(), self._place)
@@ -191,7 +198,7 @@ class DataLoader(Kept[Sample]):
             ArgumentError: arguments are for images, which gpuload no longer renders.
         """
         found = self._found()
-        _check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine)
+        _check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine, self.decoder)
         self._follow(found)
         return self.path, found  # type: ignore[return-value]
 
@@ -304,7 +311,28 @@ class DataLoader(Kept[Sample]):
 # ---- arguments ----
 
 
-def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any) -> None:
+def _check_decoder(decoder: Any, engine: Any, device: Any, place: Device) -> None:
+    if decoder not in DECODING:
+        raise ArgumentError(f"decoder must be one of {', '.join(DECODING)}, got {decoder!r}")
+    if decoder == "cpu":
+        return
+    if engine not in (None, "cuda"):
+        raise ArgumentError(
+            f"decoder={decoder!r} decodes into the buffers of engine='cuda', got engine={engine!r}: leave engine out, "
+            "or pass decoder='cpu'"
+        )
+    if not place.launches and device is None:
+        raise MissingError(
+            f"decoder={decoder!r} decodes on a GPU, but torch {torch.__version__} sees no CUDA GPU: run "
+            "`gpuload doctor` to see what is missing, or pass decoder='cpu'"
+        )
+    if not place.launches:
+        raise ArgumentError(
+            f"decoder={decoder!r} decodes on a GPU, got device={str(device)!r}: pass device='cuda', or decoder='cpu'"
+        )
+
+
+def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any, decoder: Any) -> None:
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")
     if memory_format not in (torch.contiguous_format, torch.channels_last):
@@ -313,7 +341,7 @@ def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, e
         )
     if engine is not None and engine not in ENGINES:
         raise ArgumentError(f"engine must be one of {', '.join(ENGINES)} or None, got {engine!r}")
-    given = {"dtype": dtype is not None, "engine": engine is not None}
+    given = {"dtype": dtype is not None, "engine": engine is not None, "decoder": decoder != "cpu"}
     given["memory_format"] = memory_format != torch.contiguous_format
     for name in (name for name, is_given in given.items() if is_given and not isinstance(found, Images)):
         reason = found.reason if isinstance(found, Unknown) else "it holds tensors"

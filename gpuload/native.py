@@ -3,11 +3,7 @@
 import ctypes
 from enum import IntEnum
 
-import numpy as np
-
-__all__ = ["ENCODED", "Status", "Work", "declare"]
-
-ENCODED = np.dtype([("data", "<u8"), ("bytes", "<i8")])  # ``struct Encoded`` of ``kernels/share.h``
+__all__ = ["Status", "Work", "declare"]
 
 
 class Status(IntEnum):
@@ -26,6 +22,8 @@ class Status(IntEnum):
     """The decoder did not decode it, or memory ran out."""
     INVALID = 6
     """A record, region or offset that would lead outside its memory; nothing was touched."""
+    AWAY = 7
+    """Another decoder's, on a GPU."""
 
 
 class Work(ctypes.Structure):
@@ -55,6 +53,7 @@ class Work(ctypes.Structure):
         ("channels", ctypes.c_int32),  # 1 to 3
         ("channels_last", ctypes.c_int32),
         ("upright", ctypes.c_int32),  # 1: a file whose EXIF orientation is not surely 1 is ODD
+        ("encoded", ctypes.c_void_p),  # (count,) struct Encoded: where files that are AWAY are read to
     ]
 
 
@@ -65,8 +64,9 @@ _FUNCTIONS = {
     "gpuload_work_bytes": (ctypes.c_int, []),
     "gpuload_measure": (None, [_work, _int64, _int64]),
     "gpuload_share": (None, [_work, _int64, _int64]),
-    "gpuload_load": (None, [_work, _int64, _int64, _pointer]),
-    "gpuload_unload": (None, [_pointer, _int64]),
+    "gpuload_load": (None, [_work, _int64, _int64]),
+    "gpuload_read": (None, [_work, _int64, _int64]),
+    "gpuload_release": (None, [_pointer, _int64]),
     "gpuload_put": (ctypes.c_uint8, [_work, _int64, _pointer]),
     "gpuload_weights": (ctypes.c_uint8, [_pointer, ctypes.c_int, _pointer]),
     "gpuload_philox": (None, [_uint64, _uint32, _pointer, _int64, _uint32, _uint32, _pointer]),

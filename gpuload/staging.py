@@ -1,10 +1,12 @@
 """Host and device memory that batches pass through: a fixed set of buffers, used again and again.
 
 `BufferPool` lends output buffers for as long as any tensor looks at them. A `StagingBuffer` is host memory that
-many threads fill at once, with its copy on the device, and two events that order their reuse:
+many threads fill at once, with its copy on the device, where a part of it may be decoded instead. Events order their
+reuse:
 
 - the host's side is not written again before the copy to the device has read it (``copied``);
-- the device's side is not written again before the kernel that reads it has run (``rendered``).
+- the device's side is not written again before the kernel that reads it has run (``rendered``);
+- what is decoded there is whole before a kernel reads it, or a later copy writes there (``decoded``).
 """
 
 import weakref
@@ -65,30 +67,61 @@ class StagingBuffer:
     def __init__(self, device: Device, stream: Stream) -> None:
         self._device, self._stream = device, stream
         self._host = device.pinned(0)
-        self._used = 0
+        self._used = self._sent = 0
+        self._late: list[slice] = []
         self.turn = 0
         self._copy = device.empty((0,), torch.uint8)
         # the host waits for the first, without spinning: cores are for decoding
-        self._copied, self._rendered = device.event(blocking=True), device.event()
+        self._copied, self._rendered, self._decoded = device.event(blocking=True), device.event(), device.event()
 
-    def room(self, size: int) -> NDArray[np.uint8]:
-        """``size`` bytes of host memory for a new batch, once the copy of the one before has read it."""
+    def room(self, size: int, behind: int = 0) -> NDArray[np.uint8]:
+        """Host memory for a new batch, once the copy of the one before has read it.
+
+        Args:
+            size: bytes that are copied to the device.
+            behind: bytes after them that are decoded there.
+        """
         self._copied.synchronize()
-        self._used = size
+        self._sent, self._used = size, size + behind
+        size += behind
+        self._late.clear()
         if self._host.numel() < size:
             self._host = self._device.pinned(size + size // 4)
         memory: NDArray[np.uint8] = self._host.numpy()[:size]
         return memory
 
+    def late(self, begin: int, size: int) -> None:
+        """These bytes behind are copied after all."""
+        self._late.append(slice(begin, begin + size))
+
+    @contextmanager
+    def decoded_on(self, stream: Stream) -> Iterator[torch.Tensor]:
+        """The device's side, for a decoder that is given work on ``stream`` inside the block; it writes behind."""
+        with self._device.on(self._stream):
+            self._grow()
+            self._copied.record(self._stream)  # before that the memory may not be this buffer's on other streams
+        with self._device.on(stream):
+            self._rendered.wait(stream)
+            self._copied.wait(stream)
+            yield self._copy
+            self._decoded.record(stream)
+            self._device.keep(self._copy, stream)
+
     def stage(self) -> None:
         """Start the copy to the device, on the side stream. Nobody may write any more."""
         with self._device.on(self._stream):
             self._rendered.wait(self._stream)
-            if self._copy.numel() < self._used:
-                self._copy = self._device.empty((self._host.numel(),), torch.uint8)
-            self._device.copy(self._copy[: self._used], self._host[: self._used])
+            self._decoded.wait(self._stream)
+            self._grow()
+            for part in (slice(self._sent), *self._late):
+                self._device.copy(self._copy[part], self._host[part])
             self._copied.record(self._stream)
         self.turn = next(_turns)
+
+    def _grow(self) -> None:
+        """Let the device's side be as large as the host's; on the side stream."""
+        if self._copy.numel() < self._used:
+            self._copy = self._device.empty((self._host.numel(),), torch.uint8)
 
     @contextmanager
     def staged(self) -> Iterator[torch.Tensor]:

@@ -1,6 +1,7 @@
 // The CPU's native code, one library: a worker's share of a batch of images, rows of weights, and the words of random
 // draws. gpuload/native.py declares what is exported here.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -23,14 +24,19 @@ struct Thread {
 };
 thread_local Thread mine;
 
+// The rows of weights that the kernel does not make itself.
+void place_weights(const Work& work, const Record& record) {
+    if (record.weights_y >= 0) rows::fill(record.y, record.filter, (int*)(work.staging + record.weights_y));
+    if (record.weights_x >= 0) rows::fill(record.x, record.filter, (int*)(work.staging + record.weights_x));
+}
+
 // Sample i's region, RGB: to its place in staging, or rendered into the output.
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
     if (!work.staging) return engine::render(work, record, source, mine.scratch);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
-    if (record.weights_y >= 0) rows::fill(record.y, record.filter, (int*)(work.staging + record.weights_y));
-    if (record.weights_x >= 0) rows::fill(record.x, record.filter, (int*)(work.staging + record.weights_x));
+    place_weights(work, record);
 }
 
 // Packed RGB rows of sample i's region; `slack` bytes behind them may be read, too.
@@ -72,28 +78,88 @@ Status from_memory(const Work& work, int64_t i) {
     return OK;
 }
 
-// An ordinary JPEG of the size that its record was made for, into `memory`.
-template <class Memory>
-Status read(const Work& work, int64_t i, Memory& memory, WholeFile& whole) {
+// Read sample i's file, into memory that `room` gives for its bytes: OK if the header is as the record was made for.
+template <class Room>
+Status read_file(const Work& work, int64_t i, Room room, WholeFile* whole) {
+    const int32_t* size = work.sizes + 2 * i;
     const OpenFile file(work.paths + work.path_at[i]);
     if (file.bytes() < 0) return UNREADABLE;
-    uint8_t* data = memory.room(file.bytes());
-    const int64_t bytes = file.read(0, file.bytes(), data);
-    if (bytes < 0) return UNREADABLE;
-    whole = {data, bytes};
+    uint8_t* data = room(file.bytes());
+    *whole = {data, file.read(0, file.bytes(), data)};
+    if (whole->size < 0) return UNREADABLE;
     int32_t found[2];
-    if (!jpeg::header(whole, work.upright, found)) return ODD;
-    return found[0] == work.sizes[2 * i] && found[1] == work.sizes[2 * i + 1] ? OK : CHANGED;
+    if (!jpeg::header(*whole, work.upright, found)) return ODD;
+    return found[0] == size[0] && found[1] == size[1] ? OK : CHANGED;
 }
 
 Status from_file(const Work& work, int64_t i) {
-    WholeFile file;
-    const Status status = read(work, i, mine.file, file);
+    WholeFile whole;
+    const Status status = read_file(work, i, [](int64_t bytes) { return mine.file.room(bytes); }, &whole);
     if (status != OK) return status;
     uint8_t* pixels = room(work, i);
-    if (!work.decode(file.data, file.bytes(), work.sizes + 2 * i, work.regions + 4 * i, pixels)) return FAILED;
+    if (!work.decode(whole.data, whole.size, work.sizes + 2 * i, work.regions + 4 * i, pixels)) return FAILED;
     place(work, i, packed(work, i, pixels, simd::SLACK));
     return OK;
+}
+
+uint8_t* room(Encoded& file, int64_t bytes) {
+    if (EXACT ? bytes != file.room : bytes > file.room) {
+        std::free(file.data);
+        file = {nullptr, 0, 0};
+        const int64_t more = EXACT ? bytes : bytes + bytes / 2;
+        file.data = static_cast<uint8_t*>(std::malloc(size_t(std::max<int64_t>(more, 1))));
+        if (!file.data) throw std::bad_alloc();
+        file.room = more;
+    }
+    return file.data;
+}
+
+// A file that another decoder is to have; the rest of what the kernel wants of the sample is made here.
+Status read_away(const Work& work, int64_t i) {
+    if (!work.encoded || !work.staging || !checks::record_fits(work, i) ||
+        !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i))
+        return INVALID;
+    place_weights(work, work.records[i]);
+    Encoded& file = work.encoded[i];
+    WholeFile whole;
+    const Status status = read_file(work, i, [&](int64_t bytes) { return room(file, bytes); }, &whole);
+    file.bytes = status == OK ? whole.size : 0;
+    return status == OK ? AWAY : status;
+}
+
+// The region of an image in memory, as a PPM file.
+void write_ppm(const Work& work, int64_t i, Encoded& file) {
+    const int32_t *region = work.regions + 4 * i, height = region[2], width = region[3];
+    char head[64];
+    const int64_t begin = std::snprintf(head, sizeof head, "P6\n%d %d\n255\n", width, height);
+    uint8_t* to = room(file, begin + int64_t(height) * width * 3);
+    std::memcpy(to, head, size_t(begin));
+    const int channels = work.memory_channels[i];
+    const uint8_t* image = reinterpret_cast<const uint8_t*>(work.memory[i]);
+    const Image source = passes::part(image, work.sizes + 2 * i, region, channels);
+    if (channels == 3)
+        passes::pack(source, height, int64_t(width) * 3, to + begin);
+    else
+        passes::pack_rgb(source, height, width, to + begin);
+    file.bytes = begin + int64_t(height) * width * 3;
+}
+
+// Sample i encoded, for a decoder that is not called from here: its file, or the region of an image in memory.
+Status load(const Work& work, int64_t i) {
+    const bool in_memory = checks::in_memory(work, i);
+    if (!work.encoded || !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) ||
+        !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i)))
+        return INVALID;
+    Encoded& file = work.encoded[i];
+    file.bytes = 0;
+    if (in_memory) {
+        write_ppm(work, i, file);
+        return OK;
+    }
+    WholeFile whole;
+    const Status status = read_file(work, i, [&](int64_t bytes) { return room(file, bytes); }, &whole);
+    if (status == OK) file.bytes = whole.size;
+    return status;
 }
 
 Status share(const Work& work, int64_t i) {
@@ -105,57 +171,12 @@ Status share(const Work& work, int64_t i) {
     return in_memory ? from_memory(work, i) : from_file(work, i);
 }
 
-// The region of an image in memory as a PPM file.
-Encoded ppm(const Work& work, int64_t i) {
-    const int channels = work.memory_channels[i];
-    const int32_t *region = work.regions + 4 * i, height = region[2], width = region[3];
-    char head[64];
-    const int64_t begin = std::snprintf(head, sizeof head, "P6\n%d %d\n255\n", width, height);
-    const int64_t bytes = begin + int64_t(height) * width * 3;
-    uint8_t* data = new uint8_t[size_t(bytes)];
-    std::memcpy(data, head, size_t(begin));
-    const uint8_t* image = reinterpret_cast<const uint8_t*>(work.memory[i]);
-    const Image source = passes::part(image, work.sizes + 2 * i, region, channels);
-    if (channels == 3)
-        passes::pack(source, height, int64_t(width) * 3, data + begin);
-    else
-        passes::pack_rgb(source, height, width, data + begin);
-    return {data, bytes};
-}
-
-// Memory of one file, for whoever it is given to.
-struct Lasting {
-    std::unique_ptr<uint8_t[]> bytes;
-
-    uint8_t* room(int64_t count) {
-        bytes.reset(new uint8_t[size_t(count)]);
-        return bytes.get();
-    }
-};
-
-// Sample i encoded: a file as it is, or the region of an image in memory.
-Status load(const Work& work, int64_t i, Encoded* to) {
-    const bool in_memory = checks::in_memory(work, i);
-    if (!checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) ||
-        !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i)))
-        return INVALID;
-    if (in_memory) {
-        to[i] = ppm(work, i);
-        return OK;
-    }
-    Lasting memory;
-    WholeFile file;
-    const Status status = read(work, i, memory, file);
-    if (status == OK) to[i] = {memory.bytes.release(), file.bytes()};
-    return status;
-}
-
-// Do something for each of a share's samples that is still to be done; memory that runs out fails that sample alone.
+// Do something for each of a share's samples that has this status; memory that runs out fails that sample alone.
 template <class Step>
-void for_each(const Work& work, int64_t first, int64_t count, Step step) {
+void for_each(const Work& work, int64_t first, int64_t count, Step step, Status wanted = TODO) {
     if (first < 0) return;
     for (int64_t i = first; i < work.count && i - first < count; ++i) {
-        if (work.status[i] != TODO) continue;
+        if (work.status[i] != wanted) continue;
         try {
             work.status[i] = step(work, i);
         } catch (const std::bad_alloc&) {
@@ -175,17 +196,17 @@ EXPORT void gpuload_measure(const Work* work, int64_t first, int64_t count) { fo
 // Read, decode and place samples whose sizes are known, or place those that lie in memory.
 EXPORT void gpuload_share(const Work* work, int64_t first, int64_t count) { for_each(*work, first, count, share); }
 
-// Read samples for a decoder that is not called from here; `to` has `count` entries, all null at first.
-EXPORT void gpuload_load(const Work* work, int64_t first, int64_t count, Encoded* to) {
-    for_each(*work, first, count, [to](const Work& batch, int64_t i) { return load(batch, i, to); });
+// Read the files of samples that are AWAY; those that cannot be decoded elsewhere get another status.
+EXPORT void gpuload_read(const Work* work, int64_t first, int64_t count) {
+    for_each(*work, first, count, read_away, AWAY);
 }
 
-// Free what was loaded.
-EXPORT void gpuload_unload(Encoded* loaded, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) {
-        delete[] loaded[i].data;
-        loaded[i] = {nullptr, 0};
-    }
+// Bring samples that are to be done into memory, encoded.
+EXPORT void gpuload_load(const Work* work, int64_t first, int64_t count) { for_each(*work, first, count, load); }
+
+// Give back the memory of files.
+EXPORT void gpuload_release(Encoded* files, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) std::free(files[i].data);
 }
 
 // Place the pixels of one sample, decoded elsewhere: packed RGB rows of its region's height and width.

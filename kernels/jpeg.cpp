@@ -1,7 +1,5 @@
-// Regions of JPEGs, decoded by nvImageCodec's libjpeg-turbo on the calling thread, through its C API: a library of
-// its own, built where nvImageCodec is installed. gpuload_jpeg_decode is a `Decode` of share.h.
-#include <dlfcn.h>
-#include <nvimgcodec.h>
+// Regions of JPEGs, decoded by nvImageCodec through its C API: by its libjpeg-turbo on the calling thread, or on a GPU.
+// A library of its own, built where nvImageCodec is installed. gpuload_jpeg_decode is a `Decode` of share.h.
 #include <pthread.h>
 
 #include <algorithm>
@@ -11,120 +9,41 @@
 #include <vector>
 
 #include "checks.h"
+#include "codec.h"
+#include "jpeg_device.h"
 #include "share.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace {
 
-#define FUNCTIONS(F)                                                                                              \
-    F(InstanceCreate) F(InstanceDestroy) F(ExtensionCreate) F(ExtensionDestroy) F(DecoderCreate) F(DecoderDestroy) \
-    F(CodeStreamCreateFromHostMem) F(CodeStreamGetSubCodeStream) F(CodeStreamDestroy) F(ImageCreate)              \
-    F(ImageDestroy) F(DecoderDecode) F(FutureWaitForAll) F(FutureGetProcessingStatus) F(FutureDestroy)
-struct Library {
-#define DECLARE(name) decltype(&nvimgcodec##name) name;
-    FUNCTIONS(DECLARE)
-#undef DECLARE
-    nvimgcodecExtensionModuleEntryFunc_t libjpeg_turbo;
-} nv;
+codec::Library nv;
 
-template <class T>
-T made(nvimgcodecStructureType_t type) {  // every struct, nested ones too, names its type and size
-    T s;
-    std::memset(&s, 0, sizeof s);
-    s.struct_type = type;
-    s.struct_size = sizeof s;
-    return s;
-}
-#define MADE(T, TYPE) made<nvimgcodec##T##_t>(NVIMGCODEC_STRUCTURE_TYPE_##TYPE)
-
-nvimgcodecCodeStreamView_t view_of(const int32_t* region) {
-    auto view = MADE(CodeStreamView, CODE_STREAM_VIEW);
-    view.region = MADE(Region, REGION);
-    view.region.ndim = 2;
-    for (int k = 0; k < 2; ++k) {
-        view.region.start[k] = region[k];
-        view.region.end[k] = region[k] + region[2 + k];
-    }
-    return view;
-}
-
-nvimgcodecImageInfo_t image_of(int32_t height, int32_t width, uint8_t* pixels) {
-    auto info = MADE(ImageInfo, IMAGE_INFO);
-    info.color_spec = NVIMGCODEC_COLORSPEC_SRGB;
-    info.sample_format = NVIMGCODEC_SAMPLEFORMAT_I_RGB;
-    info.orientation = MADE(Orientation, ORIENTATION);
-    info.num_planes = 1;  // interleaved: one plane of three channels
-    auto& plane = info.plane_info[0] = MADE(ImagePlaneInfo, IMAGE_PLANE_INFO);
-    plane.height = uint32_t(height);
-    plane.width = uint32_t(width);
-    plane.row_stride = size_t(width) * 3;
-    plane.num_channels = 3;
-    plane.sample_type = NVIMGCODEC_SAMPLE_DATA_TYPE_UINT8;
-    info.buffer = pixels;
-    info.buffer_kind = NVIMGCODEC_IMAGE_BUFFER_KIND_STRIDED_HOST;
-    return info;
-}
-
-// One thread's decoder: threads that shared an instance would wait for each other. Handles that are not null are
-// used again by the calls that take them.
+// One thread's decoder: threads that shared an instance would wait for each other.
 class Decoder {
   public:
-    Decoder() = default;
-    Decoder(const Decoder&) = delete;
-    Decoder& operator=(const Decoder&) = delete;
-    ~Decoder() {
-        if (image_) nv.ImageDestroy(image_);
-        for (auto stream : {part_, stream_})
-            if (stream) nv.CodeStreamDestroy(stream);
-        if (decoder_) nv.DecoderDestroy(decoder_);
-        if (extension_) nv.ExtensionDestroy(extension_);
-        if (instance_) nv.InstanceDestroy(instance_);
-    }
+    Decoder() : opened_(nv), handles_(opened_) {}
 
     bool start() {
-        if (!nv.libjpeg_turbo) return false;  // nothing is open
-        auto create = MADE(InstanceCreateInfo, INSTANCE_CREATE_INFO);
-        create.load_builtin_modules = 1;  // the JPEG parser; of the extensions, only libjpeg_turbo is loaded
-        auto extension = MADE(ExtensionDesc, EXTENSION_DESC);
-        if (nv.InstanceCreate(&instance_, &create) || nv.libjpeg_turbo(&extension) ||
-            nv.ExtensionCreate(instance_, &extension_, &extension))
-            return false;
-        auto backend = MADE(Backend, BACKEND);
-        backend.kind = NVIMGCODEC_BACKEND_KIND_CPU_ONLY;
-        backend.params = MADE(BackendParams, BACKEND_PARAMS);
-        backend.params.load_hint = 1.0f;
-        backend.params.load_hint_policy = NVIMGCODEC_LOAD_HINT_POLICY_FIXED;
+        const auto backend = codec::backend_of(NVIMGCODEC_BACKEND_KIND_CPU_ONLY);
         auto execution = MADE(ExecutionParams, EXECUTION_PARAMS);
         execution.max_num_cpu_threads = 1;  // the calling one; no thread is started
         execution.device_id = NVIMGCODEC_DEVICE_CPU_ONLY;
         execution.num_backends = 1;
         execution.backends = &backend;
-        return !nv.DecoderCreate(instance_, &decoder_, &execution, "");
+        return opened_.start(execution, "");
     }
 
     bool decode(const uint8_t* data, int64_t bytes, const int32_t* region, uint8_t* out) {
-        const auto view = view_of(region);
-        const auto info = image_of(region[2], region[3], out);
-        const auto params = MADE(DecodeParams, DECODE_PARAMS);  // apply_exif_orientation: 0
-        nvimgcodecFuture_t future = nullptr;
-        if (nv.CodeStreamCreateFromHostMem(instance_, &stream_, data, size_t(bytes), nullptr) ||
-            nv.CodeStreamGetSubCodeStream(stream_, &part_, &view) || nv.ImageCreate(instance_, &image_, &info) ||
-            nv.DecoderDecode(decoder_, &part_, &image_, 1, &params, &future))
-            return false;
         nvimgcodecProcessingStatus_t status = 0;
-        size_t count = 1;
-        const bool done = !nv.FutureWaitForAll(future) && !nv.FutureGetProcessingStatus(future, &status, &count);
-        nv.FutureDestroy(future);
-        return done && status == NVIMGCODEC_PROCESSING_STATUS_SUCCESS;
+        return handles_.set(data, bytes, region, codec::image_of(region, out)) &&
+               codec::decode(opened_, &handles_.part, &handles_.image, 1, &status) &&
+               status == NVIMGCODEC_PROCESSING_STATUS_SUCCESS;
     }
 
   private:
-    nvimgcodecInstance_t instance_ = nullptr;
-    nvimgcodecExtension_t extension_ = nullptr;
-    nvimgcodecDecoder_t decoder_ = nullptr;
-    nvimgcodecCodeStream_t stream_ = nullptr, part_ = nullptr;
-    nvimgcodecImage_t image_ = nullptr;
+    codec::Opened opened_;
+    codec::Handles handles_;
 };
 
 std::atomic<int> forks{0};  // how many forks lie between the process that loaded this library and the present one
@@ -178,14 +97,8 @@ bool decode(const uint8_t* data, int64_t bytes, const int32_t* size, const int32
 // Once, before any decoding. library: libnvimgcodec.so; extension: libjpeg_turbo_ext.so; 0: good, else which step
 // failed.
 EXPORT int gpuload_jpeg_open(const char* library, const char* extension) {
-    void *core = dlopen(library, RTLD_NOW), *module = dlopen(extension, RTLD_NOW);
-    if (!core || !module) return 1;
-#define LOAD(name) \
-    if (!(nv.name = (decltype(nv.name))dlsym(core, "nvimgcodec" #name))) return 2;
-    FUNCTIONS(LOAD)
-#undef LOAD
-    nv.libjpeg_turbo = (nvimgcodecExtensionModuleEntryFunc_t)dlsym(module, "nvimgcodecExtensionModuleEntry");
-    if (!nv.libjpeg_turbo || pthread_atfork(nullptr, nullptr, [] { ++forks; })) return 3;
+    if (const int failed = nv.open(library, extension)) return failed;
+    if (pthread_atfork(nullptr, nullptr, [] { ++forks; })) return 3;
     return Decoder().start() ? 0 : 4;
 }
 
@@ -195,5 +108,32 @@ EXPORT bool gpuload_jpeg_decode(const uint8_t* data, int64_t bytes, const int32_
         return decode(data, bytes, size, region, out);
     } catch (...) {  // out of memory, here or in nvImageCodec
         return false;
+    }
+}
+
+// A decoder of a GPU's, null where it does not start. library: as above; extension: libnvjpeg_ext.so; threads: of its
+// own, on the CPU.
+EXPORT void* gpuload_device_start(const char* library, const char* extension, int device, int threads) {
+    try {
+        codec::Library opened;
+        if (opened.open(library, extension)) return nullptr;
+        auto fresh = std::make_unique<DeviceDecoder>(opened);
+        return fresh->start(device, threads) ? fresh.release() : nullptr;
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+EXPORT void gpuload_device_end(void* decoder) { delete static_cast<DeviceDecoder*>(decoder); }
+
+// Decode these samples of a batch, as far as they are AWAY, to their places in a GPU's memory, on a stream; it returns
+// when the encoded bytes are no longer needed. status: of each; OK: its pixels will be there when the stream's work is
+// done.
+EXPORT void gpuload_device_decode(void* decoder, const Work* work, const int64_t* slots, int64_t count, uint8_t* device,
+                                  void* stream, uint8_t* status) {
+    try {
+        static_cast<DeviceDecoder*>(decoder)->decode(*work, slots, count, device, stream, status);
+    } catch (...) {
+        std::memset(status, FAILED, size_t(count));
     }
 }

@@ -9,17 +9,18 @@ enum Status : uint8_t {
     ODD = 3,         // not an ordinary JPEG, or no decoder
     CHANGED = 4,     // the file's size in pixels is not the one that the record was made for
     FAILED = 5,      // the decoder did not decode it, or memory ran out
-    INVALID = 6      // a record, region or offset that would lead outside its memory
+    INVALID = 6,     // a record, region or offset that would lead outside its memory
+    AWAY = 7         // another decoder's, on a GPU
+};
+
+// A file in memory of malloc's, which grows and stays.
+struct Encoded {
+    uint8_t* data;
+    int64_t bytes, room;
 };
 
 // A region of a JPEG into packed RGB rows. size: height, width; region: top, left, height, width.
 typedef bool (*Decode)(const uint8_t* data, int64_t bytes, const int32_t* size, const int32_t* region, uint8_t* out);
-
-// An encoded image in memory: a file's bytes, or decoded pixels as a PPM file. Null: there is none.
-struct Encoded {
-    uint8_t* data;
-    int64_t bytes;
-};
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
@@ -42,5 +43,6 @@ struct Work {
     void* out;
     int64_t out_elements;
     int32_t element_bytes, channels, channels_last;
-    int32_t upright;  // 1: a file whose EXIF orientation is not surely 1 is ODD
+    int32_t upright;   // 1: a file whose EXIF orientation is not surely 1 is ODD
+    Encoded* encoded;  // where files that another decoder is to have are read to; null: none is
 };

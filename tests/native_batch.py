@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gpuload.decoders.encoded import Encoded
 from gpuload.decoders.files import Memory
 from gpuload.libraries import host_library, jpeg_library
-from gpuload.native import ENCODED, Status, Work
+from gpuload.native import Status, Work
 from gpuload.recipes.fuse import Fused, fuse
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import Recipes
@@ -126,14 +127,14 @@ class Batch:
     def share(self, first: int = 0, count: int = 1 << 40) -> None:
         native().gpuload_share(ctypes.byref(self.work), first, count)
 
-    def load(self, first: int = 0, count: int = 1 << 40) -> list[bytes | None]:
-        """What is loaded of each sample; it is freed again."""
-        loaded = np.zeros(self.work.count, ENCODED)
-        native().gpuload_load(ctypes.byref(self.work), first, count, loaded.ctypes.data)
-        found = [ctypes.string_at(data, count) if data else None for data, count in loaded.tolist()]
-        native().gpuload_unload(loaded.ctypes.data, len(loaded))
-        assert not loaded.view(np.int64).any()
-        return found
+    def load(self, first: int = 0, count: int = 1 << 40) -> list[bytes]:
+        """What is loaded of each sample; empty: nothing."""
+        encoded = Encoded(self.work.count)
+        self.work.encoded = encoded.address
+        native().gpuload_load(ctypes.byref(self.work), first, count)
+        return [
+            ctypes.string_at(address, size) if size else b"" for address, size in encoded.places(0, self.work.count)
+        ]
 
     def put(self, i: int, picture: NDArray[np.uint8], library: ctypes.CDLL | None = None) -> int:
         """Put the region of a picture that sample i reads; reading behind it would end the process."""

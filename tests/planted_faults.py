@@ -2,7 +2,7 @@
 
 ``python -m tests.sanitize`` runs them in the environment that they need; `make test` does not, for each is a build.
 Planted are: a read and a write one byte beyond a buffer of the caller's, reads beyond images in memory and a write
-beyond staging, a write behind one of the code's own, a use of freed memory, an index behind an array's end and one
+beyond staging, writes behind the code's own, a use of freed memory, an index behind an array's end and one
 behind a vector's, a signed overflow, a shift by too much, a float that no integer holds, and a misaligned store.
 """
 
@@ -95,8 +95,22 @@ def in_gray(library: ctypes.CDLL) -> bool:
     return lying(library, picture(9, 21)[..., 0].copy(), (Crop(4, 9, 5, 12),))
 
 
+def away(library: ctypes.CDLL) -> bool:
+    """A file is read for a decoder elsewhere."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(encode(make_photo(9, 9)))
+        file.flush()
+        batch = of_files([file.name], (9, 9))
+        batch.stage(9 * 9 * 3)
+        encoded = np.zeros((1, 3), np.int64)
+        batch.work.encoded, batch.status[:] = encoded.ctypes.data, Status.AWAY
+        library.gpuload_read(ctypes.byref(batch.work), 0, 1)
+        library.gpuload_release(encoded.ctypes.data, 1)
+    return bool(batch.status[0] == Status.AWAY)
+
+
 SCENARIOS: list[Callable[[ctypes.CDLL], bool]] = [
-    whole, flipped, narrow, grown, vertical_first, with_host_weights, measured, in_colors, in_gray,
+    whole, flipped, narrow, grown, vertical_first, with_host_weights, measured, in_colors, in_gray, away,
 ]  # fmt: skip
 
 
@@ -152,6 +166,13 @@ FAULTS = {
         "memory.room((columns + rows.most + simd::TOGETHER) * LANES)",
         "memory.room(columns * LANES - 1)",
         grown,
+        ("heap-buffer-overflow", "WRITE of size"),
+    ),
+    "a write beyond a file's memory": Fault(
+        "host.cpp",
+        "std::max<int64_t>(more, 1)",
+        "std::max<int64_t>(more - 1, 1)",
+        away,
         ("heap-buffer-overflow", "WRITE of size"),
     ),
     "a use of freed memory": Fault(

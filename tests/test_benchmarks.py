@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import ceiling, race
+from benchmarks import ceiling, decoding, race
 from benchmarks.contestant import ROOT, Contestant, ContestantError, Entry
 from benchmarks.peers.protocol import FIRST, Peer, play, wait
 from gpuload.compilers import compiler
@@ -70,6 +70,26 @@ def test_entries_of_a_race() -> None:
     options = Namespace(workers=2, baseline=Path("/old"), avx2=True, only=None, peers_python=Path("/peers/python"))
     names = [entry.name for entry in race.entries(race.RACES["photos"], options)]
     assert names == ["gpuload", "baseline", "gpuload avx2", "torch", "dali", "ffcv"]
+
+
+def test_bars_of_decoding_are_over_the_best_of_the_others() -> None:
+    rates = {"cpu": [90.0, 100.0, 110.0], "gpu": [50.0] * 3, "hybrid": [117.0, 130.0, 143.0], "dali 0.65": [140.0] * 3}
+    results = decoding.judged(rates)
+    assert results["the better of cpu and gpu"] == {"times": 1.3, "wanted": 1.2, "reached": True}
+    assert results["DALI mixed at its best"] == {"times": 0.929, "wanted": 1.0, "reached": False}
+    assert decoding.failures(results, [], decoding.CORES) == ["DALI mixed at its best"]
+    assert decoding.failures(results, [], 8) == []  # for which the bars are not meant
+    del rates["dali 0.65"], rates["gpu"]
+    assert list(decoding.judged(rates)) == ["the better of cpu and gpu"]
+    assert decoding.failures({}, ["gpu", "dali 0.65"], 8) == ["decoder='gpu'"]
+    assert decoding.judged({"cpu": [1.0]}) == {}
+
+
+def test_contestants_of_decoding() -> None:
+    commands = {entry.name: " ".join(entry.command(TASK)) for entry in decoding.entries(16)}
+    assert list(commands) == [*decoding.DECODERS, *(f"dali {load}" for load in decoding.LOADS)]
+    assert "benchmarks.peers.gpuload_peer --workers 16 --decoder hybrid --data" in commands["hybrid"]
+    assert "benchmarks.peers.dali_peer --workers 16 --load 0.35 --data" in commands["dali 0.35"]
 
 
 def test_waiting_skips_what_could_not_be_ready() -> None:

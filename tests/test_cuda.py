@@ -4,8 +4,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gpuload import (
     ClassBalancedSampler,
@@ -21,6 +23,7 @@ from gpuload.collate import Pad, Ragged, pad, ragged
 from gpuload.device import device_of
 from gpuload.loading.tensors import gather_rows
 from gpuload.samplers import CounterSampler
+from tests.conftest import encode
 
 pytestmark = pytest.mark.cuda
 N = 100_003
@@ -131,3 +134,76 @@ def test_the_other_engines_deliver_to_the_gpu(photos: Path) -> None:
         got = list(DataLoader(dataset, 4, seed=3, engine=engine, num_workers=2))
         assert all(images.device.type == "cuda" for images, _ in got)
         assert all(torch.equal(images.cpu(), wanted) for (images, _), wanted in zip(got, plain, strict=True))
+
+
+# ---- what the GPU decodes ----
+
+SAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}
+# levels that a pixel of these pictures may differ from the CPU's at most, and on average. libjpeg-turbo itself comes to
+# 9 and 1.5 with its other transform, and to 22 and 2.6 without interpolation of chroma, which nvJPEG's engine may lack
+BOUNDS = {"4:4:4": (10, 1.5), "4:2:2": (32, 3.0), "4:2:0": (32, 3.0), "gray": (10, 1.5)}
+
+
+def smooth(height: int, width: int, seed: int) -> Image.Image:
+    """A picture without noise: colors change slowly, as in most photos."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / (9 + 20 * rng.random()) + y / (9 + 20 * rng.random())) for _ in range(3)]
+    return Image.fromarray((128 + 110 * np.stack(waves, axis=-1)).astype(np.uint8))
+
+
+@pytest.fixture(scope="module", params=SAMPLINGS)
+def smooth_photos(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Many JPEGs, of sizes that are no multiples of a block's."""
+    folder = tmp_path_factory.mktemp("smooth")
+    (folder / "a").mkdir()
+    for number in range(96):
+        picture = smooth(150 + number % 37, 203 + number % 31, number)
+        data = encode(
+            picture.convert("L") if request.param == "gray" else picture,
+            quality=(75, 95)[number % 2],
+            subsampling=SAMPLINGS[request.param],
+            progressive=number % 5 == 0,
+        )
+        (folder / "a" / f"{number:03}.jpg").write_bytes(data)
+    return folder, request.param
+
+
+def all_pixels(folder: Path, transform: T.Transform, decoder: str, rounds: int = 4) -> list[torch.Tensor]:
+    """The same epoch several times: the images, in batches on the host."""
+    loader = DataLoader(ImageFolder(folder, transform=transform), 32, seed=3, num_workers=8, decoder=decoder)
+    batches = []
+    for _ in range(rounds):
+        loader.set_epoch(0)
+        batches += [images for images, _ in loader]  # nothing waits in between
+    return [images.cpu() for images in batches]
+
+
+@pytest.mark.parametrize("decoder", ["gpu", "hybrid"])
+@pytest.mark.parametrize("transform", [T.CenterCrop(200), T.RandomCrop(101)], ids=["whole", "regions"])
+def test_pixels_that_the_gpu_decodes_are_within_the_bound(
+    smooth_photos: tuple[Path, str], transform: T.Transform, decoder: str
+) -> None:
+    """Of many images, decoded at once while others are rendered: one that was read too early would differ by far."""
+    folder, sampling = smooth_photos
+    most, mean = BOUNDS[sampling]
+    wanted = all_pixels(folder, transform, "cpu")
+    for ours, theirs in zip(all_pixels(folder, transform, decoder), wanted, strict=True):
+        difference = (ours.int() - theirs.int()).abs()
+        assert int(difference.amax()) <= most
+        assert float(difference.float().mean(dim=(1, 2, 3)).amax()) <= mean
+
+
+def test_the_gpu_decodes_alike_whatever_runs_beside_it(smooth_photos: tuple[Path, str]) -> None:
+    """Batches of one, and many at once, in two loaders: the same bits. Its JPEG engine has had a fault of order."""
+    folder, _ = smooth_photos
+    dataset = ImageFolder(folder, transform=T.RandomCrop(101))
+    alone = DataLoader(dataset, 1, seed=3, decoder="gpu")
+    wanted = torch.cat([images.cpu() for images, _ in alone])
+    loaders = [DataLoader(dataset, 48, seed=3, num_workers=8, decoder="gpu") for _ in range(2)]
+    for _ in range(4):
+        for loader in loaders:
+            loader.set_epoch(0)
+        kept = [images for pair in zip(*loaders, strict=True) for images, _ in pair]
+        for number in range(2):
+            assert torch.equal(torch.cat([images.cpu() for images in kept[number::2]]), wanted)

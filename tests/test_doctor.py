@@ -1,6 +1,7 @@
 """`doctor` finds what is there, says what is missing and how to get it, and never raises."""
 
 import ctypes
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from gpuload.engines.base import Engine
 from gpuload.errors import MissingError
 from gpuload.tools import doctor
 from gpuload.tools.doctor import Finding, Status
+from tests.fake_codec import FakeCodec, has_codec
+from tests.simulation.runtime import simulated
 
 NAMES = [
     "gpuload",
@@ -34,6 +37,7 @@ NAMES = [
     "CuPy",
     "native code",
     "nvImageCodec",
+    "GPU decoder",
     "engines",
     "for the demo",
 ]
@@ -63,7 +67,7 @@ def test_versions_are_those_in_use() -> None:
 def test_what_is_not_there_comes_with_a_command() -> None:
     for found in doctor.examine():
         assert found.detail
-        assert found.name == "GPU" or (found.status is Status.OK) == (found.fix is None), found
+        assert found.name in ("GPU", "GPU decoder") or (found.status is Status.OK) == (found.fix is None), found
 
 
 def test_the_compiler_compiles() -> None:
@@ -292,6 +296,23 @@ def test_no_packages_for_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
         detail,
         'pip install "gpuload[demo]"',
     )
+
+
+def test_the_decoder_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    follows = "decoder='gpu' and decoder='hybrid' cannot be chosen"
+    if not torch.cuda.is_available():
+        wanted = Finding("GPU decoder", Status.OPTIONAL, f"waits for a GPU: {follows}", finding("GPU").fix)
+        assert finding("GPU decoder") == wanted
+    if not has_codec():
+        pytest.skip("needs nvImageCodec")
+    with simulated():
+        found = finding("GPU decoder")
+        assert found.status is Status.OK
+        assert re.fullmatch(r"nvImageCodec \S+ on GPU cuda:0, starts", found.detail)
+        with FakeCodec(lambda *call: 0, starts=False).installed():
+            found = finding("GPU decoder")
+        assert found.status is Status.OPTIONAL and found.fix == nvrtc.INSTALL_CUDA
+        assert found.detail.startswith("nvImageCodec's decoder does not start") and found.detail.endswith(follows)
 
 
 def test_engines_speak_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:

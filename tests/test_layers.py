@@ -19,6 +19,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
     {"device"},
     {"staging", "samplers", "recipes", "collate"},
     {"transforms", "decoders"},
+    {"decoding"},
     {"datasets", "engines"},
     {"lifting"},
     {"loading"},
@@ -31,7 +32,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 KINDS = ("datasets", "decoders", "engines", "transforms")  # a new one of these touches no other
 SHARED = {  # what the files of a kind stand on, within their package
     "datasets": {"base", "names"},
-    "decoders": {"base"},
+    "decoders": {"base", "files"},
     "engines": {"base"},
     "transforms": {"base", "hand", "lifted", "plan", "program", "timm", "torchvision"},
 }

@@ -33,6 +33,8 @@ from gpuload.libraries import host_library
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.samplers.permutation import permute
+from tests.fake_codec import needs_codec
+from tests.simulation.runtime import simulated
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TRAIN = T.Compose(
@@ -76,7 +78,7 @@ def test_every_argument_is_an_attribute(folder: ImageFolder) -> None:
     assert {name for name in names if not hasattr(loader, name)} == set()
 
 
-@pytest.mark.parametrize("name", ["device", "dtype", "engine", "memory_format", "seed"])
+@pytest.mark.parametrize("name", ["decoder", "device", "dtype", "engine", "memory_format", "seed"])
 def test_attributes_that_stay(folder: ImageFolder, name: str) -> None:
     for loader in (DataLoader(folder), pickle.loads(pickle.dumps(DataLoader(folder)))):
         with pytest.raises(ArgumentError, match=f"{name} attribute should not be set after DataLoader is initialized"):
@@ -432,6 +434,21 @@ def bad(photos: Path) -> list[tuple[Any, type[Exception], str]]:
             ArgumentError,
             "engine must be one of cuda, cpu, pillow, dali or None, got 'gpu'",
         ),
+        (
+            lambda: make(images, decoder="nvjpeg"),
+            ArgumentError,
+            "decoder must be one of cpu, gpu, hybrid, got 'nvjpeg'",
+        ),
+        (
+            lambda: make(images, decoder="gpu", engine="cpu"),
+            ArgumentError,
+            "decoder='gpu' decodes into the buffers of engine='cuda', got engine='cpu': leave engine out, or pass",
+        ),
+        (
+            lambda: make(images, decoder="hybrid", device="cpu"),
+            ArgumentError,
+            "decoder='hybrid' decodes on a GPU, got device='cpu': pass device='cuda', or decoder='cpu'",
+        ),
         (lambda: make(tensors, engine="cpu"), ArgumentError, "engine is for images .*got TensorDataset"),
         (lambda: make(tensors, dtype=torch.float16), ArgumentError, "dtype is for images .*got TensorDataset"),
         (
@@ -463,6 +480,24 @@ def test_bad_arguments_say_what_is_allowed(photos: Path) -> None:
 def test_no_gpu(folder: ImageFolder) -> None:
     with pytest.raises(MissingError, match=r"device='cuda', but torch .* sees no CUDA GPU: run `gpuload doctor`"):
         DataLoader(folder, device="cuda")
+
+
+@pytest.mark.parametrize("decoder", ["gpu", "hybrid"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_that_could_decode(folder: ImageFolder, decoder: str) -> None:
+    """Where none was asked for but by the decoder."""
+    with pytest.raises(MissingError, match=rf"decoder='{decoder}' decodes on a GPU, but torch .* run `gpuload doctor`"):
+        DataLoader(folder, decoder=decoder)
+
+
+@needs_codec
+def test_a_decoder_is_kept_by_copies(folder: ImageFolder) -> None:
+    with simulated():
+        loader = DataLoader(folder, device="cuda", decoder="hybrid")
+        copy = pickle.loads(pickle.dumps(loader))
+        assert copy.decoder == "hybrid" and copy.stages() == loader.stages()
+        with pytest.raises(ArgumentError, match="decoder is for images that gpuload renders, got TensorDataset"):
+            DataLoader(TorchTensorDataset(torch.zeros(3, 2)), device="cuda", decoder="gpu")
 
 
 def test_recipes_need_a_plan() -> None:

@@ -54,6 +54,14 @@ MUTATIONS = [
     Mutation("images", f"{STAGING}.staged", "self._copied.wait(stream)"),
     Mutation("images", f"{STAGING}.staged", "self._rendered.record(stream)"),
     Mutation("images", f"{STAGING}.staged", "self._device.keep(self._copy, stream)"),
+    # what the device decodes: its memory is free, is this buffer's, and is whole before it is read or written again
+    Mutation("decoded", f"{STAGING}.decoded_on", "self._rendered.wait(stream)"),
+    Mutation("decoded", f"{STAGING}.decoded_on", "self._copied.record(self._stream)"),
+    Mutation("decoded", f"{STAGING}.decoded_on", "self._copied.wait(stream)"),
+    Mutation("decoded", f"{STAGING}.decoded_on", "with self._device.on(self._stream):", "if True:"),
+    Mutation("decoded", f"{STAGING}.decoded_on", "self._decoded.record(stream)"),
+    Mutation("decoded", f"{STAGING}.decoded_on", "self._device.keep(self._copy, stream)"),
+    Mutation("decoded", f"{STAGING}.stage", "self._decoded.wait(self._stream)"),
     # the CUDA engine
     Mutation("images", "gpuload.engines.cuda:_CudaBatch.images", "device.keep(engine.table, device.current_stream())"),
     # the order on the host

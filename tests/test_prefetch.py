@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import pytest
 
 import gpuload
 from gpuload.loading import prefetch, threads
-from gpuload.loading.prefetch import Gate, Pipeline, Stage
+from gpuload.loading.prefetch import Aside, Gate, Pipeline, Stage
 from gpuload.loading.threads import Threads
-from tests.jobs import WAIT, FakeJob, Run, in_time
+from tests.jobs import WAIT, FakeJob, Run, in_time, nothing
 
 Alive = Callable[[], list[threading.Thread]]
 
@@ -98,6 +99,46 @@ def test_tasks_of_one_job_run_side_by_side() -> None:
     barrier = threading.Barrier(3)
     jobs = [FakeJob(0, 3, lambda job, task: void(barrier.wait(WAIT)))]
     assert list(Pipeline(iter(jobs), Threads(3), 1)) == [0]
+
+
+class WithAside(FakeJob):
+    """Two stages of two tasks, each beside one that is put aside: a call with the job's number."""
+
+    def __init__(self, number: int, aside: Callable[[int], None], run: Run = nothing) -> None:
+        super().__init__(number, [2, 2], run)
+        self._aside = aside
+
+    def stages(self) -> Iterator[Stage]:
+        for stage in super().stages():
+            yield [Aside(partial(self._aside, self.number)), *stage]
+
+
+def test_a_task_put_aside_holds_up_no_worker() -> None:
+    """The only worker runs the others of its stage while a thread of its own waits for them."""
+    others = threading.Semaphore(0)
+
+    def wait(job: int) -> None:
+        for _ in range(2):
+            assert others.acquire(timeout=WAIT)
+
+    jobs = (WithAside(number, wait, lambda job, task: others.release()) for number in range(3))
+    assert list(Pipeline(jobs, Threads(1), 3, aside=Threads(1))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("workers", "has_aside"), [(0, False), (2, False), (2, True)])
+def test_tasks_put_aside_are_part_of_their_stage(workers: int, has_aside: bool) -> None:
+    """What comes after waits for them, and what they raise is the job's error."""
+    done: list[int] = []
+
+    def fail(job: int) -> None:
+        done.append(job)
+        if job == 1:
+            raise ValueError("aside")
+
+    jobs = (WithAside(number, fail) for number in range(3))
+    aside = Threads(1) if has_aside else None
+    assert outcomes(Pipeline(jobs, Threads(workers), 2, aside=aside)) == [0, "aside", 2]
+    assert sorted(done) == [0, 0, 1, 2, 2]
 
 
 def test_tasks_of_different_jobs_run_side_by_side() -> None:

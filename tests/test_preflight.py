@@ -113,6 +113,7 @@ def test_steps_that_lack_something_are_skipped(monkeypatch: pytest.MonkeyPatch) 
         "memcheck": "not installed: no memcheck, no racecheck",
         "racecheck": "not installed: no memcheck, no racecheck",
         "race": "scikit-learn does not import",
+        "decoding": "scikit-learn does not import",
     }
     assert set(preflight.skipped(looked)) < {step.title for step in gpu.STEPS}
 
@@ -122,7 +123,7 @@ def test_photos_need_room_unless_they_are_there(monkeypatch: pytest.MonkeyPatch)
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(100_000_000))
     (line,) = lines(Outcome.SKIP).values()
-    assert line.detail == f"0.1 GB free in {tempfile.gettempdir()}, 0.5 needed" and line.steps == ("race",)
+    assert line.detail == f"0.1 GB free in {tempfile.gettempdir()}, 0.5 needed" and line.steps == ("race", "decoding")
     without(monkeypatch, "sklearn")
     made = photos.FOLDER / f"photos-{preflight.RACE_FILES}" / "made"
     made.parent.mkdir(parents=True)

@@ -17,6 +17,7 @@ import torch
 from gpuload.compilers import compiler
 from gpuload.errors import CaptureError
 from tests.cases import THOROUGH, cases
+from tests.fake_codec import has_codec
 from tests.simulation.epochs import KINDS, Played, calls, outcome, play, write_photos
 from tests.simulation.runtime import simulated
 from tests.simulation.threads import Threads
@@ -24,6 +25,8 @@ from tests.simulation.threads import Threads
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 SCHEDULES = cases(100)
 PARTS = 10
+NO_CODEC = pytest.mark.skipif(not has_codec(), reason="nvImageCodec is not installed")
+ANY = ["images", pytest.param("decoded", marks=NO_CODEC), "tensors", "ordinary", "uneven"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
+@pytest.mark.parametrize("kind", ANY)
 def test_any_schedule_gives_the_same_batches(kind: str, part: int, root: Path) -> None:
     """On either device, of which the other one is not touched."""
     for seed in range(part, SCHEDULES, PARTS):
@@ -51,7 +54,7 @@ def test_no_call_touches_another_device(device: int) -> None:
     assert calls(device) == Played([], 0, 0, {device})
 
 
-@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
+@pytest.mark.parametrize("kind", ANY)
 def test_a_batch_cannot_be_part_of_a_graph(kind: str, root: Path) -> None:
     with simulated() as runtime:
         loader = KINDS[kind](root, random.Random(1), seed=1, device="cuda")
@@ -103,6 +106,7 @@ def test_a_program_that_ends_in_mid_epoch(kind: str, root: Path, run_python: Cal
 import atexit, random, sys, threading
 from pathlib import Path
 from tests.cases import THOROUGH, cases
+from tests.fake_codec import has_codec
 from tests.simulation.epochs import KINDS
 from tests.simulation.runtime import Runtime
 from tests.simulation.gpu import Gpu

@@ -257,7 +257,7 @@ class Recorder(HostDevice):
 
     def event(self, blocking: bool = False) -> Event:
         self._events += 1
-        return RecordedEvent(self, "copied" if blocking else "rendered")
+        return RecordedEvent(self, ("copied", "rendered", "decoded")[self._events - 1])
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         self.log.append(f"allocate on {self.current}")
@@ -287,7 +287,7 @@ class RecordedEvent:
 def test_streams_and_host_wait_for_each_other() -> None:
     device = Recorder()
     buffer = StagingBuffer(device, "side")
-    assert device._events == 2
+    assert device._events == 3
     for turn in range(3):
         device.log.clear()
         buffer.room(800)
@@ -296,10 +296,34 @@ def test_streams_and_host_wait_for_each_other() -> None:
         with buffer.staged():
             device.log.append("kernel")
         growth = ["allocate on side"] if turn == 0 else []
-        copy = ["side waits for rendered", *growth, "copy 800 on side", "copied recorded on side"]
+        waits = ["side waits for rendered", "side waits for decoded"]
+        copy = [*waits, *growth, "copy 800 on side", "copied recorded on side"]
         kernel = ["consumer waits for copied", "keep for consumer", "kernel", "rendered recorded on consumer"]
         assert device.log[1:] == [*copy, *kernel]
-    assert device._events == 2  # used again, not made for each batch
+    assert device._events == 3  # used again, not made for each batch
+
+
+def test_a_decoder_waits_for_what_was_there_before_and_is_waited_for() -> None:
+    device = Recorder()
+    buffer = StagingBuffer(device, "side")
+    for turn in range(2):
+        assert len(buffer.room(800, behind=1200)) == 2000
+        device.log.clear()
+        with buffer.decoded_on("decoder") as memory:
+            assert memory.numel() >= 2000
+            device.log.append(f"decodes on {device.current}")
+        growth = ["allocate on side"] if turn == 0 else []
+        before = [*growth, "copied recorded on side", "decoder waits for rendered", "decoder waits for copied"]
+        assert device.log == [*before, "decodes on decoder", "decoded recorded on decoder", "keep for decoder"]
+        device.log.clear()
+        buffer.late(1900, 20)  # one that the decoder refused
+        buffer.stage()
+        waits = ["side waits for rendered", "side waits for decoded"]
+        assert device.log == [*waits, "copy 800 on side", "copy 20 on side", "copied recorded on side"]
+    buffer.room(800)  # with nothing late in it
+    device.log.clear()
+    buffer.stage()
+    assert device.log[2:] == ["copy 800 on side", "copied recorded on side"]
 
 
 def test_any_stream_may_be_the_consumers() -> None:

@@ -1,6 +1,8 @@
-"""NVIDIA DALI on the CPU: its decoder of random crop regions, its resize, its crop_mirror_normalize."""
+"""NVIDIA DALI on the CPU, or decoding on both ("mixed"): its decoder of random crop regions, its resize, its
+crop_mirror_normalize."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from benchmarks.peers.protocol import MEAN, STD, Peer, Task, serve
 
@@ -13,11 +15,20 @@ def make(task: Task) -> Peer:
 
     if task.transform != "crop224":
         raise ValueError("DALI is compared on RandomResizedCrop(224) alone")
-    pipe = dali.Pipeline(task.batch_size, task.workers, device_id=None, seed=0, prefetch_queue_depth=PREFETCH)
+    on_cpu = task.device == "cpu"
+    mixed: Any = {} if on_cpu else {"hw_decoder_load": task.load}
+    pipe = dali.Pipeline(
+        task.batch_size, task.workers, device_id=None if on_cpu else 0, seed=0, prefetch_queue_depth=PREFETCH
+    )
     with pipe:
         files, labels = fn.readers.file(file_root=str(task.data), random_shuffle=True, initial_fill=4096, name="files")
         pixels = fn.decoders.image_random_crop(
-            files, device="cpu", random_area=[0.08, 1.0], random_aspect_ratio=[3 / 4, 4 / 3], num_attempts=10
+            files,
+            device="cpu" if on_cpu else "mixed",
+            random_area=[0.08, 1.0],
+            random_aspect_ratio=[3 / 4, 4 / 3],
+            num_attempts=10,
+            **mixed,
         )
         resized = fn.resize(pixels, size=[224, 224], interp_type=types.INTERP_LINEAR, antialias=True)
         images = fn.crop_mirror_normalize(

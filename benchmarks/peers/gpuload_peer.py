@@ -17,6 +17,7 @@ def make(task: Task) -> Peer:
     crop: Any = T.RandomResizedCrop(224) if task.transform == "crop224" else T.RandomCrop(32, padding=4)
     to_float = [T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)]
     dataset = gpuload.ImageFolder(task.data, transform=T.Compose([crop, T.RandomHorizontalFlip(), *to_float]))
+    decoder: Any = {} if task.decoder == "cpu" else {"decoder": task.decoder}  # an older checkout has no other
     loader = gpuload.DataLoader(
         dataset,
         task.batch_size,
@@ -25,6 +26,7 @@ def make(task: Task) -> Peer:
         num_workers=task.workers,
         seed=0,
         device=task.device,
+        **decoder,
     )
 
     def epoch() -> Iterator[int]:

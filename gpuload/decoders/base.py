@@ -1,8 +1,8 @@
-"""What decodes inside the native call."""
+"""What decodes: inside the native call, or elsewhere."""
 
 from typing import Protocol
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "Elsewhere"]
 
 
 class Decoder(Protocol):
@@ -17,3 +17,22 @@ class Decoder(Protocol):
 
     def describe(self) -> str:
         """What it is, for explain: a few words, with the version."""
+
+
+class Elsewhere(Protocol):
+    """Has some of a batch's samples decoded where the workers do not: their status is AWAY until that is done.
+
+    First `read`, in shares and by any workers; then `decode`, beside the workers who do the others; then `undone`.
+    """
+
+    def read(self, first: int, count: int) -> None:
+        """Read the files of those of these samples that are AWAY; one that cannot be decoded is so no longer."""
+
+    def decode(self) -> None:
+        """Decode them; on a thread that has nothing else to do."""
+
+    def worked(self, first: int, count: int, seconds: float) -> None:
+        """A worker took that long for the others of these samples."""
+
+    def undone(self) -> list[int]:
+        """Which of them are left to the workers after all; the others are OK."""

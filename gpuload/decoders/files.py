@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.decoders.base import Decoder
+from gpuload.decoders.base import Decoder, Elsewhere
 from gpuload.libraries import host_library
 from gpuload.native import Status, Work
 
@@ -43,6 +43,7 @@ class Files:
         status: (n,) uint8, of `Status`: native code works at those that are TODO.
         work: ``struct Work``, with what concerns images set; the engine sets the rest.
         address: of ``work``, as native functions take it.
+        elsewhere: decodes those that are AWAY; None: none is.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Files:
         self._names, self._starts = b"\0".join(paths) + b"\0", starts[:n]  # with the work, which has their addresses
         self._upright, self._decoder, self._library = upright, decoder, host_library()
         self._memory = None if memory is None else _as_native(memory, n)
+        self.elsewhere: Elsewhere | None = None
         self.sizes = np.zeros((n, 2), np.int32)
         self.status = np.full(n, Status.TODO, np.uint8)
         self._describe()
@@ -101,11 +103,11 @@ class Files:
             self._library.gpuload_measure(self.address, first, count)
 
     def undone(self, first: int, count: int) -> list[int]:
-        """Those of these images that have another status than OK."""
+        """Those of these images that are neither OK nor AWAY."""
         status = self.status[first : first + count]
         if not np.count_nonzero(status):  # OK is 0
             return []
-        return (np.flatnonzero(status) + first).tolist()
+        return (np.flatnonzero((status != Status.OK) & (status != Status.AWAY)) + first).tolist()
 
 
 def _as_native(memory: Memory, count: int) -> Memory:

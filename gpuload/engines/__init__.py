@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
 from gpuload.engines.base import Engine, Layout, Take
 from gpuload.engines.cpu import CpuEngine
@@ -25,6 +26,7 @@ class Wanted(NamedTuple):
         device: where the batches are wanted.
         take: gives host buffers, to engines that render on the host.
         threads: workers; an engine with threads of its own has as many.
+        decoding: what the GPU decodes of each batch, for the CUDA engine; None: nothing.
     """
 
     plan: Plan
@@ -32,12 +34,13 @@ class Wanted(NamedTuple):
     device: Device
     take: Take
     threads: int
+    decoding: GpuDecoding | None = None
 
 
 def _cuda(wanted: Wanted) -> Engine:
     if not wanted.device.launches:
         raise ArgumentError(f"engine='cuda' renders on a GPU, got device={str(wanted.device.torch_device)!r}")
-    return CudaEngine(wanted.layout, wanted.device)
+    return CudaEngine(wanted.layout, wanted.device, wanted.decoding)
 
 
 def _cpu(wanted: Wanted) -> Engine:

@@ -2,7 +2,7 @@
 
 The staging buffer holds the batch's pixels, the rows of weights that the host makes, and the records. The copy
 runs on the engine's own stream as soon as the last worker is done; the kernel runs on the consumer's current
-stream, where its output is allocated.
+stream, where its output is allocated. What the GPU decodes itself lies behind all that, where no copy writes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.decoders.files import Files
+from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
 from gpuload.engines.base import Images, Layout, check
 from gpuload.libraries import host_library
@@ -46,6 +47,7 @@ class CudaEngine:
     Args:
         layout: what leaves.
         device: the GPU.
+        decoding: what it decodes of each batch; None: nothing.
 
     Raises:
         MissingError: CuPy or CUDA's headers are not installed.
@@ -54,8 +56,8 @@ class CudaEngine:
     name = "cuda"
     on_host = False
 
-    def __init__(self, layout: Layout, device: Device) -> None:
-        self.layout, self.device, self.library = layout, device, host_library()
+    def __init__(self, layout: Layout, device: Device, decoding: GpuDecoding | None = None) -> None:
+        self.layout, self.device, self.library, self.decoding = layout, device, host_library(), decoding
         self.kernel = f"render_{layout.dtype.itemsize}"
         device.prepare(self.kernel)  # what is missing fails here, not in the first batch
         self.table = layout.table.to(device.torch_device)
@@ -71,6 +73,8 @@ class CudaEngine:
         return _CudaBatch(self, fused, files)
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
+        if self.decoding is not None:
+            yield Stage("decode", target, (self.decoding.describe(), "close to Pillow's pixels, not bit-exact"))
         yield Stage("stage", f"CPU -> {target}", ("one copy per batch from pinned memory, on a side stream",))
         yield Stage("render", target, ("engine cuda: one kernel launch per batch", *fusing, *facts))
 
@@ -80,16 +84,28 @@ class _CudaBatch:
         self._engine, self._fused, self._files = engine, fused, files
         self._output = engine.layout.place(fused)
         self._grid = len(files), min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
-        self._descriptors = self._place(fused)
+        away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
+        self._descriptors, behind = self._place(fused, away)
         self._buffer = engine.staging.take(self)
-        self._host = self._buffer.room(self._descriptors + fused.records.nbytes)
+        self._sent = self._descriptors + fused.records.nbytes
+        self._host = self._buffer.room(self._sent, behind)
         work = files.work
         work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
-        work.staging, work.staging_bytes = self._host.ctypes.data, self._descriptors
+        work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
+        if engine.decoding is not None and np.count_nonzero(away):
+            engine.decoding.begin(files, np.flatnonzero(away), self._buffer)
 
     @staticmethod
-    def _place(fused: Fused) -> int:
-        """Give pixels and host-made weights their places in the buffer; the bytes of all of them."""
+    def _place(fused: Fused, away: NDArray[np.bool_]) -> tuple[int, int]:
+        """Give pixels and host-made weights their places in the buffer.
+
+        Args:
+            fused: of the batch.
+            away: samples whose pixels are decoded on the device, where they lie behind the records.
+
+        Returns:
+            Bytes before the records, and behind them.
+        """
         records = fused.records
         axes, needed = records["axes"], needs_host_weights(records)
         sizes = np.zeros((len(records), 3), np.int64)  # bytes of each sample's pixels, rows of y, rows of x
@@ -97,11 +113,15 @@ class _CudaBatch:
         if np.count_nonzero(needed):
             sizes[:, 1:] = np.where(needed, fused.extents * (2 + axes["ksize"]) * 4, 0)
         sizes = (sizes + (ALIGNMENT - 1)) & -ALIGNMENT
+        behind = np.where(away, sizes[:, 0], 0)
+        sizes[:, 0] -= behind
         ends = sizes.cumsum()
-        begins = ends.reshape(sizes.shape) - sizes
-        records["pixels"] = begins[:, 0]
+        begins, descriptors = ends.reshape(sizes.shape) - sizes, int(ends[-1])
+        sent, gap = descriptors + records.nbytes, -records.nbytes % ALIGNMENT if behind.any() else 0
+        ends = sent + gap + behind.cumsum()
+        records["pixels"] = np.where(away, ends - behind, begins[:, 0])
         records["weights"] = np.where(needed, begins[:, 1:], NO_WEIGHTS)
-        return int(ends[-1])
+        return descriptors, int(ends[-1]) - sent
 
     def share(self, first: int, count: int) -> None:
         library = self._engine.library
@@ -110,14 +130,16 @@ class _CudaBatch:
 
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         library, packed = self._engine.library, np.ascontiguousarray(pixels)
+        begin = int(self._fused.records["pixels"][slot])
         if library is not None:
             check(library.gpuload_put(self._files.address, slot, packed.ctypes.data))
         else:
-            begin = int(self._fused.records["pixels"][slot])
             self._host[begin : begin + packed.size] = packed.ravel()
+        if begin >= self._sent:
+            self._buffer.late(begin, packed.size)
 
     def finish(self) -> None:
-        self._host[self._descriptors :] = self._fused.records.view(np.uint8)
+        self._host[self._descriptors : self._sent] = self._fused.records.view(np.uint8)
         self._buffer.stage()
 
     def images(self) -> Images:

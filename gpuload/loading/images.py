@@ -10,9 +10,12 @@ import torch
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.decoders import find_decoder
+from gpuload.decoders.balance import AllAway, Balancer
+from gpuload.decoding import GpuDecoding
 from gpuload.device import Device, resolve
 from gpuload.engines import Wanted, make_engine
 from gpuload.engines.base import Engine, Layout, Take
+from gpuload.errors import ArgumentError
 from gpuload.loading.course import Course, Images, Settings
 from gpuload.loading.job import ImageJob
 from gpuload.loading.order import Integers, Order
@@ -23,15 +26,16 @@ from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
 from gpuload.randomness import call_seeded
 from gpuload.recipes.ops import Recipe
-from gpuload.stage import Stage
+from gpuload.stage import Stage, name_of
 from gpuload.staging import BufferPool
 from gpuload.transforms.hand import Form
 from gpuload.transforms.program import Leg
 
-__all__ = ["ImagePath", "Rendering", "share_size"]
+__all__ = ["DECODING", "ImagePath", "Rendering", "share_size"]
 
 SHARE = 16  # most samples of a worker's task: a call costs little beside them, and a slow one holds up few others
 TASKS = 32  # most workers that a batch is split for; more of them work at several batches
+DECODING = "cpu", "gpu", "hybrid"  # who decodes: the workers, the GPU, or both at once
 PLANNED = 1024  # samples that are planned together, where their sizes are known and the sampler can be asked ahead
 
 
@@ -40,12 +44,14 @@ class Rendering(NamedTuple):
 
     Attributes:
         engine: by name; None: the fastest.
+        decoder: one of `DECODING`.
         dtype: of what leaves, instead of the transform's own.
         memory_format: of it.
         seed: of what is drawn.
     """
 
     engine: str | None
+    decoder: str
     dtype: torch.dtype | None
     memory_format: torch.memory_format
     seed: int
@@ -74,26 +80,28 @@ class ImagePath:
         self._decoder = find_decoder()
         self._side = device.stream()
         self._engines: dict[int, tuple[tuple[int, int, bool], Engine]] = {}
-        self._kept: Threads | None = None
+        self._kept: tuple[Threads, Threads | None] | None = None
 
     def batches(self, epoch: int, images: Images, settings: Settings) -> Iterator[Any]:
         """The batches of an epoch, on the device."""
         course = self.course(epoch, images, settings)
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
-        threads, depth = self._working(settings), self.depth(settings)
-        made = Pipeline(self._jobs(course), threads, depth, anywhere, settings.in_order, settings.timeout)
+        (threads, aside), depth = self._working(settings), self.depth(settings)
+        made = Pipeline(self._jobs(course), threads, depth, anywhere, settings.in_order, settings.timeout, aside)
         sent = Moving(made, self.device, self._side) if course.is_sent else made
         return map(partial(unless_stop_iteration, course.collated), sent)
 
-    def _working(self, settings: Settings) -> Threads:
-        """The workers of an epoch; persistent ones are those of the epoch before."""
+    def _working(self, settings: Settings) -> tuple[Threads, Threads | None]:
+        """The workers of an epoch, and who waits for the GPU; persistent ones are those of the epoch before."""
         kept = self._kept
-        if kept is not None and settings.keeps_workers and kept.count == settings.workers:
+        if kept is not None and settings.keeps_workers and kept[0].count == settings.workers:
             return kept
         start = partial(_start, self.device.enter, settings.worker_init_fn, self.rendering.seed)
-        threads = Threads(settings.workers, start)
-        self._kept = threads if settings.keeps_workers else None
-        return threads
+        threads, aside = Threads(settings.workers, start), None
+        if settings.workers and self.rendering.decoder != "cpu":
+            aside = Threads(1, lambda number: self.device.enter())
+        self._kept = (threads, aside) if settings.keeps_workers else None
+        return threads, aside
 
     def depth(self, settings: Settings) -> int:
         """Most batches in flight."""
@@ -120,17 +128,41 @@ class ImagePath:
 
     def _engine(self, number: int, leg: Leg, settings: Settings) -> Engine:
         """A leg's engine: the one of the epoch before, if that still does."""
-        layout, kept = self._layout(leg), (self.depth(settings), settings.workers, settings.pin_memory)
+        layout, fits = self._layout(leg), (self.depth(settings), settings.workers, settings.pin_memory)
         known = self._engines.get(number)
-        if known is not None and known[0] == kept and known[1].layout.equals(layout):
+        if known is not None and known[0] == fits and known[1].layout.equals(layout):
             return known[1]
-        name, device, take = self.rendering.engine, self.device, self._take(kept[0], settings)
-        if leg.calls:  # ordinary code wants it on the host, and exact
-            name = "pillow" if name == "pillow" else None
-            device, take = resolve("cpu"), BufferPool(kept[0] + 2).take
-        engine = make_engine(name, Wanted(leg.plan, layout, device, take, settings.workers))
-        self._engines[number] = kept, engine
+        engine = self._made_engine(number, leg, settings, layout)
+        self._engines[number] = fits, engine
         return engine
+
+    def _made_engine(self, number: int, leg: Leg, settings: Settings, layout: Layout) -> Engine:
+        name, depth = self.rendering.engine, self.depth(settings)
+        if leg.calls:  # ordinary code wants it on the host, and exact
+            self._refuse_decoding(number, leg)
+            name = "pillow" if name == "pillow" else None
+            wanted = Wanted(leg.plan, layout, resolve("cpu"), BufferPool(depth + 2).take, settings.workers)
+        else:
+            decoding = self._decoding(settings) if number == 0 else None  # what goes on to later legs is decoded
+            take = self._take(depth, settings)
+            wanted = Wanted(leg.plan, layout, self.device, take, settings.workers, decoding)
+        return make_engine(name, wanted)
+
+    def _refuse_decoding(self, number: int, leg: Leg) -> None:
+        if number == 0 and self.rendering.decoder != "cpu":
+            names = ", ".join(name_of(function) for function in leg.calls)
+            raise ArgumentError(
+                f"decoder={self.rendering.decoder!r} decodes into the GPU's memory, but the transform calls {names}, "
+                "ordinary code that wants images on the host: pass decoder='cpu'"
+            )
+
+    def _decoding(self, settings: Settings) -> GpuDecoding | None:
+        """What the GPU decodes."""
+        if self.rendering.decoder == "cpu":
+            return None
+        return GpuDecoding(
+            self.device, AllAway() if self.rendering.decoder == "gpu" else Balancer(settings.workers or 1)
+        )
 
     def _layout(self, leg: Leg) -> Layout:
         """What a leg leaves: what is delivered, or what ordinary code gets."""

@@ -1,6 +1,8 @@
 """One batch of images, for the pipeline: leg after leg of the dataset's program, each in shares of samples."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from gpuload.decoders.files import Files, Memory
 from gpuload.engines.base import Batch, Images, UnrenderedError
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
-from gpuload.loading.prefetch import Stage
+from gpuload.loading.prefetch import Aside, Stage
 from gpuload.loading.stretch import Errors, Stretch, in_shares
 from gpuload.native import Status
 from gpuload.randomness import call_seeded
@@ -201,20 +203,31 @@ class ImageJob:
     # ---- pixels ----
 
     def _rendered(self) -> Iterator[Stage]:
-        running = self._run
+        running, elsewhere = self._run, self._run.source.files.elsewhere
+        in_all = partial(in_shares, first=0, count=len(running.source.slots), share=self._course.planners[0].share)
         with running.errors.raised():
-            yield in_shares(self._render, 0, len(running.source.slots), self._course.planners[0].share)
+            if elsewhere is None:
+                yield in_all(self._render)
+            else:
+                yield in_all(elsewhere.read)
+                yield [Aside(elsewhere.decode), *in_all(self._render)]
+                yield [partial(self._render_alone, slot) for slot in elsewhere.undone()]
 
     def _render(self, first: int, count: int) -> None:
-        running = self._run
+        running, begun = self._run, perf_counter()
         running.batch.share(first, count)
         for slot in running.source.files.undone(first, count):
-            with running.errors.of(slot):
-                self._render_with_pillow(slot)
+            self._render_alone(slot)
+        if running.source.files.elsewhere is not None:
+            running.source.files.elsewhere.worked(first, count, perf_counter() - begun)
         if running.seeds:
             for slot in range(first, first + count):
                 with running.errors.of(slot):
                     self._call(slot)
+
+    def _render_alone(self, slot: int) -> None:
+        with self._run.errors.of(slot):
+            self._render_with_pillow(slot)
 
     def _render_with_pillow(self, slot: int) -> None:
         """What native code did not take: other formats, odd JPEGs, recipes that do not fuse, whatever failed."""

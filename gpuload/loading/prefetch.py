@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from gpuload.errors import TimedOutError
 from gpuload.loading.threads import Task, Threads
 
-__all__ = ["Gate", "Job", "Pipeline", "Stage", "unless_stop_iteration"]
+__all__ = ["Aside", "Gate", "Job", "Pipeline", "Stage", "unless_stop_iteration"]
 
 LOOK = 1.0  # seconds after which a wait looks for signals: one that came just before it has not ended it
 
@@ -52,7 +52,21 @@ class Gate:
         call()
 
 
-Stage = Sequence[Task] | Gate
+class Aside:
+    """A task that waits rather than works: a thread of its own runs it, and no worker is held up.
+
+    Args:
+        task: what it does.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __call__(self) -> None:
+        self.task()
+
+
+Stage = Sequence[Task] | Gate  # whose tasks may be `Aside`
 
 
 class Job(Protocol[Result]):
@@ -83,12 +97,21 @@ class _Running(Generic[Result]):
         number: of the job.
         job: what is done.
         put: gives tasks to the workers.
+        put_aside: gives them those that are `Aside`.
         caught: what is the job's error if a task raises it; else it is that of whoever runs the task.
     """
 
-    def __init__(self, number: int, job: Job[Result], put: Callable[[Task], None], caught: type[BaseException]) -> None:
+    def __init__(
+        self,
+        number: int,
+        job: Job[Result],
+        put: Callable[[Task], None],
+        put_aside: Callable[[Task], None],
+        caught: type[BaseException],
+    ) -> None:
         self.number = number
-        self._job, self._stages, self._put, self._caught = job, job.stages(), put, caught
+        self._job, self._stages, self._caught = job, job.stages(), caught
+        self._put, self._put_aside = put, put_aside
         self.ended: Callable[[_Running[Result]], None] = _ignore
         self._lock = threading.Lock()
         self._stage = self._left = 0
@@ -110,7 +133,8 @@ class _Running(Generic[Result]):
         else:
             self._left = len(stage)
             for number, task in enumerate(stage):
-                self._put(partial(self._run, number, task))
+                put = self._put_aside if isinstance(task, Aside) else self._put
+                put(partial(self._run, number, task))
 
     def _next_stage(self) -> Stage | None:
         """A gate, or tasks; None: there is no more, or something went wrong."""
@@ -163,7 +187,7 @@ class _Running(Generic[Result]):
         Tasks of it may still run; the others will do nothing.
         """
         self._forgotten = True
-        self._put = self.ended = _ignore
+        self._put = self._put_aside = self.ended = _ignore
         self._stages = iter(())
         self._failed.clear()
         del self._job
@@ -185,10 +209,12 @@ def _ignore(_: object) -> None:
 class _State(Generic[Result]):
     """All but the consumer's side. Workers hold this, never the pipeline, so that a dropped pipeline is collected."""
 
-    def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, depth: int) -> None:
+    def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, aside: Threads | None, depth: int) -> None:
         self._jobs: Iterator[Job[Result]] | None = jobs
         self._threads: Threads | None = threads
+        self._aside = aside
         self.tasks = threads.tasks
+        self._put_aside = (aside or threads).tasks.put
         self._here = threads.count == 0
         self._depth = 1 if self._here else max(depth, 1)
         self._feeding = threading.Lock()
@@ -217,7 +243,8 @@ class _State(Generic[Result]):
     def _running(self, job: Job[Result]) -> _Running[Result]:
         self._count += 1
         # Ctrl-C during a task on the consumer's own thread is no error of the job
-        return _Running(self._count - 1, job, self.tasks.put, Exception if self._here else BaseException)
+        caught = Exception if self._here else BaseException
+        return _Running(self._count - 1, job, self.tasks.put, self._put_aside, caught)
 
     def take(self, timeout: float | None) -> _Running[Result]:
         """The job whose turn it is, when it has ended."""
@@ -269,7 +296,7 @@ class _State(Generic[Result]):
     def close(self) -> None:
         """End the iteration, and the threads, if nobody else has them."""
         self.cancel()
-        self._threads = None  # here they are waited for: what they hold is let go first
+        self._threads = self._aside = None  # here they are waited for: what they hold is let go first
         while self.running:
             self.running.popleft().forget()
         self._failed.clear()
@@ -279,8 +306,8 @@ class _State(Generic[Result]):
 class _AsTheyEnd(_State[Result]):
     """Jobs leave in the order in which they end."""
 
-    def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, depth: int) -> None:
-        super().__init__(jobs, threads, depth)
+    def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, aside: Threads | None, depth: int) -> None:
+        super().__init__(jobs, threads, aside, depth)
         self._ended: SimpleQueue[_Running[Result] | None] = SimpleQueue()
 
     def _running(self, job: Job[Result]) -> _Running[Result]:
@@ -317,6 +344,7 @@ class Pipeline(Generic[Result]):
         in_order: as the jobs came; False: as they end.
         timeout: most seconds that the consumer waits for a job; 0: as long as it takes. The consumer's own work is
             not timed, so without threads it is of no effect.
+        aside: the thread of tasks that are `Aside`; None: they are like others.
 
     Raises:
         TimedOutError: by ``next``; the iteration is over then.
@@ -330,9 +358,10 @@ class Pipeline(Generic[Result]):
         anywhere: bool = False,
         in_order: bool = True,
         timeout: float = 0,
+        aside: Threads | None = None,
     ) -> None:
         kind = _State[Result] if in_order or threads.count == 0 else _AsTheyEnd[Result]
-        self._state = kind(jobs, threads, depth)
+        self._state = kind(jobs, threads, aside, depth)
         self._anywhere, self._timeout = anywhere and threads.count > 0, timeout or None
         self._close = weakref.finalize(self, self._state.close)
 

@@ -25,6 +25,7 @@ import gpuload
 from gpuload import compilers, libraries, nvrtc
 from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
+from gpuload.decoders.gpu import GpuDecoder
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.device import device_of, resolve
 from gpuload.engines import ENGINES, Wanted, make_engine
@@ -289,6 +290,15 @@ def _examined(decoder: Decoder) -> str:
     return f"{decoder.describe()}, decodes a JPEG as {pillow.describe()} does"
 
 
+def _gpu_decoder() -> str:
+    if not torch.cuda.is_available():
+        raise _LackingError("waits for a GPU", _why_no_gpu()[1])
+    try:
+        return f"{GpuDecoder(device_of('cuda')).describe()}, starts"
+    except MissingError as error:
+        raise _LackingError(str(error), nvrtc.INSTALL_CUDA) from error
+
+
 def _example() -> tuple[bytes, Any]:
     """A small JPEG, and its pixels as Pillow decodes them."""
     ramp = np.arange(32 * 48 * 3, dtype=np.uint32).reshape(32, 48, 3)
@@ -368,6 +378,7 @@ PARTS = (
         without="Pillow decodes JPEGs instead, slower",
         fix=nvrtc.INSTALL_CUDA,
     ),
+    _Part("GPU decoder", _gpu_decoder, _never, without="decoder='gpu' and decoder='hybrid' cannot be chosen"),
     _Part("engines", _engines),
     _Part("for the demo", _demo, _never, without="the demo does not run", fix=INSTALL_DEMO),
 )

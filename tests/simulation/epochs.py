@@ -58,25 +58,36 @@ class Uneven(Ordinary):
 
 
 def write_photos(root: Path) -> None:
-    """Two folders of two classes of small pictures; in the second one, some are damaged."""
-    for folder in ("whole", "damaged"):
+    """Three folders of two classes of small pictures; in the second some are damaged, in the third many lack an end."""
+    for folder in ("whole", "damaged", "torn"):
         for name in "ab":
             (root / folder / name).mkdir(parents=True)
             for i in range(8):
                 (root / folder / name / f"{i}.jpg").write_bytes(encode(make_photo(16 + i, 20, i)))
             (root / folder / name / "8.png").write_bytes(encode(make_photo(12, 30, 9), "PNG"))
     (root / "damaged" / "a" / "3.jpg").write_bytes(b"no picture")
+    for file in root.glob("torn/?/[037].jpg"):
+        file.write_bytes(file.read_bytes()[:-60])
     (root / "damaged" / "b" / "8.png").write_bytes(encode(make_photo(12, 30, 9), "PNG")[:200])
 
 
 def images(root: Path, rng: random.Random, **options: Any) -> DataLoader:
-    filters = rng.choice((T.InterpolationMode.BILINEAR, T.InterpolationMode.LANCZOS))  # weights of the kernel's, or not
-    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=filters)
+    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=rng.choice(FILTERS))
     transform = T.Compose([crop, T.RandomHorizontalFlip(), T.ToDtype(rng.choice(DTYPES), scale=True)])
     dataset = ImageFolder(root / rng.choice(("whole", "whole", "damaged")), transform=transform)
     given: dict[str, Any] = {"shuffle": True} if rng.random() < 0.7 else {"sampler": rng.sample(range(18), 11)}
     given |= {"num_workers": rng.choice((0, 1, 3)), "engine": rng.choice((None, None, None, "cpu", "pillow"))}
     return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
+
+
+def decoded(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    """Images that the device decodes, too."""
+    crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=rng.choice(FILTERS))
+    dataset = ImageFolder(root / rng.choice(("whole", "damaged", "torn")), transform=crop)
+    given = {"num_workers": rng.choice((0, 3, 3, 3)), "decoder": rng.choice(("gpu", "hybrid"))}
+    if options["device"] == "cpu":
+        del given["decoder"]
+    return DataLoader(dataset, rng.choice((3, 4)), shuffle=True, **given, **options)
 
 
 def tensors(root: Path, rng: random.Random, **options: Any) -> DataLoader:
@@ -127,9 +138,11 @@ def uneven(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     return DataLoader(dataset, rng.choice((3, 4)), shuffle=True, collate_fn=Pad(padding_side="left"), **options)
 
 
+FILTERS = (T.InterpolationMode.BILINEAR, T.InterpolationMode.LANCZOS)  # weights of the kernel's, or not
 DTYPES = (torch.float32, torch.float16, torch.uint8)
 KINDS: dict[str, Make] = {
     "images": images,
+    "decoded": decoded,
     "tensors": tensors,
     "ordinary": ordinary,
     "uneven": uneven,

@@ -24,6 +24,7 @@ class Ticket:
 
     known: Known
     done: bool = False
+    at: float = 0.0  # when it was done, where time is kept
 
 
 @dataclass
@@ -91,6 +92,11 @@ class Stream(Clock):
             self.queue.extend(_Work(step, None, 0.0) for step in steps)
         self.gpu.go_on()
 
+    @property
+    def cuda_stream(self) -> int:
+        """As native code knows it; 0 is no stream's."""
+        return self.gpu.streams.index(self) + 1
+
     def wait_event(self, event: "Event") -> None:
         if event.ticket is not None:
             self.add("wait", after=event.ticket)
@@ -100,7 +106,11 @@ class Stream(Clock):
         with self.gpu.lock:
             self.learn(self.gpu.host.known)
             ticket = Ticket(dict(self.known))
-            self.queue.append(_Work(lambda: setattr(ticket, "done", True), None, 0.0))
+
+            def reach() -> None:
+                ticket.done, ticket.at = True, self.gpu.now
+
+            self.queue.append(_Work(reach, None, 0.0))
         return ticket
 
     def synchronize(self) -> None:

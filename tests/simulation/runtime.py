@@ -14,6 +14,7 @@ import torch
 from gpuload import device as seam, nvrtc
 from gpuload.lifting import rows
 from gpuload.loading import transfer
+from tests.fake_codec import FAIL, SUCCESS, FakeCodec, has_codec, region_of
 from tests.simulation.gpu import Costs, Event, Gpu, Stream
 from tests.simulation.kernels import Launch
 from tests.simulation.memory import Memory
@@ -22,6 +23,7 @@ from tests.simulation.tensors import DeviceTensor, PinnedTensor, copy, plain, un
 __all__ = ["Runtime", "simulated"]
 
 FACTORIES = ("arange", "empty", "empty_like", "full", "ones", "tensor", "zeros")
+REFUSED = 0.1  # of the JPEGs
 MEMORY = 1 << 28  # bytes of each device, and of what is page-locked
 
 
@@ -36,6 +38,8 @@ class Runtime:
         memories: one a device.
         pinned: the host's page-locked memory.
         launched: name, grid and threads of each kernel that was launched.
+        decoded: how many JPEGs were.
+        refuses: whether the next one is not.
     """
 
     def __init__(self, gpu: Gpu, devices: int) -> None:
@@ -43,6 +47,8 @@ class Runtime:
         self.memories = [Memory(gpu, index, MEMORY) for index in range(devices)]
         self.pinned = Memory(gpu, None, MEMORY)
         self.launched: list[tuple[str, tuple[int, ...], int]] = []
+        self.decoded = 0
+        self.refuses: Callable[[], bool] = lambda: self.gpu.random.random() < REFUSED
 
     @property
     def used(self) -> int:
@@ -201,6 +207,26 @@ class Runtime:
 
         return types.SimpleNamespace(cuThreadExchangeStreamCaptureMode=exchange)
 
+    # ---- nvImageCodec ----
+
+    def decodes(self, data: bytes, region: list[int], out: int, stream: int) -> int:
+        """A JPEG's region, decoded by the device some time later; as Pillow does it."""
+        if self.refuses():
+            return FAIL
+        pixels = torch.from_numpy(region_of(data, region).reshape(-1).copy())
+        queue = self.gpu.streams[stream - 1]
+        memory = self.memories[queue.device]
+        block = memory.block_at(out)
+        if block is None or out + len(pixels) > memory.address + block[1]:
+            self.gpu.problem(f"a JPEG is decoded to where no memory is in use in the {memory.name}")
+            return FAIL
+        begin = out - memory.address
+        target = torch.from_numpy(memory.array[begin : begin + len(pixels)])
+        writes = [(memory.accesses, begin, begin + len(pixels))]
+        queue.add("decode", lambda: target.copy_(pixels), writes=writes)
+        self.decoded += 1
+        return SUCCESS
+
     # ---- in place of the real ones ----
 
     @contextmanager
@@ -233,6 +259,8 @@ class Runtime:
             stack.enter_context(mock.patch.object(seam, "ctypes", driver))
             stack.callback(nvrtc.cuda_kernel.cache_clear)
             nvrtc.cuda_kernel.cache_clear()
+            if has_codec():
+                stack.enter_context(FakeCodec(self.decodes).installed())
             yield
 
 
@@ -244,6 +272,14 @@ class _Event(Event):
 
     def record(self, stream: Stream) -> None:
         self.put(stream)
+
+    def query(self) -> bool:
+        return self.ticket is None or self.ticket.done
+
+    def elapsed_time(self, end: "_Event") -> float:
+        assert self.ticket is not None and self.ticket.done, "it was not recorded, or is not past"
+        assert end.ticket is not None and end.ticket.done, "it was not recorded, or is not past"
+        return (end.ticket.at - self.ticket.at) * 1000
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
+from gpuload.decoders.encoded import EncodedPool
 from gpuload.decoders.files import Files
 from gpuload.device import Device
 from gpuload.engines.base import Images, Layout, UnrenderedError
@@ -23,7 +24,7 @@ from gpuload.engines.dali.check import check_plan, check_records
 from gpuload.engines.dali.graph import Graph, dali_version, encoded, listed
 from gpuload.errors import ArgumentError
 from gpuload.libraries import host_library
-from gpuload.native import ENCODED, Status
+from gpuload.native import Status
 from gpuload.recipes.fuse import Fused, fuse
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
@@ -62,7 +63,7 @@ class DaliEngine:
         self.version = dali_version()
         check_plan(plan, layout)
         self.layout, self.device, self.library = layout, device, host_library()
-        self._threads = max(threads, 1)
+        self.memory, self._threads = EncodedPool(), max(threads, 1)
         self._needs = Needs(0, False, False, None)  # of all batches so far
         self._graph: Graph | None = None
         self._ready: deque[_Run] = deque()
@@ -136,22 +137,21 @@ class _DaliBatch:
         self._arguments, self._needs = arguments(fused)
         self._arguments.start[files.in_memory] = 0  # what is encoded of those is the region alone
         self._encoded: list[Any] = [None] * len(files)
-        self._loaded = np.zeros(len(files), ENCODED)
         files.work.regions = fused.regions.ctypes.data
+        self._lease = _Lease()
         if engine.library is not None:
-            unload = engine.library.gpuload_unload
-            weakref.finalize(self._loaded, unload, self._loaded.ctypes.data, len(files)).atexit = False
+            self._memory = engine.memory.take(len(files), self._lease)
+            files.work.encoded = self._memory.address
         self.outcome: Any = None  # what has become of it: its images, as DALI has them, or an error
 
     def share(self, first: int, count: int) -> None:
         library = self._engine.library
         if library is None:
             return
-        library.gpuload_load(self._files.address, first, count, self._loaded.ctypes.data)
-        loaded = self._loaded[first : first + count].tolist()
-        for slot, (address, size) in enumerate(loaded, start=first):
-            if address:
-                self._encoded[slot] = encoded(np.asarray(_Lent(address, size, self._loaded)))
+        library.gpuload_load(self._files.address, first, count)
+        for slot, (address, size) in enumerate(self._memory.places(first, count), start=first):
+            if self._files.status[slot] == Status.OK:
+                self._encoded[slot] = encoded(np.asarray(_Lent(address, size, self._lease)))
 
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         height, width, _ = pixels.shape
@@ -184,9 +184,13 @@ class _DaliBatch:
         raise UnrenderedError from error
 
 
-class _Lent:
-    """Memory, for numpy; its owner stays as long as an array looks at it."""
+class _Lease:
+    """Whoever holds it holds a batch's memory."""
 
-    def __init__(self, address: int, size: int, owner: object) -> None:
-        self.owner = owner
+
+class _Lent:
+    """A file's memory, for numpy; DALI holds the array as long as it reads it."""
+
+    def __init__(self, address: int, size: int, lease: _Lease) -> None:
+        self.lease = lease
         self.__array_interface__ = {"data": (address, True), "shape": (size,), "typestr": "|u1", "version": 3}
