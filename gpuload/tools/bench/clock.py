@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, seconds: float, progress: bool) -> None:
         self.seconds, self._start = seconds, time.perf_counter()
-        self._bar = bar(progress, "", total=seconds, bar_format="{percentage:3.0f}%|{bar}| {desc}")
+        self._bar = bar(progress, "", total=seconds, bar_format="{percentage:3.0f}%|{bar:30}| {desc}")
 
     @property
     def passed(self) -> float:

@@ -20,16 +20,13 @@ YOURS = "your model"
 
 
 class Training:
-    """A model of torchvision's that learns from one batch of noise.
+    """A model of torchvision's that learns from one batch of noise; it has taken its first step, which is slow.
 
     Args:
         name: of the model.
         shape: of the batch: (B, 3, H, W).
         classes: of the model.
         device: where it is.
-
-    Attributes:
-        rate: images/s, when it was last played.
 
     Raises:
         ArgumentError: it cannot train on such batches.
@@ -43,7 +40,7 @@ class Training:
         self._network: nn.Module = made.to(device, memory_format=layout).train()
         self._optimizer = torch.optim.SGD(self._network.parameters(), lr=0.01, momentum=0.9)
         try:
-            self.rate = self._played(1)
+            self._rate = self._played(1)
         except (
             RuntimeError,
             ValueError,
@@ -63,8 +60,8 @@ class Training:
 
     def play(self, seconds: float) -> float:
         """Images per second, in about so many seconds."""
-        self.rate = self._played(max(1, round(seconds * self.rate / len(self._images))))
-        return self.rate
+        self._rate = self._played(max(1, round(seconds * self._rate / len(self._images))))
+        return self._rate
 
     def _played(self, steps: int) -> float:
         start = time.perf_counter()
@@ -115,9 +112,6 @@ def measured(model: str, shape: tuple[int, int, int, int], classes: int, device:
     if taken is not None:
         return Model(YOURS, "as you say", [taken])
     clock.show(f"training {model}")
-    end, begin = clock.seconds, clock.passed
-    training = Training(model, shape, classes, device)
-    if 2 * clock.passed - begin > end:
-        return Model(model, f"{training.settings}; the first step alone, for time was short", [training.rate])
+    training, end = Training(model, shape, classes, device), clock.seconds
     rounds = clock.rounds(end, f"training {model}")
     return Model(model, training.settings, [training.play(clock.turn(end, 1)) for _ in rounds])
