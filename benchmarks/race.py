@@ -8,6 +8,7 @@ Races:
     thumbnails  32 x 32 JPEGs, RandomCrop(32, padding=4), flip, normalized float32, batches of 256:
                 gpuload against torch; and what a second thread gains, as a share of what it gains in hashing
     large       12-megapixel JPEGs, as photos, batches of 8: gpuload against torch, and --baseline if it is given
+    dali        photos again: gpuload with engine="dali" against a pipeline written with DALI's own reader
 
 Each contestant is a process of its own, with ``--workers`` threads or processes, all on as many cores. After an epoch
 to warm up they take turns, in a round one after the other, each playing whole epochs for ``--seconds``; the others
@@ -45,18 +46,21 @@ class Race:
     batch_size: int
     peers: tuple[str, ...]
     threads: bool = False  # also with one thread, and hashing
+    engine: str = ""  # of gpuload's
 
 
 RACES = {
     "photos": Race(photos.photos, 2560, "crop224", 64, ("torch", "dali", "ffcv")),
     "thumbnails": Race(photos.thumbnails, 10_240, "crop32", 256, ("torch",), threads=True),
     "large": Race(photos.large_photos, 64, "crop224", 8, ("torch",)),
+    "dali": Race(photos.photos, 2560, "crop224", 64, ("dali",), engine="dali"),
 }
 
 
 def entries(race: Race, options: argparse.Namespace) -> list[Entry]:
     workers: int = options.workers
-    wanted = [Entry("gpuload", "gpuload", workers)]
+    own = ("--engine", race.engine) if race.engine else ()
+    wanted = [Entry("gpuload", "gpuload", workers, options=own)]
     if options.baseline is not None:
         wanted.append(Entry("baseline", "gpuload", workers, checkout=options.baseline))
     if options.avx2:
@@ -66,7 +70,8 @@ def entries(race: Race, options: argparse.Namespace) -> list[Entry]:
         wanted.append(Entry("gpuload 1 thread", "gpuload", 1))
         wanted += [Entry("hash", "hash", workers), Entry("hash 1 thread", "hash", 1)]
     for peer in race.peers:
-        python = {} if peer == "torch" else {"python": options.peers_python}
+        is_here = peer == "torch" or peer == race.engine  # an engine is compared with the same version of it
+        python = {} if is_here else {"python": options.peers_python}
         wanted.append(Entry(peer, peer, workers, **python))
     return [entry for entry in wanted if options.only is None or entry.name in options.only]
 

@@ -17,7 +17,11 @@ def make(task: Task) -> Peer:
     crop: Any = T.RandomResizedCrop(224) if task.transform == "crop224" else T.RandomCrop(32, padding=4)
     to_float = [T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)]
     dataset = gpuload.ImageFolder(task.data, transform=T.Compose([crop, T.RandomHorizontalFlip(), *to_float]))
-    decoder: Any = {} if task.decoder == "cpu" else {"decoder": task.decoder}  # an older checkout has no other
+    chosen: dict[str, Any] = {}  # nothing that an older checkout does not know
+    if task.decoder != "cpu":
+        chosen["decoder"] = task.decoder
+    if task.engine:
+        chosen["engine"] = task.engine
     loader = gpuload.DataLoader(
         dataset,
         task.batch_size,
@@ -26,7 +30,7 @@ def make(task: Task) -> Peer:
         num_workers=task.workers,
         seed=0,
         device=task.device,
-        **decoder,
+        **chosen,
     )
 
     def epoch() -> Iterator[int]:

@@ -38,6 +38,7 @@ class Task:
     batch_size: int
     device: str
     checkout: str  # a folder to take gpuload from, or empty
+    engine: str  # of gpuload's, or empty: its own choice
     decoder: str  # gpuload's
     load: float  # the part of the images that DALI gives to the GPU's JPEG engine
 
@@ -57,6 +58,7 @@ def read_task() -> Task:
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--checkout", default="")
+    parser.add_argument("--engine", default="")
     parser.add_argument("--decoder", default="cpu")
     parser.add_argument("--load", type=float, default=0.65)
     return Task(**vars(parser.parse_args()))
