@@ -29,6 +29,7 @@ TESTED_WITH = {
 LIVED_WITHOUT = {  # of what `gpuload doctor` finds
     "C++ compiler": "native code is not tested",
     "nvImageCodec": "loaders are not timed with the decoder that users get",
+    "GPU decoder": "decoders are not timed",
 }
 LOOKED_AT = ("Python", "torch", "numpy", "Pillow", "GPU", "CUDA headers", "CuPy", *LIVED_WITHOUT)
 
@@ -105,7 +106,8 @@ def of_doctor() -> Iterator[Line]:
         if status is Status.OK:
             yield Line(Outcome.OK, name, detail)
         elif status is Status.OPTIONAL and name in LIVED_WITHOUT:
-            yield Line(Outcome.SKIP, name, f"{detail}; {LIVED_WITHOUT[name]}", fix)
+            steps = ("decoding",) if name == "GPU decoder" else ()
+            yield Line(Outcome.SKIP, name, f"{detail}; {LIVED_WITHOUT[name]}", fix, steps)
         else:
             yield Line(Outcome.STOP, name, detail, fix)
 

@@ -73,6 +73,7 @@ def steps() -> list[Step]:
     return [
         Step("native code, planted faults", pytest_of(*native, only=native_code), address),
         Step("schedules", pytest_of("test_schedules"), thousand),
+        Step("who decodes what", pytest_of("test_decoding"), thousand),
         Step("threads, mutations, overlap", pytest_of("test_barriers", "test_mutations", "test_overlap"), thousand),
         Step("without AVX2", pytest_of("test_native", "test_extremes", only=without_avx), plain),
         Step("damaged files, 2,000 JPEGs", damaged, {**address, "GPULOAD_CASES": "2000"}),

@@ -24,6 +24,7 @@ from gpuload.device import device_of
 from gpuload.loading.tensors import gather_rows
 from gpuload.samplers import CounterSampler
 from tests.conftest import encode
+from tests.native_batch import needs_decoder
 
 pytestmark = pytest.mark.cuda
 N = 100_003
@@ -179,6 +180,7 @@ def all_pixels(folder: Path, transform: T.Transform, decoder: str, rounds: int =
     return [images.cpu() for images in batches]
 
 
+@needs_decoder
 @pytest.mark.parametrize("decoder", ["gpu", "hybrid"])
 @pytest.mark.parametrize("transform", [T.CenterCrop(200), T.RandomCrop(101)], ids=["whole", "regions"])
 def test_pixels_that_the_gpu_decodes_are_within_the_bound(
@@ -194,6 +196,7 @@ def test_pixels_that_the_gpu_decodes_are_within_the_bound(
         assert float(difference.float().mean(dim=(1, 2, 3)).amax()) <= mean
 
 
+@needs_decoder
 def test_the_gpu_decodes_alike_whatever_runs_beside_it(smooth_photos: tuple[Path, str]) -> None:
     """Batches of one, and many at once, in two loaders: the same bits. Its JPEG engine has had a fault of order."""
     folder, _ = smooth_photos

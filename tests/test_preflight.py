@@ -93,12 +93,14 @@ def test_without_what_gpuload_itself_imports_that_is_said(monkeypatch: pytest.Mo
     ("name", "says"),
     [
         ("nvImageCodec", "nvImageCodec is optional-missing; loaders are not timed with the decoder that users get"),
+        ("GPU decoder", "GPU decoder is optional-missing; decoders are not timed"),
         ("C++ compiler", "C++ compiler is optional-missing; native code is not tested"),
     ],
 )
 def test_what_can_be_lived_without(monkeypatch: pytest.MonkeyPatch, name: str, says: str) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: found(Status.OPTIONAL, name))
-    assert lines(Outcome.SKIP)[name] == Line(Outcome.SKIP, name, says, "get it")
+    steps = ("decoding",) if name == "GPU decoder" else ()
+    assert lines(Outcome.SKIP)[name] == Line(Outcome.SKIP, name, says, "get it", steps)
     monkeypatch.setattr(doctor, "examine", lambda: found(Status.MISSING, name))  # it is here, and does not work
     assert list(lines(Outcome.STOP)) == [name]
 

@@ -274,6 +274,7 @@ class _Event(Event):
         self.put(stream)
 
     def query(self) -> bool:
+        self._gpu.unsafe("a query")
         return self.ticket is None or self.ticket.done
 
     def elapsed_time(self, end: "_Event") -> float:
