@@ -1,7 +1,7 @@
-"""Which versions go into the image: ``torch.txt`` has torch and what it needs, ``others.txt`` what else the extras need.
+"""Which versions go into the image: ``torch.txt`` has torch and what it needs, ``others.txt`` what the extras need beside.
 
-pip resolves them under ``constraints.txt`` and installs nothing. A layer is made from each file, and made anew only where
-that file changes: torch's gigabytes stay where another package moves, or a linter.
+pip resolves them under ``constraints.txt`` and installs nothing. A layer is made from each file, and made anew only
+where that file changes: torch's gigabytes stay where another package moves, or a linter.
 """
 
 import json
