@@ -1,4 +1,4 @@
-"""Which versions go into the image: ``torch.txt`` has torch and what it needs, ``others.txt`` what the extras need beside.
+"""Which versions go into the image: ``torch.txt`` has torch and what it needs, ``others.txt`` the rest of the extras.
 
 pip resolves them under ``constraints.txt`` and installs nothing. A layer is made from each file, and made anew only
 where that file changes: torch's gigabytes stay where another package moves, or a linter.
