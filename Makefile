@@ -2,7 +2,7 @@
 # make test   the tests
 # make setup  just .venv, with pinned versions
 # make sanitize  native code and kernels under sanitizers, damaged files, a thousand schedules on the simulated GPU
-# make check  format, lint, types
+# make check  format, lint, types; the Dockerfile, too
 # make bench  images per second beside torch's loader (and DALI and FFCV, after `make peers`), and what limits it
 # make wheels wheels with native code for x86-64 and aarch64, tried without a compiler and under emulators
 # make gpu    everything that needs a GPU: tests, compute-sanitizer, benchmarks; writes benchmarks/results/
@@ -39,6 +39,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
 
 # BASELINE=FOLDER adds gpuload from another checkout
 AGAINST := $(if $(BASELINE),--baseline $(BASELINE))

@@ -155,10 +155,10 @@ def results() -> Iterator[Line]:
 
 def cache() -> Iterator[Line]:
     """Where compiled code is kept; a home folder that cannot be written is no obstacle."""
-    from gpuload.compilers import cache_folder
+    from gpuload.compilers import library_folder
     from gpuload.errors import MissingError
 
     try:
-        yield Line(Outcome.OK, "compiled code", f"is kept in {cache_folder()}")
+        yield Line(Outcome.OK, "compiled code", f"is kept in {library_folder()}")
     except MissingError as error:
         yield Line(Outcome.STOP, "compiled code", str(error), "export GPULOAD_CACHE=/a/folder/of/yours")

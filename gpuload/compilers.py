@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from gpuload.errors import MissingError
 
-__all__ = ["build", "cache_folder", "compiler", "kernel_folder", "once", "processor"]
+__all__ = ["build", "cache_folder", "compiler", "kernel_folder", "library_folder", "once", "processor"]
 
 INSTALL_COMPILER = "apt-get install g++, or set CXX"
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
@@ -64,21 +64,38 @@ def _wanted_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where compiled code is kept: ``$GPULOAD_CACHE``, else gpuload's folder in the user's cache folder.
+    """Where what is compiled is kept: ``$GPULOAD_CACHE``, else gpuload's folder in the user's cache folder.
 
-    Where libraries cannot be written there and run from there, a temporary folder of this process.
+    Where nothing can be written there, a temporary folder of this process. Libraries go to the `library_folder`.
+
+    Raises:
+        MissingError: nor can a temporary folder be made.
+    """
+    folder = _wanted_folder()
+    return folder if _can_be_written(folder) else _temporary_folder(folder)
+
+
+def library_folder() -> Path:
+    """Where libraries are kept: the `cache_folder`; where that is mounted noexec, a temporary folder of this process.
 
     Raises:
         MissingError: neither serves.
     """
     folder = _wanted_folder()
+    if _can_be_written(folder) and _runs_code(folder):
+        return folder
+    instead = _temporary_folder(folder)
+    if _runs_code(instead):
+        return instead
+    raise _no_folder(folder, f"{instead.parent} is mounted noexec")
+
+
+def _can_be_written(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        serves = os.access(folder, os.W_OK | os.X_OK) and _runs_code(folder)
     except OSError:
-        serves = False
-    with _folder_lock:
-        return folder if serves else _temporary_folder(folder)
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _runs_code(folder: Path) -> bool:
@@ -86,18 +103,24 @@ def _runs_code(folder: Path) -> bool:
     return not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
 
 
-@lru_cache(maxsize=8)
 def _temporary_folder(instead_of: Path) -> Path:
+    with _folder_lock:  # one, whichever threads ask
+        return _make_temporary_folder(instead_of)
+
+
+@lru_cache(maxsize=8)
+def _make_temporary_folder(instead_of: Path) -> Path:
     try:
         folder = Path(tempfile.mkdtemp(prefix="gpuload-"))
-        atexit.register(_remove, folder, os.getpid())
-        if _runs_code(folder):
-            return folder
-        problem = f"{folder.parent} is mounted noexec"
     except OSError as error:
-        problem = str(error)
-    raise MissingError(
-        f"compiled code cannot be kept in {instead_of}, which cannot be written or is mounted noexec, nor in a "
+        raise _no_folder(instead_of, str(error)) from error
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _no_folder(wanted: Path, problem: str) -> MissingError:
+    return MissingError(
+        f"compiled code cannot be kept in {wanted}, which cannot be written or is mounted noexec, nor in a "
         f"temporary folder ({problem}): set GPULOAD_CACHE to a folder that libraries can be written to and run from"
     )
 
@@ -115,7 +138,7 @@ def build(source: Path, *flags: str) -> Path:
         flags: further flags of the compiler; files in folders given by ``-I`` count as sources.
 
     Returns:
-        The library in the `cache_folder`, where it is found again while no source, flag, compiler or processor
+        The library in the `library_folder`, where it is found again while no source, flag, compiler or processor
         has changed.
 
     Raises:
@@ -129,7 +152,7 @@ def build(source: Path, *flags: str) -> Path:
     kept = _wanted_folder() / name
     if kept.exists() and _runs_code(kept.parent):  # the folder may well be one that only others can write to
         return kept
-    target = cache_folder() / name
+    target = library_folder() / name
     if not target.exists():
         _compile(command, target)
     return target

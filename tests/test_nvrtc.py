@@ -91,6 +91,26 @@ def test_cupy_needs_no_home(fresh: Pythons, tmp_path: Path) -> None:
     assert (kept / "order.cubin").exists()
 
 
+READ_ONLY = """
+import os
+from types import SimpleNamespace
+os.statvfs = lambda folder: SimpleNamespace(f_flag=os.ST_NOEXEC)
+"""
+
+
+def test_cupy_needs_no_folder_that_runs_code(fresh: Pythons, tmp_path: Path) -> None:
+    """As in a container with a read-only root and a noexec /tmp: what NVRTC makes is no library."""
+    pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
+    (tmp_path / "home").touch()
+    home = str(tmp_path / "home")
+    code = f"import os; os.environ.pop('CUPY_CACHE_DIR', None){READ_ONLY}{COMPILE}"
+    run = fresh.run(code, HOME=home, XDG_CACHE_HOME=home, GPULOAD_CACHE="", TMPDIR=str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    kept = Path(run.stdout.strip())
+    assert kept.name == "cupy" and kept.parent.parent == tmp_path
+    assert not kept.exists()  # it was this process's
+
+
 def test_a_cupy_cache_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """CuPy would import, and fail when it has compiled the first kernel."""
     cupy = ModuleType("cupy")

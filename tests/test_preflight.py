@@ -138,7 +138,7 @@ def test_no_folder_for_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Path:
         raise MissingError("compiled code cannot be kept")
 
-    monkeypatch.setattr(compilers, "cache_folder", none)
+    monkeypatch.setattr(compilers, "library_folder", none)
     assert list(lines(Outcome.STOP)) == ["compiled code"]
 
 
