@@ -648,7 +648,7 @@ def test_a_gigapixel_header_takes_no_memory(encode: Encode, make_photo: Photo) -
     taken = []
     loader = DataLoader(dataset, device="cpu")
     assert isinstance(loader.path, ImagePath)
-    ((_, _, engine),) = loader.path._engines.values()
+    ((_, engine),) = loader.path._engines.values()
     make = engine.batch
     engine.batch = lambda *arguments: taken.append(1) or make(*arguments)  # type: ignore[method-assign]
     with pytest.raises(SampleError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS"):
