@@ -6,14 +6,16 @@ import os
 import platform
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 from gpuload.compilers import build, compiler, kernel_folder, once, processor
 from gpuload.errors import MissingError
 from gpuload.native import declare
 
-__all__ = ["LEVELS", "codec_files", "host_library", "jpeg_library", "shipped"]
+__all__ = ["LEVELS", "codec_files", "codec_version", "host_library", "jpeg_library", "shipped"]
 
+CODECS = "nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12"  # packages of nvImageCodec
 LEVELS: dict[str, dict[str, set[str]]] = {
     "x86_64": {
         "x86_64_v3": {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
@@ -107,6 +109,16 @@ def codec_files(extension: str) -> tuple[Path, Path] | None:
         return None
     core, module = "libnvimgcodec.so", f"extensions/{extension}.so"
     return next(codec.glob(f"{core}*"), codec / core), next(codec.glob(f"{module}*"), codec / module)
+
+
+def codec_version() -> str | None:
+    """nvImageCodec's version, whichever CUDA its package is for; None: it is not installed."""
+    for package in CODECS:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _open(library: ctypes.CDLL, core: Path, extension: Path) -> None:

@@ -3,6 +3,7 @@
 import ast
 import re
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,17 @@ def test_without_nvimagecodec_there_is_no_jpeg_library(fresh: Pythons) -> None:
     run = fresh.run(hide)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "None"
+
+
+@pytest.mark.parametrize("package", libraries.CODECS)
+def test_nvimagecodec_for_either_cuda_has_a_version(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    def version(name: str) -> str:
+        if name != package:
+            raise metadata.PackageNotFoundError(name)
+        return "9.9"
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert libraries.codec_version() == "9.9"
 
 
 @needs_compiler

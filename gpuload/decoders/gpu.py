@@ -6,7 +6,6 @@ in another way. How far they may differ is bounded in ``tests/test_cuda.py``.
 
 import os
 import weakref
-from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from gpuload.decoders.files import Files
 from gpuload.device import Device, Stream
 from gpuload.errors import MissingError
-from gpuload.libraries import codec_files, host_library, jpeg_library
+from gpuload.libraries import codec_files, codec_version, host_library, jpeg_library
 
 __all__ = ["GpuDecoder"]
 
@@ -73,4 +72,4 @@ class GpuDecoder:
 
     def describe(self) -> str:
         """What it is, for explain."""
-        return f"nvImageCodec {metadata.version('nvidia-nvimgcodec-cu13')} on {self._device.describe()}"
+        return f"nvImageCodec {codec_version()} on {self._device.describe()}"

@@ -2,9 +2,8 @@
 
 import ctypes
 from functools import lru_cache
-from importlib import metadata
 
-from gpuload.libraries import jpeg_library
+from gpuload.libraries import codec_version, jpeg_library
 
 __all__ = ["JpegDecoder", "jpeg_decoder"]
 
@@ -20,7 +19,7 @@ class JpegDecoder:
         address = ctypes.cast(library.gpuload_jpeg_decode, ctypes.c_void_p).value
         assert address is not None
         self.address = address
-        self.version = metadata.version("nvidia-nvimgcodec-cu13")
+        self.version = codec_version()
 
     def describe(self) -> str:
         return f"nvImageCodec {self.version}"

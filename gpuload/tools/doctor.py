@@ -261,10 +261,9 @@ def _native_code() -> str:
 
 
 def _jpeg_decoder() -> str:
-    try:
-        version = metadata.version("nvidia-nvimgcodec-cu13")
-    except metadata.PackageNotFoundError:
-        raise _LackingError("not installed") from None
+    version = libraries.codec_version()
+    if version is None:
+        raise _LackingError("not installed")
     if libraries.shipped("jpeg") is None and compilers.compiler() is None:
         raise _LackingError(f"{version} is here, but no C++ compiler to build the way to it", INSTALL_COMPILER)
     with warnings.catch_warnings(record=True) as said:
