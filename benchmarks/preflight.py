@@ -27,7 +27,7 @@ TESTED_WITH = {
     "hypothesis": 'pip install "hypothesis>=6.100"',
 }
 LIVED_WITHOUT = {  # of what `gpuload doctor` finds
-    "C++ compiler": "native code is not tested",
+    "native code": "it is not tested",
     "nvImageCodec": "loaders are not timed with the decoder that users get",
     "GPU decoder": "decoders are not timed",
 }

@@ -94,7 +94,7 @@ def test_without_what_gpuload_itself_imports_that_is_said(monkeypatch: pytest.Mo
     [
         ("nvImageCodec", "nvImageCodec is optional-missing; loaders are not timed with the decoder that users get"),
         ("GPU decoder", "GPU decoder is optional-missing; decoders are not timed"),
-        ("C++ compiler", "C++ compiler is optional-missing; native code is not tested"),
+        ("native code", "native code is optional-missing; it is not tested"),
     ],
 )
 def test_what_can_be_lived_without(monkeypatch: pytest.MonkeyPatch, name: str, says: str) -> None:
@@ -103,6 +103,10 @@ def test_what_can_be_lived_without(monkeypatch: pytest.MonkeyPatch, name: str, s
     assert lines(Outcome.SKIP)[name] == Line(Outcome.SKIP, name, says, "get it", steps)
     monkeypatch.setattr(doctor, "examine", lambda: found(Status.MISSING, name))  # it is here, and does not work
     assert list(lines(Outcome.STOP)) == [name]
+
+
+def test_what_is_looked_at_is_what_doctor_finds() -> None:
+    assert set(preflight.LOOKED_AT) <= {part.name for part in doctor.PARTS}
 
 
 @pytest.mark.usefixtures("ready")
