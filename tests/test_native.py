@@ -6,8 +6,8 @@ import os
 import platform
 import random
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +199,9 @@ def wanted(image: NDArray[np.uint8], recipe: Recipe) -> Pixels:
     return np.asarray(apply(Image.fromarray(image).convert("RGB"), recipe))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_images_in_memory_equal_pillow(seed: int) -> None:
-    """Gray and RGB, read where they lie: behind each is memory that nobody may read."""
-    rng = random.Random(seed)
-    pictures, recipes = random_batch(rng, 100, 90)
-    images = grays(rng, pictures)
-    batch = Batch(fuse(batched(pictures, recipes)), channels_last=rng.randrange(2), decode=0)
+@contextmanager
+def remembered_at_edges(batch: Batch, images: list[NDArray[np.uint8]]) -> Iterator[None]:
+    """The batch is of these images in memory; behind each is memory that nobody may read."""
     batch.sizes[:] = [image.shape[:2] for image in images]
     batch.status[batch.fused.by_pillow] = Status.ODD
     memory = in_memory(images)
@@ -213,6 +209,17 @@ def test_images_in_memory_equal_pillow(seed: int) -> None:
         for i, image in enumerate(images):
             memory.addresses[i] = edges.enter_context(at_the_edge(image.tobytes()))
         batch.remember(memory)
+        yield
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_in_memory_equal_pillow(seed: int) -> None:
+    """Gray and RGB, read where they lie: behind each is memory that nobody may read."""
+    rng = random.Random(seed)
+    pictures, recipes = random_batch(rng, 100, 90)
+    images = grays(rng, pictures)
+    batch = Batch(fuse(batched(pictures, recipes)), channels_last=rng.randrange(2), decode=0)
+    with remembered_at_edges(batch, images):
         batch.share()
     assert np.array_equal(batch.status == Status.OK, ~batch.fused.by_pillow)
     for i in np.flatnonzero(~batch.fused.by_pillow).tolist():
@@ -243,13 +250,7 @@ def test_images_in_memory_are_loaded_as_a_file_of_their_region(seed: int) -> Non
     pictures, recipes = random_batch(rng, 60, 90)
     images = grays(rng, pictures)
     batch = Batch(fuse(batched(pictures, recipes)), decode=0)
-    batch.sizes[:] = [image.shape[:2] for image in images]
-    batch.status[batch.fused.by_pillow] = Status.ODD
-    memory = in_memory(images)
-    with ExitStack() as edges:
-        for i, image in enumerate(images):
-            memory.addresses[i] = edges.enter_context(at_the_edge(image.tobytes()))
-        batch.remember(memory)
+    with remembered_at_edges(batch, images):
         loaded = batch.load()
     for i, file in enumerate(loaded):
         if not file:

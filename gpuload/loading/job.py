@@ -114,8 +114,7 @@ class ImageJob:
             self._run = running._replace(errors=errors)
         with errors.raised():  # as a worker would have it, had the engine known earlier
             for slot in running.source.files.undone(0, len(running.source.slots)):
-                with errors.of(slot):
-                    self._render_with_pillow(slot)
+                self._render_alone(slot)
         self._assert_there()
         running.batch.finish()
         return running.batch.images()

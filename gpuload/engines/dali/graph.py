@@ -59,7 +59,6 @@ class Graph:
     def __init__(self, layout: Layout, needs: Needs, device: Device, threads: int) -> None:
         dali, self._fn, self._types = _dali()
         self._layout, self.needs, self._device = layout, needs, device
-        self._place = "gpu" if device.launches else "cpu"
         self._fed: list[str] = []
         # with a queue of one, DALI schedules no runs by itself, and takes as many as are asked for
         self._pipeline = dali.Pipeline(
@@ -116,7 +115,7 @@ class Graph:
             start=self._given("start"),
             shape=self._given("shape"),
             axes=[0, 1],
-            device="mixed" if self._place == "gpu" else "cpu",
+            device="mixed" if self._device.launches else "cpu",
             adjust_orientation=False,  # what is to be turned comes turned
             jpeg_fancy_upsampling=True,
         )
