@@ -105,11 +105,6 @@ def test_a_program_that_ends_in_mid_epoch(kind: str, root: Path, run_python: Cal
     program = """
 import atexit, random, sys, threading
 from pathlib import Path
-from tests.cases import THOROUGH, cases
-from tests.fake_codec import has_codec
-from tests.simulation.epochs import KINDS
-from tests.simulation.runtime import Runtime
-from tests.simulation.gpu import Gpu
 
 def last():
     global batches, loader, batch
@@ -118,7 +113,10 @@ def last():
     runtime.gpu.finish()
     print(runtime.gpu.problems, running, runtime.used, all(not stream.queue for stream in runtime.gpu.streams))
 
-atexit.register(last)
+atexit.register(last)  # before anything that may be imported registers what ends threads
+from tests.simulation.epochs import KINDS
+from tests.simulation.runtime import Runtime
+from tests.simulation.gpu import Gpu
 runtime = Runtime(Gpu(int(sys.argv[3])), devices=1)
 installed = runtime.installed()
 installed.__enter__()
