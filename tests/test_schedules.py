@@ -103,8 +103,11 @@ def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> Non
 def test_a_program_that_ends_in_mid_epoch(kind: str, root: Path, run_python: Callable[..., Any]) -> None:
     """Threads end, the work that was given to the device is whole, and what the program lets go of is free."""
     program = """
-import atexit, random, sys, threading
+import random, sys, threading, weakref
 from pathlib import Path
+from tests.simulation.epochs import KINDS
+from tests.simulation.runtime import Runtime
+from tests.simulation.gpu import Gpu
 
 def last():
     global batches, loader, batch
@@ -113,10 +116,7 @@ def last():
     runtime.gpu.finish()
     print(runtime.gpu.problems, running, runtime.used, all(not stream.queue for stream in runtime.gpu.streams))
 
-atexit.register(last)  # before anything that may be imported registers what ends threads
-from tests.simulation.epochs import KINDS
-from tests.simulation.runtime import Runtime
-from tests.simulation.gpu import Gpu
+weakref.finalize(sys.modules["__main__"], last)  # at the exit, the first that is made is the last to be called
 runtime = Runtime(Gpu(int(sys.argv[3])), devices=1)
 installed = runtime.installed()
 installed.__enter__()
