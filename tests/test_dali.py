@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gpuload import ArgumentError, DataLoader, ImageFolder, MissingError, SampleError, transforms as T
 from gpuload.engines.base import Layout
 from gpuload.engines.dali import engine as engine_module, graph as graph_module
-from gpuload.engines.dali.arguments import Arguments, Needs, arguments
+from gpuload.engines.dali.arguments import Arguments, Needs, Resizing, arguments
 from gpuload.engines.dali.check import scaling
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
@@ -47,6 +47,7 @@ SHOWN = {
     "Normalize(mean, std)": T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 DRAWS = 8  # of each photo
+SOME = Resizing((4, 5), 1)
 
 
 def loader_of(dataset: Any, transform: Any = None, **options: Any) -> DataLoader:
@@ -116,7 +117,7 @@ def told(*recipes: Recipe, size: tuple[int, int] = (40, 60)) -> tuple[Arguments,
 def test_a_crop_is_decoded_and_nothing_else_is_done() -> None:
     made, needs = told((Crop(3, 5, 20, 30),))
     assert (made.start.tolist(), made.shape.tolist()) == ([[3, 5]], [[20, 30]])
-    assert needs == Needs(1, resamples=False, grays=False, fill=None)
+    assert needs == Needs(1, resizing=None, grays=False, fill=None)
 
 
 def test_a_window_of_a_resize_is_a_region_of_interest() -> None:
@@ -124,7 +125,7 @@ def test_a_window_of_a_resize_is_a_region_of_interest() -> None:
     assert made.size.tolist() == [[40, 50]]
     assert (made.start + made.roi_start).tolist() == [[5, 10]]
     assert (made.start + made.roi_end).tolist() == [[25, 35]]
-    assert needs.resamples
+    assert needs.resizing == Resizing((40, 50), Filter.BILINEAR.value)
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -146,11 +147,24 @@ def test_gray_is_no_saturation() -> None:
 
 
 def test_what_two_batches_need() -> None:
-    assert Needs(3, True, False, None) | Needs(5, False, True, (1, 2, 3)) == Needs(5, True, True, (1, 2, 3))
+    assert Needs(3, SOME, False, None) | Needs(5, None, True, (1, 2, 3)) == Needs(5, SOME, True, (1, 2, 3))
     with pytest.raises(
         ArgumentError, match=r"pads with one color, got \(0, 0, 0\), \(1, 2, 3\): choose another engine"
     ):
-        Needs(3, True, False, (0, 0, 0)) | Needs(5, False, True, (1, 2, 3))
+        Needs(3, SOME, False, (0, 0, 0)) | Needs(5, None, True, (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "both"),
+    [
+        (((4, 5), 1), ((4, 5), 1), ((4, 5), 1)),
+        (((4, 5), 1), ((4, 5), 2), ((4, 5), None)),
+        (((4, 5), 1), ((5, 4), 1), (None, 1)),
+        ((None, None), ((4, 5), 1), (None, None)),
+    ],
+)
+def test_what_two_batches_have_in_common(first: Any, then: Any, both: Any) -> None:
+    assert Resizing(*first) | Resizing(*then) == Resizing(*then) | Resizing(*first) == Resizing(*both)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
@@ -263,6 +277,19 @@ def test_a_graph_grows_with_what_batches_need(tmp_path: Path, graphs: list[Any])
     for index, (images, _) in enumerate(loader):
         assert torch.equal(images[0], loader.dataset.apply(*list(loader.recipes(0))[index]))
     assert [graph.needs.fill for graph in graphs] == [None, (9, 9, 9)]
+
+
+def test_a_graph_is_told_of_each_image_what_is_not_the_same_for_all(tmp_path: Path, graphs: list[Any]) -> None:
+    (tmp_path / "only").mkdir()
+    for number, size in enumerate([(40, 40), (40, 40), (40, 60), (40, 80)]):
+        (tmp_path / "only" / f"{number}.jpg").write_bytes(encode(make_photo(*size)))
+    loader = loader_of(tmp_path, T.Resize(20), batch_size=1)
+    for images, (index, recipe) in zip(loader, loader.recipes(0), strict=True):
+        exact = loader.dataset.apply(index, recipe)
+        assert images[0][0].shape == exact.shape
+        assert (images[0][0].short() - exact.short()).abs().float().mean() < 1
+    bilinear = Filter.BILINEAR.value
+    assert [graph.needs.resizing for graph in graphs] == [((20, 20), bilinear), (None, bilinear)]
 
 
 def test_a_file_that_dali_cannot_decode_is_named_and_the_others_come(

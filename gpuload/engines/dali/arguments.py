@@ -4,7 +4,8 @@ All of a record fits into one region to decode, one resize of a part of that, an
 not be whole pixels, and where they change places DALI mirrors it.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,24 @@ from numpy.typing import NDArray
 from gpuload.errors import ArgumentError
 from gpuload.recipes.fuse import Fused
 
-__all__ = ["Arguments", "Needs", "arguments"]
+__all__ = ["Arguments", "Needs", "Resizing", "arguments"]
+
+T = TypeVar("T")
+
+
+class Resizing(NamedTuple):
+    """What is the same for all samples; None: it differs.
+
+    Attributes:
+        size: height and width that they are resized to, in pixels.
+        filter: value of a `Filter`.
+    """
+
+    size: tuple[int, int] | None
+    filter: int | None
+
+    def __or__(self, other: "Resizing") -> "Resizing":
+        return Resizing(_common([self.size, other.size]), _common([self.filter, other.filter]))
 
 
 class Needs(NamedTuple):
@@ -20,13 +38,13 @@ class Needs(NamedTuple):
 
     Attributes:
         most: samples.
-        resamples: some are resized, mirrored or not shown whole.
+        resizing: what those that are resized, mirrored or not shown whole have in common; None: there are none.
         grays: some turn gray.
         fill: color of their padding; None: none are padded.
     """
 
     most: int
-    resamples: bool
+    resizing: Resizing | None
     grays: bool
     fill: tuple[int, ...] | None
 
@@ -39,7 +57,7 @@ class Needs(NamedTuple):
         fills = {fill for fill in (self.fill, other.fill) if fill is not None}
         return Needs(
             max(self.most, other.most),
-            self.resamples or other.resamples,
+            self.resizing | other.resizing if self.resizing and other.resizing else self.resizing or other.resizing,
             self.grays or other.grays,
             _only(fills) if fills else None,
         )
@@ -77,6 +95,11 @@ def _only(fills: set[tuple[int, ...]]) -> tuple[int, ...]:
     return next(iter(fills))
 
 
+def _common(values: Sequence[T | None]) -> T | None:
+    """What they all are; None: they differ."""
+    return values[0] if values.count(values[0]) == len(values) else None
+
+
 def arguments(fused: Fused) -> tuple[Arguments, Needs]:
     """What DALI is told of a batch, and what it takes.
 
@@ -108,7 +131,13 @@ def arguments(fused: Fused) -> tuple[Arguments, Needs]:
     is_whole = (start == 0) & (end == span) & (count == span)
     is_padded = ((before != 0) | (count != extent)).any(axis=1)
     fills = set(map(tuple, records["fill"][is_padded, :3].tolist()))
-    needs = Needs(len(records), not is_whole.all(), not made.saturation.all(), _only(fills) if fills else None)
+    resizing = Resizing(_common(list(map(tuple, count.tolist()))), _common(made.filter.tolist()))
+    needs = Needs(
+        len(records),
+        None if is_whole.all() else resizing,
+        not made.saturation.all(),
+        _only(fills) if fills else None,
+    )
     return made, needs
 
 

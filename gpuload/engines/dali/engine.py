@@ -64,7 +64,7 @@ class DaliEngine:
         check_plan(plan, layout)
         self.layout, self.device, self.library = layout, device, host_library()
         self.memory, self._threads = EncodedPool(), max(threads, 1)
-        self._needs = Needs(0, False, False, None)  # of all batches so far
+        self._needs = Needs(0, None, False, None)  # of all batches so far
         self._graph: Graph | None = None
         self._ready: deque[_Run] = deque()
         self._begun: deque[_Run] = deque()

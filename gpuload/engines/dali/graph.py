@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gpuload.device import Device
 from gpuload.engines.base import Layout
-from gpuload.engines.dali.arguments import Arguments, Needs
+from gpuload.engines.dali.arguments import Arguments, Needs, Resizing
 from gpuload.engines.dali.check import DTYPES, INTERPOLATION, scaling
 from gpuload.errors import MissingError
 from gpuload.recipes.ops import Filter
@@ -98,8 +98,8 @@ class Graph:
 
     def _images(self) -> Any:
         images = self._decoded()
-        if self.needs.resamples:
-            images = self._resized(images)
+        if self.needs.resizing is not None:
+            images = self._resized(images, self.needs.resizing)
         if self._layout.channels == 1:
             types = self._types
             images = self._fn.color_space_conversion(images, image_type=types.RGB, output_type=types.GRAY)
@@ -120,20 +120,29 @@ class Graph:
             jpeg_fancy_upsampling=True,
         )
 
-    def _resized(self, images: Any) -> Any:
-        types = self._types
-        numbers = [int(getattr(types, INTERPOLATION.get(filter, "INTERP_NN"))) for filter in Filter]
-        filters = self._fn.lookup_table(
-            self._given("filter"), keys=list(range(len(numbers))), values=numbers, dtype=types.INT32
-        )
+    def _resized(self, images: Any, resizing: Resizing) -> Any:
+        """What is the same for all is built in: all that a batch brings is an operator more, which others wait for."""
+        size, filter = resizing
         return self._fn.resize(
             images,
-            size=self._given("size"),
+            size=self._given("size") if size is None else list(size),
             roi_start=self._given("roi_start"),
             roi_end=self._given("roi_end"),
-            interp_type=self._fn.cast(filters, dtype=types.INTERP_TYPE),
+            interp_type=self._interpolation() if filter is None else self._interpolations()[filter],
             antialias=True,
         )
+
+    def _interpolation(self) -> Any:
+        """Of each image, as its filter says."""
+        fn, types, numbers = self._fn, self._types, [int(value) for value in self._interpolations()]
+        values = fn.lookup_table(
+            self._given("filter"), keys=list(range(len(numbers))), values=numbers, dtype=types.INT32
+        )
+        return fn.cast(values, dtype=types.INTERP_TYPE)
+
+    def _interpolations(self) -> list[Any]:
+        """DALI's, by the number of a `Filter`."""
+        return [getattr(self._types, INTERPOLATION.get(filter, "INTERP_NN")) for filter in Filter]
 
     def _padded(self, images: Any, fill: tuple[int, ...]) -> Any:
         return self._fn.slice(
