@@ -50,8 +50,8 @@ def make(task: Task) -> Peer:
             yield task.batch_size
 
     def settle() -> None:
-        """DALI makes batches ahead of any epoch; those of the pause are not part of a round."""
-        for _ in range(PREFETCH):
+        """DALI makes batches ahead of any epoch; none of those that the pause has completed is part of a round."""
+        for _ in range(2 * PREFETCH + 1):  # the queue, one that is in work, and then as many as those have made way for
             pipe.run()
 
     return Peer(f"DALI {dali.__version__}", epoch, settle)
