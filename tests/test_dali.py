@@ -128,6 +128,12 @@ def test_a_window_of_a_resize_is_a_region_of_interest() -> None:
     assert needs.resizing == Resizing((40, 50), Filter.BILINEAR.value)
 
 
+def test_images_that_keep_their_size_have_any_filter() -> None:
+    resized, cropped = (Resize(20, 30, Filter.BICUBIC), Flip(True)), (Crop(5, 6, 20, 30), Flip(True))
+    assert told(resized, cropped)[1].resizing == Resizing((20, 30), Filter.BICUBIC.value)
+    assert told(cropped)[1].resizing == Resizing((20, 30), Filter.NEAREST.value)
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_a_flip_changes_the_corners(before: bool) -> None:
     steps = (Flip(True), Resize(80, 120, Filter.BILINEAR)) if before else (Resize(80, 120, Filter.BILINEAR), Flip(True))

@@ -131,7 +131,8 @@ def arguments(fused: Fused) -> tuple[Arguments, Needs]:
     is_whole = (start == 0) & (end == span) & (count == span)
     is_padded = ((before != 0) | (count != extent)).any(axis=1)
     fills = set(map(tuple, records["fill"][is_padded, :3].tolist()))
-    resizing = Resizing(_common(list(map(tuple, count.tolist()))), _common(made.filter.tolist()))
+    changes_size = (axes["resized"] != axes["length"]).any(axis=1)  # other filters are of no effect
+    resizing = Resizing(_common(list(map(tuple, count.tolist()))), _common(made.filter[changes_size].tolist() or [0]))
     needs = Needs(
         len(records),
         None if is_whole.all() else resizing,
