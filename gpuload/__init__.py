@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
         ClassDistributionSampler,
         RandomSampler,
         SequentialSampler,
+        Shard,
         SubsetRandomSampler,
         WeightedRandomSampler,
     )
@@ -55,6 +56,7 @@ __all__ = [
     "RandomSampler",
     "SampleError",
     "SequentialSampler",
+    "Shard",
     "SubsetRandomSampler",
     "TensorDataset",
     "TimedOutError",

@@ -133,9 +133,11 @@ def of_positions(batch_sampler: Any, count: int) -> Any:
     """The same batches, of positions instead of the indices that a sampler has there.
 
     Args:
-        batch_sampler: torch's own, or a part of that.
+        batch_sampler: torch's own, gpuload's with ``positions``, or a part of that.
         count: indices of an epoch.
     """
+    if hasattr(batch_sampler, "positions"):
+        return batch_sampler.positions(count)
     if not _is_part(batch_sampler):
         return BatchSampler(range(count), batch_sampler.batch_size, batch_sampler.drop_last)
     same = copy(batch_sampler)

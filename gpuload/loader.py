@@ -28,6 +28,7 @@ from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
 from gpuload.samplers import RandomSampler, SequentialSampler
 from gpuload.samplers.base import CounterSampler
+from gpuload.samplers.sharded import Shard, ShardedBatches
 from gpuload.stage import Stage, lay_out
 from gpuload.transforms.values import DTYPES
 
@@ -36,7 +37,7 @@ __all__ = ["DataLoader"]
 logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
-FIXED = "decoder", "device", "dtype", "engine", "memory_format", "seed"  # attributes that stay, as some of torch's do
+FIXED = "decoder", "device", "dtype", "engine", "memory_format", "seed", "shard"  # attributes that stay, as some of torch's do
 
 
 class DataLoader(Kept[Sample]):
@@ -71,6 +72,9 @@ class DataLoader(Kept[Sample]):
             samples, labels and all that is drawn are the same with each; pixels that the GPU decodes are not Pillow's
             to the bit, but within the bound that README.md states. Which images of a batch those are depends, with
             "hybrid", on how fast both were.
+        shard: the part of every global batch that this process delivers; None: all of it, as in torch. ``batch_size``
+            is this process's, and ``len`` counts its batches, as many as on every other rank. With ``seed=None`` the
+            ranks agree on one seed when the loader is made: all of them make it, in the same order.
 
     Attributes:
         engine: the engine that was chosen; None where there are no images to render.
@@ -108,7 +112,11 @@ class DataLoader(Kept[Sample]):
         memory_format: torch.memory_format = torch.contiguous_format,
         engine: str | None = None,
         decoder: str = "cpu",
+        shard: Shard | None = None,
     ) -> None:
+        if shard is not None:
+            _check_shard(shard, dataset, batch_size, batch_sampler)
+            seed = shard.agreed(seed_or_new(None, generator)) if seed is None else seed
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             # given the seed of the user's alone: where there is none, ranks that share a generator share the order
             made = RandomSampler(dataset, generator=generator, seed=seed) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
@@ -121,6 +129,7 @@ class DataLoader(Kept[Sample]):
         self.device = self._place.torch_device
         _check_decoder(decoder, engine, device, self._place)
         self.dtype, self.memory_format, self._engine, self.decoder = dtype, memory_format, engine, decoder
+        self.shard = shard
         self._epoch, self._told, self._reason = 0, None, ""
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
@@ -142,9 +151,17 @@ class DataLoader(Kept[Sample]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
+        if shard is not None:
+            # torch's class has made others, and has no way to change them
+            vars(self)["batch_sampler"] = ShardedBatches(self.sampler, batch_size, drop_last, shard)  # type: ignore[arg-type]
         path, images = self._now()
         is_rendered = isinstance(path, ImagePath)
         self.engine = path.course(0, images, self._settings()).engine.name if is_rendered else None  # type: ignore[union-attr, arg-type]
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        """Whether Accelerate is to leave it as it is: a shard would be given a part of its part."""
+        return isinstance(self.batch_sampler, ShardedBatches) or super()._is_accelerate_prepared
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FIXED and name in vars(self):
@@ -330,6 +347,20 @@ def _check_decoder(decoder: Any, engine: Any, device: Any, place: Device) -> Non
         raise ArgumentError(
             f"decoder={decoder!r} decodes on a GPU, got device={str(device)!r}: pass device='cuda', or decoder='cpu'"
         )
+
+
+def _check_shard(shard: Any, dataset: Any, batch_size: Any, batch_sampler: Any) -> None:
+    if not isinstance(shard, Shard):
+        raise ArgumentTypeError(
+            f"shard must be a gpuload.Shard, such as Shard.here(), got {shard!r} ({type(shard).__name__})"
+        )
+    found = {
+        "an IterableDataset, which shards itself": isinstance(dataset, IterableDataset),
+        "batch_size=None": batch_size is None,
+        "a batch_sampler": batch_sampler is not None,
+    }
+    for what in (what for what, is_found in found.items() if is_found):
+        raise ArgumentError(f"shard is a part of batches that gpuload makes of a dataset's samples, got {what}")
 
 
 def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any, decoder: Any) -> None:

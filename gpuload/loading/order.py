@@ -14,6 +14,7 @@ from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.frameworks import of_positions, whole
 from gpuload.samplers.base import CHUNK, CounterSampler
 from gpuload.samplers.orders import EpochOrder
+from gpuload.samplers.sharded import ShardedBatches, at
 from gpuload.stage import CALLER, Stage, name_of
 
 __all__ = ["Integers", "Order", "integers", "keeper_of_epoch"]
@@ -57,12 +58,13 @@ class Order:
         if self._batch_sampler is None:
             return self._sampler
         batches = whole(self._batch_sampler)
-        return batches.sampler if type(batches) is BatchSampler else None
+        return batches.sampler if type(batches) in (BatchSampler, ShardedBatches) else None
 
     @property
     def _is_part(self) -> bool:
-        """They are a part of another batch sampler's batches."""
-        return whole(self._batch_sampler) is not self._batch_sampler
+        """They are a part of other batches."""
+        batches = whole(self._batch_sampler)
+        return batches is not self._batch_sampler or isinstance(batches, ShardedBatches)
 
     def host_batches(self, epoch: int) -> Iterator[tuple[Integers, Integers]]:
         """(positions in the epoch, indices there) of each batch, on the host: (B,) int64 each."""
@@ -73,7 +75,7 @@ class Order:
             return zip(self._parts(len(plain)), batches, strict=False)
         if self._is_part:
             order = self.sampler.order(epoch)
-            return ((positions, _at(order, positions).numpy()) for positions in self._parts(len(order)))
+            return ((positions, at(order, positions).numpy()) for positions in self._parts(len(order)))
         return _consecutive(batch.numpy() for batch in self._fetched(self.sampler, epoch))
 
     def device_batches(self, epoch: int, samples: int) -> Iterator[torch.Tensor]:
@@ -91,7 +93,7 @@ class Order:
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
         if self._is_part:
-            yield from (_at(order, positions, self._device.torch_device) for positions in self._parts(len(order)))
+            yield from (at(order, positions, self._device.torch_device) for positions in self._parts(len(order)))
             return
         for chunk in self._chunks(order):
             stream = self._device.current_stream()
@@ -115,8 +117,8 @@ class Order:
             keeper.set_epoch(epoch)
 
     def _parts(self, count: int) -> Iterator[Integers]:
-        """The positions of each batch, of those that are a part of another batch sampler's, of ``count`` samples."""
-        return map(np.array, of_positions(self._batch_sampler, count))
+        """The positions of each batch, of those that are a part of other batches, of ``count`` samples."""
+        return map(np.asarray, of_positions(self._batch_sampler, count))
 
     def _fetched(self, sampler: CounterSampler, epoch: int) -> Iterator[torch.Tensor]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
@@ -158,12 +160,17 @@ class Order:
         if sampler is None:
             return Stage("order", CALLER, (f"the batches of {name_of(self._batch_sampler)}",))
         full = ", only full ones" if getattr(self._batch_sampler, "drop_last", False) else ""
-        part = f", of which {name_of(self._batch_sampler)} picks" if self._is_part else ""
+        part = f", {self._part()}" if self._is_part else ""
         batches = "one by one" if self.single else f"batches of {self.usual_size}{full}{part}"
         if not isinstance(sampler, CounterSampler):
             return Stage("order", CALLER, (f"{name_of(sampler)}, iterated", batches))
         where = self._device.describe() if anywhere and self._device.launches else host
         return Stage("order", where, (sampler.describe(), batches))
+
+    def _part(self) -> str:
+        """Which part of other batches they are."""
+        batches = self._batch_sampler
+        return batches.describe() if isinstance(batches, ShardedBatches) else f"of which {name_of(batches)} picks"
 
 
 def keeper_of_epoch(sampler: Any, batch_sampler: Any) -> Any:
@@ -199,13 +206,6 @@ def _consecutive(batches: Iterable[Integers]) -> Iterator[tuple[Integers, Intege
     for indices in batches:
         yield np.arange(start, start + len(indices)), indices
         start += len(indices)
-
-
-def _at(order: EpochOrder, positions: Integers, device: torch.device | str = "cpu") -> torch.Tensor:
-    """The indices at positions of which most follow each other."""
-    runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
-    parts = [order.indices(int(run[0]), int(run[-1]) + 1, device) for run in runs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _arrived(host: torch.Tensor, copied: Any) -> torch.Tensor:

@@ -8,6 +8,7 @@ epoch, and that any stretch of it as a tensor.
 
 from gpuload.samplers.base import CounterSampler
 from gpuload.samplers.orders import EpochOrder
+from gpuload.samplers.sharded import Shard, ShardedBatches
 from gpuload.samplers.uniform import RandomSampler, SequentialSampler, SubsetRandomSampler
 from gpuload.samplers.weighted import ClassBalancedSampler, ClassDistributionSampler, WeightedRandomSampler
 
@@ -18,6 +19,8 @@ __all__ = [
     "EpochOrder",
     "RandomSampler",
     "SequentialSampler",
+    "Shard",
+    "ShardedBatches",
     "SubsetRandomSampler",
     "WeightedRandomSampler",
 ]

@@ -71,6 +71,11 @@ class CounterSampler(Sampler[int]):
             self._seed, self._drawn_from = seed_or_new(None, source[0]), source
         return self._seed
 
+    def agree(self, agreed: Callable[[int], int]) -> None:
+        """Unless a seed was given, have the one that ``agreed`` makes of this one, from now on."""
+        if not self._seed_is_given:
+            self.seed = agreed(self.seed)
+
     def _new_source(self) -> tuple[torch.Generator, int] | None:
         """The generator, and how it was seeded, where a seed is to be drawn from it."""
         if self._seed_is_given or self.generator is None:
