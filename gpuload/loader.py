@@ -2,27 +2,24 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from operator import index
 from typing import Any
 
 import torch
-from torch.utils.data import (
-    Dataset,
-    IterableDataset,
-    Sampler,
-)
+from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from gpuload.arguments import epoch_number, seed_or_new
-from gpuload.datasets import ImageDataset
-from gpuload.device import Device, resolve
-from gpuload.engines import ENGINES
-from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
+from gpuload.device import resolve
+from gpuload.errors import ArgumentError
 from gpuload.frameworks import Kept, Sample
 from gpuload.lifting import Rows, Unknown, find
+from gpuload.loading.checks import check_decoder, check_rendering, check_shard, known, length, level
 from gpuload.loading.course import Images, Settings
-from gpuload.loading.epoch import Epoch
-from gpuload.loading.images import DECODING, ImagePath, Rendering
+from gpuload.loading.epoch import Epoch, Position
+from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order, keeper_of_epoch
+from gpuload.loading.state import State, fingerprint
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
@@ -30,14 +27,21 @@ from gpuload.samplers import RandomSampler, SequentialSampler
 from gpuload.samplers.base import CounterSampler
 from gpuload.samplers.sharded import Shard, ShardedBatches
 from gpuload.stage import Stage, lay_out
-from gpuload.transforms.values import DTYPES
 
 __all__ = ["DataLoader"]
 
 logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
-FIXED = "decoder", "device", "dtype", "engine", "memory_format", "seed", "shard"  # attributes that stay, as some of torch's do
+FIXED = (
+    "decoder",
+    "device",
+    "dtype",
+    "engine",
+    "memory_format",
+    "seed",
+    "shard",
+)  # attributes that stay, as some of torch's do
 
 
 class DataLoader(Kept[Sample]):
@@ -115,7 +119,7 @@ class DataLoader(Kept[Sample]):
         shard: Shard | None = None,
     ) -> None:
         if shard is not None:
-            _check_shard(shard, dataset, batch_size, batch_sampler)
+            check_shard(shard, dataset, batch_size, batch_sampler)
             seed = shard.agreed(seed_or_new(None, generator)) if seed is None else seed
         if sampler is None and batch_sampler is None and not isinstance(dataset, IterableDataset):
             # given the seed of the user's alone: where there is none, ranks that share a generator share the order
@@ -127,10 +131,12 @@ class DataLoader(Kept[Sample]):
         rows = find(dataset) if device is None else None
         self._place = resolve(rows.device if isinstance(rows, Rows) else device)
         self.device = self._place.torch_device
-        _check_decoder(decoder, engine, device, self._place)
+        check_decoder(decoder, engine, device, self._place)
         self.dtype, self.memory_format, self._engine, self.decoder = dtype, memory_format, engine, decoder
         self.shard = shard
         self._epoch, self._told, self._reason = 0, None, ""
+        self._position: Position | None = None  # of the epoch that was begun last
+        self._resumed: State | None = None  # where the next one begins, if it is that state's
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
             dataset,
@@ -172,7 +178,7 @@ class DataLoader(Kept[Sample]):
 
     def _found(self) -> Images | Rows | Unknown:
         """What the dataset is, as far as gpuload reads it."""
-        found = _known(self.dataset)
+        found = known(self.dataset)
         if isinstance(found, Rows) and self.num_workers and self.worker_init_fn is not None:
             return Unknown("worker_init_fn wants workers; rows stay on the device without it, or with num_workers=0")
         return found
@@ -189,7 +195,7 @@ class DataLoader(Kept[Sample]):
                 self.path = WorkerPath(self._order(), self.collate_fn, self._place)
         reason = found.reason if isinstance(found, Unknown) else ""
         if reason and reason != self._reason:
-            logger.log(_level(self.dataset), "torch's own workers read %s: %s", type(self.dataset).__name__, reason)
+            logger.log(level(self.dataset), "torch's own workers read %s: %s", type(self.dataset).__name__, reason)
         self._reason = reason
 
     def _order(self) -> Order:
@@ -215,7 +221,7 @@ class DataLoader(Kept[Sample]):
             ArgumentError: arguments are for images, which gpuload no longer renders.
         """
         found = self._found()
-        _check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine, self.decoder)
+        check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine, self.decoder)
         self._follow(found)
         return self.path, found  # type: ignore[return-value]
 
@@ -256,11 +262,20 @@ class DataLoader(Kept[Sample]):
         if self.turns is not None and isinstance(keeper, CounterSampler):
             keeper.set_epoch(self.turns.next(keeper.epoch))
         if isinstance(path, WorkerPath):
-            if not isinstance(keeper, CounterSampler):  # which moves on by itself
-                self._count(self.epoch + 1)
-            return path.batches(self)
+            return self._begun_by_workers(path)
         self._assert_waiting()
         return Epoch(self._begin, self.__len__)
+
+    def _begun_by_workers(self, path: WorkerPath) -> Epoch[Any]:
+        """torch's workers begin before the first ``next``, and take the sampler's epoch."""
+        position = self._next_position()
+        batches = path.batches(self, position.batch)
+        if not isinstance(self._keeper, CounterSampler):  # which moves on by itself
+            self._count(position.epoch + 1)
+        begun = partial(self._at, position, batches)
+        if self.epoch != position.epoch:  # they have taken it; without workers the first `next` does
+            begun()
+        return Epoch(begun, self.__len__)
 
     def _assert_waiting(self) -> None:
         """What torch's iterators assert when they are made; the attributes may have been changed."""
@@ -271,16 +286,76 @@ class DataLoader(Kept[Sample]):
         if self.num_workers and self.prefetch_factor is not None and self.prefetch_factor <= 0:
             raise AssertionError(f"prefetch_factor must be greater than 0, got {self.prefetch_factor}")
 
-    def _begin(self) -> Iterator[Any]:
-        """The batches of the next epoch."""
+    def _begin(self) -> tuple[Iterator[Any], Position]:
+        """The batches of the next epoch, and where it is."""
         path, found = self._now()
+        position, keeper = self._next_position(), self._keeper
         if isinstance(path, WorkerPath):
-            return iter(path.batches(self))
-        epoch, keeper = self.epoch, self._keeper
+            return self._at(position, path.batches(self, position.batch))
         if isinstance(keeper, CounterSampler):  # others, as torch's DistributedSampler, have the user to tell them
-            keeper.set_epoch(epoch + 1)
-        self._count(epoch + 1)
-        return path.batches(epoch, found, self._settings())  # type: ignore[arg-type]
+            keeper.set_epoch(position.epoch + 1)
+        self._count(position.epoch + 1)
+        batches = path.batches(position.epoch, found, self._settings(), position.batch)  # type: ignore[arg-type]
+        return self._at(position, batches)
+
+    def _next_position(self) -> Position:
+        """Where the epoch that is to begin does."""
+        epoch, resumed = self.epoch, self._resumed
+        return Position(epoch, resumed.batch if resumed is not None and resumed.epoch == epoch else 0)
+
+    def _at(self, position: Position, batches: Iterator[Any]) -> tuple[Iterator[Any], Position]:
+        """They have begun."""
+        self._position, self._resumed = position, None
+        return batches, position
+
+    # ---- where it is ----
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: plain JSON, for `load_state_dict`. Batches count that were delivered, not what is ahead."""
+        return self._state().plain()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where another loader was, or this one: the next ``iter`` delivers the rest of its epoch.
+
+        Batches, and what is drawn for them, are those that come there without a break, on any number of workers, and
+        of ranks that have the same global batch. The seeds become the state's. A sampler of your own is iterated up to
+        there, and an ``IterableDataset``, too.
+
+        Raises:
+            ArgumentError: it is no state, or one of another dataset, order or global batch.
+        """
+        state = State.of(state_dict)
+        state.check(self._state())
+        self._restore_seeds(state)
+        self.set_epoch(state.epoch)
+        self._position, self._resumed = None, state
+
+    def _state(self) -> State:
+        epoch, batch = self.epoch, 0
+        position, resumed = self._position, self._resumed
+        if position is not None and not position.is_over and epoch == position.epoch + 1:
+            epoch, batch = position.epoch, position.batch
+        elif resumed is not None and resumed.epoch == epoch:
+            batch = resumed.batch
+        found, keeper = self._found(), self._keeper
+        return State(
+            epoch,
+            batch,
+            self.seed,
+            keeper.seed if isinstance(keeper, CounterSampler) else None,
+            length(self.dataset),
+            length(self.sampler),
+            getattr(self.batch_sampler, "global_batch_size", getattr(self.batch_sampler, "batch_size", None)),
+            fingerprint(found.dataset) if isinstance(found, Images) else None,
+        )
+
+    def _restore_seeds(self, state: State) -> None:
+        if isinstance(self._keeper, CounterSampler) and state.order_seed is not None:
+            self._keeper.seed = state.order_seed
+        if state.seed != self.seed:
+            vars(self)["seed"] = state.seed
+            self.path = None  # it draws with the other one
+            self._now()
 
     # ---- what it does, and would ----
 
@@ -318,79 +393,8 @@ class DataLoader(Kept[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is of this process: threads, streams, native code."""
-        return {**self.__dict__, "path": None, "_place": None, "_iterator": None}
+        return {**self.__dict__, "path": None, "_place": None, "_iterator": None, "_position": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _place=resolve(state["device"]))
         self._follow(self._found())
-
-
-# ---- arguments ----
-
-
-def _check_decoder(decoder: Any, engine: Any, device: Any, place: Device) -> None:
-    if decoder not in DECODING:
-        raise ArgumentError(f"decoder must be one of {', '.join(DECODING)}, got {decoder!r}")
-    if decoder == "cpu":
-        return
-    if engine not in (None, "cuda"):
-        raise ArgumentError(
-            f"decoder={decoder!r} decodes into the buffers of engine='cuda', got engine={engine!r}: leave engine out, "
-            "or pass decoder='cpu'"
-        )
-    if not place.launches and device is None:
-        raise MissingError(
-            f"decoder={decoder!r} decodes on a GPU, but torch {torch.__version__} sees no CUDA GPU: run "
-            "`gpuload doctor` to see what is missing, or pass decoder='cpu'"
-        )
-    if not place.launches:
-        raise ArgumentError(
-            f"decoder={decoder!r} decodes on a GPU, got device={str(device)!r}: pass device='cuda', or decoder='cpu'"
-        )
-
-
-def _check_shard(shard: Any, dataset: Any, batch_size: Any, batch_sampler: Any) -> None:
-    if not isinstance(shard, Shard):
-        raise ArgumentTypeError(
-            f"shard must be a gpuload.Shard, such as Shard.here(), got {shard!r} ({type(shard).__name__})"
-        )
-    found = {
-        "an IterableDataset, which shards itself": isinstance(dataset, IterableDataset),
-        "batch_size=None": batch_size is None,
-        "a batch_sampler": batch_sampler is not None,
-    }
-    for what in (what for what, is_found in found.items() if is_found):
-        raise ArgumentError(f"shard is a part of batches that gpuload makes of a dataset's samples, got {what}")
-
-
-def _check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any, decoder: Any) -> None:
-    if dtype is not None and dtype not in DTYPES:
-        raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")
-    if memory_format not in (torch.contiguous_format, torch.channels_last):
-        raise ArgumentError(
-            f"memory_format must be torch.contiguous_format or torch.channels_last, got {memory_format!r}"
-        )
-    if engine is not None and engine not in ENGINES:
-        raise ArgumentError(f"engine must be one of {', '.join(ENGINES)} or None, got {engine!r}")
-    given = {"dtype": dtype is not None, "engine": engine is not None, "decoder": decoder != "cpu"}
-    given["memory_format"] = memory_format != torch.contiguous_format
-    for name in (name for name, is_given in given.items() if is_given and not isinstance(found, Images)):
-        reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
-        raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
-
-
-def _known(dataset: Any) -> Images | Rows | Unknown:
-    """What a dataset is, as far as gpuload can render it."""
-    found = find(dataset)
-    if not isinstance(found, ImageDataset):
-        return found
-    program = found.program
-    return Unknown(program) if isinstance(program, str) else Images(found, program)
-
-
-def _level(dataset: Any) -> int:
-    """How loudly it is said that torch's workers read a dataset: it may surprise of images, and of what is known."""
-    names = (base.__module__ for base in type(dataset).__mro__)
-    lifted = "torchvision.datasets", "timm.data"
-    is_image = isinstance(dataset, ImageDataset) or any(name.startswith(lifted) for name in names)
-    return logging.WARNING if is_image or not isinstance(_known(dataset), Unknown) else logging.INFO

@@ -2,16 +2,22 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from torch.utils.data import DataLoader as TorchDataLoader, RandomSampler
 
-from gpuload.loading.epoch import Epoch
+from gpuload.errors import TimedOutError
+from gpuload.loading.epoch import Epoch, Position
+
+
+def epoch_of(begin: Callable[[], Iterator[int]], length: Callable[[], int], first: int = 0) -> Epoch[int]:
+    return Epoch(lambda: (begin(), Position(0, first)), length)
 
 
 def count_to(end: int) -> Epoch[int]:
-    return Epoch(lambda: iter(range(end)), lambda: end)
+    return epoch_of(lambda: iter(range(end)), lambda: end)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 7])
@@ -32,7 +38,7 @@ def test_a_length_that_is_unknown_raises_as_torchs() -> None:
         raise TypeError("object of type 'Sampler' has no len()")
 
     with pytest.raises(TypeError, match="has no len"):
-        len(Epoch(lambda: iter(()), unknown))
+        len(epoch_of(lambda: iter(()), unknown))
     with pytest.raises(TypeError, match="has no len"):
         len(iter(TorchDataLoader(range(3), sampler=iter(range(3)))))  # type: ignore[arg-type]
 
@@ -40,7 +46,7 @@ def test_a_length_that_is_unknown_raises_as_torchs() -> None:
 def test_it_begins_with_the_first_next() -> None:
     """Two that are made before either is used are two epochs, in the order of their use."""
     numbers = iter(range(5))
-    first, second = (Epoch(lambda: iter([next(numbers)] * 2), lambda: 2) for _ in range(2))
+    first, second = (epoch_of(lambda: iter([next(numbers)] * 2), lambda: 2) for _ in range(2))
     assert next(numbers) == 0
     assert (next(second), next(first), next(second), next(first)) == (1, 2, 1, 2)
 
@@ -49,14 +55,14 @@ def test_an_error_of_its_beginning_is_raised_by_the_first_next() -> None:
     def begin() -> Iterator[int]:
         raise OSError("no such folder")
 
-    epoch = Epoch(begin, lambda: 3)
+    epoch = epoch_of(begin, lambda: 3)
     with pytest.raises(OSError, match="no such folder"):
         next(epoch)
     assert list(epoch) == []
 
 
 def test_batches_after_an_error_can_be_asked_for() -> None:
-    epoch = Epoch(lambda: map((1).__floordiv__, [1, 0, 1]), lambda: 3)
+    epoch = epoch_of(lambda: map((1).__floordiv__, [1, 0, 1]), lambda: 3)
     assert next(epoch) == 1
     with pytest.raises(ZeroDivisionError):
         next(epoch)
@@ -76,7 +82,7 @@ def test_what_it_holds_is_let_go_when_it_is_dropped(asked: int) -> None:
     held = weakref.ref(batches)
     gc.disable()
     try:
-        epoch = Epoch([batches].pop, RandomSampler(range(2)).__len__)  # type: ignore[arg-type]
+        epoch = epoch_of([batches].pop, RandomSampler(range(2)).__len__)  # type: ignore[arg-type]
         del batches
         for _ in range(asked):
             next(epoch)
@@ -85,3 +91,27 @@ def test_what_it_holds_is_let_go_when_it_is_dropped(asked: int) -> None:
         assert held() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("error", "at"), [(ValueError, [4, 5, 6]), (TimedOutError, [4, 4, 5]), (KeyboardInterrupt, [4, 4, 5])]
+)
+def test_its_position_passes_a_batch_that_failed(error: type[BaseException], at: list[int]) -> None:
+    """What was interrupted may still come."""
+    outcomes = iter([1, error, 3])
+
+    def take(_: int) -> int:
+        outcome = next(outcomes)
+        if isinstance(outcome, int):
+            return outcome
+        raise outcome
+
+    position, found = Position(2, 3), list[int]()
+    epoch = Epoch(lambda: (map(take, range(3)), position), lambda: 6)
+    for _ in range(3):
+        with suppress(error):
+            next(epoch)
+        found.append(position.batch)
+    assert (found, position.is_over) == (at, False)
+    assert next(epoch, None) is None
+    assert (position.epoch, position.batch, position.is_over) == (2, at[-1], True)

@@ -1,34 +1,71 @@
 """One epoch, as torch's iterators are: it knows its length, and begins when it is asked for the first batch."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["Epoch"]
+from gpuload.errors import TimedOutError
+
+__all__ = ["Epoch", "Position"]
 
 Batch = TypeVar("Batch")
 
 
-class Epoch(chain[Batch]):
-    """The batches of an epoch. An iterator in C: it costs nothing per batch.
+class Position:
+    """How far an epoch has come.
+
+    Args:
+        epoch: which one.
+        batch: the first that it delivers.
+
+    Attributes:
+        epoch: as given.
+        batch: the one that is delivered next; those that failed are passed.
+        is_over: there are no more.
+    """
+
+    __slots__ = ("batch", "epoch", "is_over")
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.epoch, self.batch, self.is_over = epoch, batch, False
+
+
+class Epoch(Generic[Batch]):
+    """The batches of an epoch.
 
     Between ``iter`` and the first ``next`` a framework may still choose the epoch, as Lightning does when it resumes.
 
     Args:
-        begin: called by the first ``next``; gives the batches. What it raises, that ``next`` does.
+        begin: called by the first ``next``; gives the batches, and where they begin, which is kept up to date. What
+            it raises, that ``next`` does.
         length: the number of batches of the epoch, for ``len``.
     """
 
-    _length: Callable[[], int]
+    def __init__(self, begin: Callable[[], tuple[Iterator[Batch], Position]], length: Callable[[], int]) -> None:
+        self._begin: Callable[[], tuple[Iterator[Batch], Position]] | None = begin
+        self._length = length
+        self._batches: Iterator[Batch] = iter(())
+        self._position: Position
 
-    def __new__(cls, begin: Callable[[], Iterator[Batch]], length: Callable[[], int]) -> "Epoch[Batch]":
-        epoch: Any = cls.from_iterable(_once(begin))
-        epoch._length = length
-        return epoch  # type: ignore[no-any-return]
+    def __iter__(self) -> "Epoch[Batch]":
+        return self
 
     def __len__(self) -> int:
         return self._length()
 
-
-def _once(begin: Callable[[], Iterator[Batch]]) -> Iterator[Iterator[Batch]]:
-    yield begin()
+    def __next__(self) -> Batch:
+        if self._begin is not None:
+            begin, self._begin, self._position = self._begin, None, Position(0, 0)
+            self._batches, self._position = begin()
+        position = self._position
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            position.is_over, self._batches = True, iter(())  # what made them is free
+            raise
+        except (KeyboardInterrupt, TimedOutError):  # it may still come
+            raise
+        except BaseException:
+            position.batch += 1
+            raise
+        position.batch += 1
+        return batch

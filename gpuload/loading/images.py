@@ -82,12 +82,12 @@ class ImagePath:
         self._engines: dict[int, tuple[tuple[int, int, bool], Engine]] = {}
         self._kept: tuple[Threads, Threads | None] | None = None
 
-    def batches(self, epoch: int, images: Images, settings: Settings) -> Iterator[Any]:
-        """The batches of an epoch, on the device."""
+    def batches(self, epoch: int, images: Images, settings: Settings, first: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from one on, on the device."""
         course = self.course(epoch, images, settings)
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
         (threads, aside), depth = self._working(settings), self.depth(settings)
-        made = Pipeline(self._jobs(course), threads, depth, anywhere, settings.in_order, settings.timeout, aside)
+        made = Pipeline(self._jobs(course, first), threads, depth, anywhere, settings.in_order, settings.timeout, aside)
         sent = Moving(made, self.device, self._side) if course.is_sent else made
         return map(partial(unless_stop_iteration, course.collated), sent)
 
@@ -178,8 +178,8 @@ class ImagePath:
 
     # ---- the batches ----
 
-    def _jobs(self, course: Course) -> Iterator[ImageJob]:
-        for batches in self._stretches(course):
+    def _jobs(self, course: Course, first_batch: int) -> Iterator[ImageJob]:
+        for batches in self._stretches(course, first_batch):
             positions, indices = map(np.concatenate, zip(*batches, strict=True))
             stretch, first = Stretch(course.planners[0], course.epoch, positions, indices), 0
             for _, mine in batches:
@@ -200,7 +200,7 @@ class ImagePath:
             sizes = np.array([images.dataset.size(index) for index in indices])
             yield from zip(indices, course.planners[0].drawn(epoch, positions, sizes), strict=True)
 
-    def _stretches(self, course: Course) -> Iterator[list[tuple[Integers, Integers]]]:
+    def _stretches(self, course: Course, first: int = 0) -> Iterator[list[tuple[Integers, Integers]]]:
         """(positions, indices) of the batches that are planned together.
 
         One batch, where it is the first, which should come soon; where a sampler of the user's decides, which is not
@@ -208,7 +208,7 @@ class ImagePath:
         """
         gathered, count, wanted = list[tuple[Integers, Integers]](), 0, 0
         dataset = course.planners[0].dataset
-        for positions, indices in self.order.host_batches(course.epoch):
+        for positions, indices in self.order.host_batches(course.epoch, first):
             together = self.order.sampler is not None and _knows(dataset, indices)
             if gathered and not together:
                 yield gathered

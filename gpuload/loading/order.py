@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -66,24 +67,26 @@ class Order:
         batches = whole(self._batch_sampler)
         return batches is not self._batch_sampler or isinstance(batches, ShardedBatches)
 
-    def host_batches(self, epoch: int) -> Iterator[tuple[Integers, Integers]]:
-        """(positions in the epoch, indices there) of each batch, on the host: (B,) int64 each."""
+    def host_batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Integers, Integers]]:
+        """(positions in the epoch, indices there) of each batch from one on, on the host: (B,) int64 each."""
         if self.sampler is None:
             batches, plain = map(integers, self.own_batches(epoch)), self._plain
-            if not self._is_part or plain is None:
-                return _consecutive(batches)
-            return zip(self._parts(len(plain)), batches, strict=False)
+            is_known = self._is_part and plain is not None
+            placed = zip(self._parts(len(plain)), batches, strict=False) if is_known else _consecutive(batches)
+            return islice(placed, first, None)
         if self._is_part:
             order = self.sampler.order(epoch)
-            return ((positions, at(order, positions).numpy()) for positions in self._parts(len(order)))
-        return _consecutive(batch.numpy() for batch in self._fetched(self.sampler, epoch))
+            return ((positions, at(order, positions).numpy()) for positions in self._parts(len(order), first))
+        fetched = (batch.numpy() for batch in self._fetched(self.sampler, epoch, first))
+        return _consecutive(fetched, first * self.usual_size)
 
-    def device_batches(self, epoch: int, samples: int) -> Iterator[torch.Tensor]:
+    def device_batches(self, epoch: int, samples: int, first: int = 0) -> Iterator[torch.Tensor]:
         """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64.
 
         Args:
             epoch: whose.
             samples: those that there are.
+            first: the batch that is made first.
 
         Raises:
             ArgumentError: the sampler is for more samples.
@@ -93,9 +96,10 @@ class Order:
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
         if self._is_part:
-            yield from (at(order, positions, self._device.torch_device) for positions in self._parts(len(order)))
+            place = self._device.torch_device
+            yield from (at(order, positions, place) for positions in self._parts(len(order), first))
             return
-        for chunk in self._chunks(order):
+        for chunk in self._chunks(order, first):
             stream = self._device.current_stream()
             made.record(stream)
             for batch in self._split(chunk):
@@ -116,14 +120,16 @@ class Order:
         if isinstance(keeper, CounterSampler):
             keeper.set_epoch(epoch)
 
-    def _parts(self, count: int) -> Iterator[Integers]:
-        """The positions of each batch, of those that are a part of other batches, of ``count`` samples."""
-        return map(np.asarray, of_positions(self._batch_sampler, count))
+    def _parts(self, count: int, first: int = 0) -> Iterator[Integers]:
+        """The positions of each batch from one on, of those that are a part of other batches, of ``count`` samples."""
+        if isinstance(self._batch_sampler, ShardedBatches):
+            return self._batch_sampler.positions(count, first)
+        return islice(map(np.asarray, of_positions(self._batch_sampler, count)), first, None)
 
-    def _fetched(self, sampler: CounterSampler, epoch: int) -> Iterator[torch.Tensor]:
+    def _fetched(self, sampler: CounterSampler, epoch: int, first: int) -> Iterator[torch.Tensor]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
         ahead: list[tuple[torch.Tensor, Any]] = []
-        for chunk in self._chunks(sampler.order(epoch), self._side):
+        for chunk in self._chunks(sampler.order(epoch), first, self._side):
             ahead.append(self._start_fetch(chunk))
             if len(ahead) == 2:
                 yield from self._split(_arrived(*ahead.pop(0)))
@@ -137,10 +143,10 @@ class Order:
             copied.record(self._side)
         return host, copied
 
-    def _chunks(self, order: EpochOrder, stream: Any = None) -> Iterator[torch.Tensor]:
+    def _chunks(self, order: EpochOrder, first: int, stream: Any = None) -> Iterator[torch.Tensor]:
         size, count = self.usual_size, len(order)
         chunk = max(CHUNK // size, 1) * size
-        for start in range(0, count, chunk):
+        for start in range(first * size, count, chunk):
             with self._device.on(stream):  # None: the current one
                 indices = order.indices(start, min(start + chunk, count), self._device.torch_device)
             yield indices
@@ -201,8 +207,7 @@ def integers(batch: Any) -> Integers:
     return np.array([_integer(index) for index in listed], np.int64)
 
 
-def _consecutive(batches: Iterable[Integers]) -> Iterator[tuple[Integers, Integers]]:
-    start = 0
+def _consecutive(batches: Iterable[Integers], start: int = 0) -> Iterator[tuple[Integers, Integers]]:
     for indices in batches:
         yield np.arange(start, start + len(indices)), indices
         start += len(indices)

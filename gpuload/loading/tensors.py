@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,15 +126,17 @@ class TensorPath:
             device.prepare(f"gather_{WORDS[0]}")  # what is missing fails here, not in the first batch
         self._resident = Resident(rows, device)
 
-    def batches(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Any]:
-        """The batches of an epoch, of the rows and with the function that the loader has now."""
+    def batches(self, epoch: int, rows: Rows, settings: Settings, first: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from one on, of the rows and with the function that the loader has now."""
         self._resident = self._resident.of(rows)  # an epoch after may have another one
         given = self._resident, settings.collate_fn
         if self._order.sampler is None:
-            made, asked = partial(self._own_batch, *given), self._order.own_batches(epoch)
-        else:
-            made, asked = partial(self._batch, *given), self._order.device_batches(epoch, len(self._resident))
-        return map(partial(unless_stop_iteration, made), asked)  # which goes on after a batch that failed, as torch's
+            own = islice(self._order.own_batches(epoch), first, None)
+            return map(partial(unless_stop_iteration, partial(self._own_batch, *given)), own)
+        asked = self._order.device_batches(epoch, len(self._resident), first)
+        return map(
+            partial(unless_stop_iteration, partial(self._batch, *given)), asked
+        )  # which goes on after a batch that failed, as torch's
 
     def stages(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Stage]:
         """What is done, for explain."""

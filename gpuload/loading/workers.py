@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
 
 from gpuload.collate import Collate
 from gpuload.device import Device
-from gpuload.loading.epoch import Epoch
 from gpuload.loading.order import Order
 from gpuload.loading.transfer import Moving, sending
 from gpuload.stage import CALLER, Stage, name_of, threads_of
@@ -37,17 +37,16 @@ class WorkerPath:
         if isinstance(collate_fn, Collate) and self._device.launches:
             collate_fn.prepare(self._device)
 
-    def batches(self, loader: TorchDataLoader[Any]) -> Iterator[Any]:
-        """The batches of an epoch; on the host torch's own iterator."""
+    def batches(self, loader: TorchDataLoader[Any], first: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from one on."""
         if not self._device.launches:
-            return TorchDataLoader.__iter__(loader)
+            return _begun(loader, first)
         collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
         self._prepare(collate)
         with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
-            batches = TorchDataLoader.__iter__(loader)
+            batches = _begun(loader, first)
         moving = Moving(batches, self._device, self._side)
-        finished = moving if collate is None else map(collate.finish, moving)
-        return Epoch(lambda: finished, loader.__len__)
+        return moving if collate is None else map(collate.finish, moving)
 
     def stages(self, loader: TorchDataLoader[Any], reason: str) -> Iterator[Stage]:
         """What is done, for explain; reason: why the samples are torch's workers' to read."""
@@ -65,6 +64,37 @@ class WorkerPath:
         yield Stage(
             "deliver", target, ("in order", f"{ahead} batches prepared ahead" if ahead else "made when asked for")
         )
+
+
+def _begun(loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
+    """torch's own iterator, of the batches from one on."""
+    if not first:
+        return TorchDataLoader.__iter__(loader)
+    if isinstance(loader.dataset, IterableDataset):  # nothing but itself knows how it goes on
+        return islice(TorchDataLoader.__iter__(loader), first, None)
+    loader._iterator = None  # of persistent workers, which knows no other indices
+    name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+    whole, attributes = getattr(loader, name), vars(loader)
+    attributes[name] = _Rest(whole, first)
+    try:
+        return TorchDataLoader.__iter__(loader)
+    finally:
+        attributes[name] = whole
+        if loader._iterator is not None:
+            loader._iterator._index_sampler = whole
+
+
+class _Rest:
+    """What a sampler gives from one on; as long as all of it."""
+
+    def __init__(self, whole: Any, first: int) -> None:
+        self._whole, self._first = whole, first
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self._whole, self._first, None)
 
 
 @contextmanager

@@ -127,33 +127,37 @@ class ShardedBatches(BatchSampler):
 
     def count(self, samples: int) -> int:
         """Batches of an epoch of so many samples."""
-        return samples // self._global + (self._of_tail(samples) > 0)
+        return samples // self.global_batch_size + (self._of_tail(samples) > 0)
 
-    def positions(self, samples: int) -> Iterator[NDArray[np.int64]]:
-        """The positions of each batch, of an epoch of so many samples: (B,) int64; those beyond begin it again."""
-        full, rank = samples // self._global, self.shard.rank
-        for batch in range(full):
-            start = batch * self._global + rank * self.batch_size
+    def positions(self, samples: int, first: int = 0) -> Iterator[NDArray[np.int64]]:
+        """The positions of each batch from one on, of an epoch of so many samples: (B,) int64.
+
+        Those beyond the last are the epoch's first samples again.
+        """
+        full, rank = samples // self.global_batch_size, self.shard.rank
+        for batch in range(first, full):
+            start = batch * self.global_batch_size + rank * self.batch_size
             yield np.arange(start, start + self.batch_size)
         count = self._of_tail(samples)
-        if count:
-            start = full * self._global + rank * count
+        if count and first <= full:
+            start = full * self.global_batch_size + rank * count
             yield np.arange(start, start + count)
 
     @property
-    def _global(self) -> int:
+    def global_batch_size(self) -> int:
+        """Samples of a batch, of all ranks together."""
         return self.batch_size * self.shard.world_size
 
     def _of_tail(self, samples: int) -> int:
         """Samples that each rank has of the tail."""
-        tail, world = samples % self._global, self.shard.world_size
+        tail, world = samples % self.global_batch_size, self.shard.world_size
         return {"drop": 0, "pad": -(-tail // world), "short": tail // world}[self.tail]
 
     def describe(self) -> str:
         """What is delivered, for explain."""
         tails = {"drop": "a rest is left out", "pad": "a rest is padded", "short": "a rest is one more batch"}
         rank, world = self.shard.rank, self.shard.world_size
-        return f"rank {rank} of {world}, global batches of {self._global}: {tails[self.tail]}"
+        return f"rank {rank} of {world}, global batches of {self.global_batch_size}: {tails[self.tail]}"
 
 
 def at(order: EpochOrder, positions: NDArray[np.int64], device: torch.device | str = "cpu") -> torch.Tensor:

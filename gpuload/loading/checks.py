@@ -1,0 +1,110 @@
+"""What a dataset is to the loader, and which of its arguments go with that."""
+
+import logging
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset
+
+from gpuload.datasets import ImageDataset
+from gpuload.device import Device
+from gpuload.engines import ENGINES
+from gpuload.errors import ArgumentError, ArgumentTypeError, MissingError
+from gpuload.lifting import Rows, Unknown, find
+from gpuload.loading.course import Images
+from gpuload.loading.images import DECODING
+from gpuload.samplers.sharded import Shard
+from gpuload.transforms.values import DTYPES
+
+__all__ = ["check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
+
+
+def check_decoder(decoder: Any, engine: Any, device: Any, place: Device) -> None:
+    """Can it decode there?
+
+    Raises:
+        ArgumentError, MissingError: no.
+    """
+    if decoder not in DECODING:
+        raise ArgumentError(f"decoder must be one of {', '.join(DECODING)}, got {decoder!r}")
+    if decoder == "cpu":
+        return
+    if engine not in (None, "cuda"):
+        raise ArgumentError(
+            f"decoder={decoder!r} decodes into the buffers of engine='cuda', got engine={engine!r}: leave engine out, "
+            "or pass decoder='cpu'"
+        )
+    if not place.launches and device is None:
+        raise MissingError(
+            f"decoder={decoder!r} decodes on a GPU, but torch {torch.__version__} sees no CUDA GPU: run "
+            "`gpuload doctor` to see what is missing, or pass decoder='cpu'"
+        )
+    if not place.launches:
+        raise ArgumentError(
+            f"decoder={decoder!r} decodes on a GPU, got device={str(device)!r}: pass device='cuda', or decoder='cpu'"
+        )
+
+
+def check_shard(shard: Any, dataset: Any, batch_size: Any, batch_sampler: Any) -> None:
+    """Can a part of its batches be delivered?
+
+    Raises:
+        ArgumentError, ArgumentTypeError: no.
+    """
+    if not isinstance(shard, Shard):
+        raise ArgumentTypeError(
+            f"shard must be a gpuload.Shard, such as Shard.here(), got {shard!r} ({type(shard).__name__})"
+        )
+    found = {
+        "an IterableDataset, which shards itself": isinstance(dataset, IterableDataset),
+        "batch_size=None": batch_size is None,
+        "a batch_sampler": batch_sampler is not None,
+    }
+    for what in (what for what, is_found in found.items() if is_found):
+        raise ArgumentError(f"shard is a part of batches that gpuload makes of a dataset's samples, got {what}")
+
+
+def check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any, decoder: Any) -> None:
+    """Do the arguments that are for images go with it?
+
+    Raises:
+        ArgumentError, ArgumentTypeError: no.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")
+    if memory_format not in (torch.contiguous_format, torch.channels_last):
+        raise ArgumentError(
+            f"memory_format must be torch.contiguous_format or torch.channels_last, got {memory_format!r}"
+        )
+    if engine is not None and engine not in ENGINES:
+        raise ArgumentError(f"engine must be one of {', '.join(ENGINES)} or None, got {engine!r}")
+    given = {"dtype": dtype is not None, "engine": engine is not None, "decoder": decoder != "cpu"}
+    given["memory_format"] = memory_format != torch.contiguous_format
+    for name in (name for name, is_given in given.items() if is_given and not isinstance(found, Images)):
+        reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
+        raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
+
+
+def known(dataset: Any) -> Images | Rows | Unknown:
+    """What a dataset is, as far as gpuload can render it."""
+    found = find(dataset)
+    if not isinstance(found, ImageDataset):
+        return found
+    program = found.program
+    return Unknown(program) if isinstance(program, str) else Images(found, program)
+
+
+def length(of: Any) -> int | None:
+    """None: it has none."""
+    try:
+        return len(of)
+    except TypeError:
+        return None
+
+
+def level(dataset: Any) -> int:
+    """How loudly it is said that torch's workers read a dataset: it may surprise of images, and of what is known."""
+    names = (base.__module__ for base in type(dataset).__mro__)
+    lifted = "torchvision.datasets", "timm.data"
+    is_image = isinstance(dataset, ImageDataset) or any(name.startswith(lifted) for name in names)
+    return logging.WARNING if is_image or not isinstance(known(dataset), Unknown) else logging.INFO

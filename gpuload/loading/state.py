@@ -1,0 +1,112 @@
+"""Where a loader is, as plain JSON: what it takes to go on there, in another process, and to see that it fits."""
+
+import hashlib
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpuload.datasets.base import ImageDataset
+from gpuload.errors import ArgumentError
+
+__all__ = ["State", "fingerprint"]
+
+VERSION = 1
+LOOKED_AT = 256  # files: as many as tell folders apart, at a cost that does not grow with them
+
+
+class State(NamedTuple):
+    """What the batches that a loader delivers next depend on.
+
+    Attributes:
+        epoch: whose they are.
+        batch: the first of them, in the epoch.
+        seed: of what is drawn for samples.
+        order_seed: of the order; None: a sampler of the user's makes it.
+        samples: of the dataset.
+        positions: of an epoch.
+        global_batch_size: samples of a batch, of all ranks together; None: batches are not made of a number of them.
+        dataset: fingerprint of the files; None: there are none that gpuload knows.
+    """
+
+    epoch: int
+    batch: int
+    seed: int
+    order_seed: int | None
+    samples: int | None
+    positions: int | None
+    global_batch_size: int | None
+    dataset: str | None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"version": VERSION, **self._asdict()}
+
+    @classmethod
+    def of(cls, plain: Any) -> "State":
+        """The state that `plain` made.
+
+        Raises:
+            ArgumentError: it is none.
+        """
+        if not isinstance(plain, dict) or "version" not in plain:
+            raise ArgumentError(f"state must be what DataLoader.state_dict() gave, got {_short(plain)}")
+        if plain["version"] != VERSION:
+            raise ArgumentError(
+                f"state has version {_short(plain['version'])}, but this gpuload reads version {VERSION}: "
+                "use the gpuload that wrote it, or a newer one"
+            )
+        found = {name: value for name, value in plain.items() if name != "version"}
+        wrong = sorted(set(cls._fields) ^ set(found))
+        wrong += [name for name, value in found.items() if name not in wrong and not _is_allowed(name, value)]
+        if wrong:
+            raise ArgumentError(f"state is damaged: {wrong[0]} is {_short(found.get(wrong[0], 'missing'))}")
+        return cls(**found)
+
+    def check(self, now: "State") -> None:
+        """Does it fit the loader that has this state now?
+
+        Raises:
+            ArgumentError: its batches would be others.
+        """
+        for name, what in (
+            ("samples", "samples in the dataset"),
+            ("positions", "samples in an epoch"),
+            ("dataset", "as the fingerprint of the dataset's files"),
+        ):
+            before, here = getattr(self, name), getattr(now, name)
+            if before != here:
+                raise ArgumentError(f"state is of a loader with {before} {what}, but this one has {here}")
+        if self.batch and self.global_batch_size != now.global_batch_size:
+            raise ArgumentError(
+                f"state is in mid-epoch with {self.global_batch_size} samples in a batch of all ranks, but this loader "
+                f"has {now.global_batch_size}: choose batch_size so that batch_size times the ranks is as before"
+            )
+
+
+def fingerprint(dataset: ImageDataset) -> str:
+    """Of some files' names, in the folders that they are in, wherever those are: 16 hexadecimal digits."""
+    count = len(dataset)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
+    digest = hashlib.blake2b(digest_size=8)
+    for path in dataset.paths(chosen):
+        folder, name = os.path.split(path)
+        digest.update(os.path.basename(folder) + b"/" + name + b"\0")
+    return digest.hexdigest()
+
+
+BITS = {"epoch": 32, "batch": 63, "seed": 64, "order_seed": 64, "samples": 63, "positions": 63, "global_batch_size": 63}
+OPTIONAL = "order_seed", "samples", "positions", "global_batch_size", "dataset"
+
+
+def _is_allowed(name: str, value: Any) -> bool:
+    if value is None:
+        return name in OPTIONAL
+    if name == "dataset":
+        return isinstance(value, str)
+    return type(value) is int and 0 <= value < 1 << BITS[name]
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
