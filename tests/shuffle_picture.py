@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tests.shuffle_statistics import STATISTICS, Orders, fixed_points
+from tests.shuffle_statistics import STATISTICS, Orders, fixed_points, part
 from tests.shuffles import from_epoch_to_epoch
 
 __all__ = ["Drawing"]
@@ -35,10 +35,11 @@ class Drawing:
 
         figure = Figure(figsize=(11, 7.6), dpi=100, layout="constrained", facecolor="white")
         above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
-        axes = above.subplots(2, 3, height_ratios=(6, 1))
-        for (name, orders), column in zip(self.shuffles.items(), axes.T, strict=True):
-            _draw_order(column, name, orders[0, 0])
-        axes[0, 0].set_ylabel("index of the sample; color: its class")
+        axes = above.subplots(2, 3, height_ratios=(5, 2))
+        for (name, orders), column, color in zip(self.shuffles.items(), axes.T, COLORS, strict=True):
+            _draw_order(column, orders[0, 0])
+            column[0].set_title(name, fontsize=13, fontweight="bold", color=color)
+        axes[0, 0].set_ylabel("index")
         deviations, epochs = below.subplots(1, 2, width_ratios=(1.5, 1))
         self._draw_deviations(deviations)
         self._draw_epochs(epochs)
@@ -64,7 +65,7 @@ class Drawing:
         axes.set_yticks(rows, names, fontsize=8.5)
         axes.set_title("1,000 orders of 1,000 samples; 95 % lie in the gray band", fontsize=10)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=12)
 
     def _draw_epochs(self, axes: Any) -> None:
         counts, chances = np.arange(7), [math.exp(-1) / math.factorial(k) for k in range(7)]
@@ -73,24 +74,26 @@ class Drawing:
             points = fixed_points(from_epoch_to_epoch(orders))
             found = np.bincount(points, minlength=7)[:7] / len(points)
             axes.plot(counts + 0.3 * k - 0.15, found, MARKS[k], color=COLORS[k], markersize=6, label=shuffle)
-        axes.set(xlabel="samples at the same position in the next epoch", ylabel="share of epochs")
+        axes.set(xlabel="samples that stay at their position", ylabel="share of epochs")
         axes.set_title("From one epoch to the next", fontsize=10)
         axes.legend(frameon=False, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_order(column: Any, name: str, order: Orders) -> None:
-    points, strip = column
-    n = len(order)
-    points.scatter(np.arange(n), order, s=4, c=order, cmap="turbo", linewidths=0)
-    points.set(xlim=(0, n), ylim=(0, n), xticks=[], yticks=(0, n), aspect="auto")
-    points.set_title(name, fontsize=12)
-    strip.imshow(order[None], cmap="turbo", aspect="auto", interpolation="nearest", extent=(0, n, 0, 1))
-    strip.set(yticks=[], xticks=(0, n), xlabel="position in the epoch")
+def _draw_order(column: Any, order: Orders) -> None:
+    """Each sample at its position and index; below, a column for each batch."""
+    points, batches = column
+    n, size = len(order), part(len(order))
+    points.scatter(np.arange(n), order, s=5, c=order // size, cmap="turbo", linewidths=0)
+    points.set(xlim=(0, n), ylim=(0, n), xticks=(0, n), yticks=(0, n))
+    points.set_xlabel("position in the epoch", labelpad=-8)
+    classes = (order // size).reshape(-1, size).T
+    batches.imshow(classes, cmap="turbo", aspect="auto", interpolation="nearest", extent=(0, n, 0, size))
+    batches.set(xticks=[], yticks=[], xlabel=f"{n // size} batches of {size}, by class")
 
 
 def _pack(path: Path, digest: str) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Orders", digest)
-    image = Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image = Image.open(path).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     image.save(path, optimize=True, pnginfo=text)

@@ -13,7 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["STATISTICS", "Finding", "Mean", "Orders", "all_orders", "chi_square", "equal_pairs", "part", "sign"]
+__all__ = [
+    "STATISTICS",
+    "Finding",
+    "Mean",
+    "Orders",
+    "all_orders",
+    "chi_square",
+    "equal_pairs",
+    "fixed_points",
+    "part",
+    "positions",
+    "sign",
+]
 
 Orders = NDArray[np.int64]
 
@@ -172,18 +184,18 @@ def longest_run_moments(n: int) -> tuple[float, float]:
     return mean, sum((2 * k + 1) * chance for k, chance in enumerate(chances)) - mean**2
 
 
-def shares(orders: Orders) -> NDArray[np.int64]:
-    """How many of each class are in each batch: (m, batches, classes)."""
+def shares(orders: Orders, size: int) -> NDArray[np.int64]:
+    """How many of each class are in each batch, both of ``size``: (m, batches, classes)."""
     m, n = orders.shape
-    k = n // part(n)
-    cells = orders // part(n) + k * (np.arange(m * n) // part(n)).reshape(m, n)
+    k = n // size
+    cells = orders // size + k * (np.arange(m * n) // size).reshape(m, n)
     return np.bincount(cells.ravel(), minlength=m * k * k).reshape(m, k, k)
 
 
 def class_variance(orders: Orders) -> NDArray[Any]:
     """Of the count of a class in a batch."""
     n = orders.shape[1]
-    return ((shares(orders) - part(n) ** 2 / n) ** 2).mean((1, 2))
+    return ((shares(orders, part(n)) - part(n) ** 2 / n) ** 2).mean((1, 2))
 
 
 def class_variance_moments(n: int) -> tuple[float, float]:
@@ -195,12 +207,13 @@ def class_variance_moments(n: int) -> tuple[float, float]:
 # ---- many orders ----
 
 
-def positions(orders: Orders) -> Finding:
-    """Where the indices of a class come to be, in all orders together. That no batch and no class can have
-    more than its size in one order makes chi-square larger by n / (n - 1)."""
+def positions(orders: Orders, size: int = 1) -> Finding:
+    """Where ``size`` neighboring indices come to be, in all orders together: as many positions are a cell.
+
+    That an order has just ``size`` in each row and each column makes chi-square larger by n / (n - 1).
+    """
     m, n = orders.shape
-    k = n // part(n)
-    return chi_square(shares(orders).sum(0), m * part(n) ** 2 / n, (k - 1) ** 2, (n - 1) / n)
+    return chi_square(shares(orders, size).sum(0), m * size**2 / n, (n // size - 1) ** 2, (n - 1) / n)
 
 
 def fixed_points_counted(orders: Orders) -> Finding:
@@ -228,12 +241,10 @@ def equal_pairs(orders: Orders) -> Finding:
     """Pairs of orders that are equal: about Poisson, where n! is not much less than the number of pairs."""
     counts, (m, n) = _counts(orders), orders.shape
     found, theory = int((counts * (counts - 1) // 2).sum()), m * (m - 1) / 2 / math.factorial(n)
-    at_most, more = (f(torch.tensor(found + 1.0).double(), torch.tensor(theory).double()) for f in _POISSON)
-    at_least = more + math.exp(found * math.log(theory) - theory - math.lgamma(found + 1))
-    return Finding(found, theory, math.sqrt(theory), min(1.0, 2 * float(min(at_most, at_least))))
+    below, at, mean = torch.tensor([found, found + 1, theory], dtype=torch.float64)
+    tails = torch.special.gammainc(below, mean), torch.special.gammaincc(at, mean)  # at least so many, at most
+    return Finding(found, theory, math.sqrt(theory), min(1.0, 2 * float(min(tails))))
 
-
-_POISSON = torch.special.gammaincc, torch.special.gammainc
 
 STATISTICS: dict[str, Callable[[Orders], Finding]] = {
     "correlation of position and index": Mean(correlation, lambda n: (0.0, 1 / (n - 1))),
@@ -245,9 +256,9 @@ STATISTICS: dict[str, Callable[[Orders], Finding]] = {
     "fixed points": Mean(fixed_points, lambda n: (1.0, 1.0)),
     "fixed points, counted": fixed_points_counted,
     "cycles": Mean(cycles, cycles_moments),
-    "parity: even less odd": Mean(sign, lambda n: (0.0, 1.0)),
+    "parity: even minus odd": Mean(sign, lambda n: (0.0, 1.0)),
     "runs of a class": Mean(class_runs, class_runs_moments),
     "longest run of a class": Mean(longest_run, longest_run_moments),
     "variance of a class's count in a batch": Mean(class_variance, class_variance_moments),
-    "classes by position": positions,
+    "classes by position": lambda orders: positions(orders, part(orders.shape[1])),
 }
