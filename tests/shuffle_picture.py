@@ -89,7 +89,7 @@ def _draw_order(column: Any, order: Orders) -> None:
     points.set_xlabel("position in the epoch", labelpad=-8)
     classes = (order // size).reshape(-1, size).T
     batches.imshow(classes, cmap="turbo", aspect="auto", interpolation="nearest", extent=(0, n, 0, size))
-    batches.set(xticks=[], yticks=[], xlabel=f"{n // size} batches of {size}, by class")
+    batches.set(xticks=[], yticks=[], xlabel=f"{n // size} batches of {size}, colored by class")
 
 
 def _pack(path: Path, digest: str) -> None:
