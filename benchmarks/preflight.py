@@ -30,6 +30,7 @@ LIVED_WITHOUT = {  # of what `gpuload doctor` finds
     "native code": "it is not tested",
     "nvImageCodec": "loaders are not timed with the decoder that users get",
     "GPU decoder": "decoders are not timed",
+    "DALI": "its engine is not tested",
 }
 LOOKED_AT = ("Python", "torch", "numpy", "Pillow", "GPU", "CUDA headers", "CuPy", *LIVED_WITHOUT)
 
@@ -98,7 +99,8 @@ def packages(needed: dict[str, str]) -> Iterator[Line]:
 
 
 def of_doctor() -> Iterator[Line]:
-    from gpuload.tools.doctor import Status, examine  # gpuload imports what may not be here
+    from gpuload.tools.doctor import examine  # gpuload imports what may not be here
+    from gpuload.tools.finding import Status
 
     for name, status, detail, fix in examine():
         if name not in LOOKED_AT:

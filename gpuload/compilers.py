@@ -57,7 +57,7 @@ def compiler() -> list[str] | None:
     return next(([found] for name in ("g++", "c++", "clang++") if (found := shutil.which(name))), None)
 
 
-def _wanted_folder() -> Path:
+def wanted_folder() -> Path:
     chosen = os.environ.get("GPULOAD_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(chosen) if chosen else Path(base) / "gpuload"
@@ -71,7 +71,7 @@ def cache_folder() -> Path:
     Raises:
         MissingError: nor can a temporary folder be made.
     """
-    folder = _wanted_folder()
+    folder = wanted_folder()
     return folder if _can_be_written(folder) else _temporary_folder(folder)
 
 
@@ -81,7 +81,7 @@ def library_folder() -> Path:
     Raises:
         MissingError: neither serves.
     """
-    folder = _wanted_folder()
+    folder = wanted_folder()
     if _can_be_written(folder) and _runs_code(folder):
         return folder
     instead = _temporary_folder(folder)
@@ -149,7 +149,7 @@ def build(source: Path, *flags: str) -> Path:
         raise MissingError(f"gpuload's kernels need a C++ compiler: {INSTALL_COMPILER}")
     command = [*found, *FLAGS, f"-I{kernel_folder()}", *flags, str(source)]
     name = f"{source.stem}-{_fingerprint(source, command, tuple(found))}.so"
-    kept = _wanted_folder() / name
+    kept = wanted_folder() / name
     if kept.exists() and _runs_code(kept.parent):  # the folder may well be one that only others can write to
         return kept
     target = library_folder() / name

@@ -12,7 +12,7 @@ import gpuload
 from gpuload import errors
 from gpuload.tools import cli, demo, doctor
 from gpuload.tools.common import cores
-from gpuload.tools.doctor import Finding, Status
+from gpuload.tools.finding import Finding, Status, as_text
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_bug_shows_its_traceback(command: Command, monkeypatch: pytest.MonkeyP
 def test_doctor_is_content_where_only_options_are_missing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Finding("torch", Status.OK, "2.14.1", None), Finding("GPU", Status.OPTIONAL, "none", "apt-get")]
     monkeypatch.setattr(doctor, "examine", lambda: found)
-    assert command("doctor") == (0, doctor.text(found) + "\n", "")
+    assert command("doctor") == (0, as_text(found) + "\n", "")
     status, out, _ = command("doctor", "--json")
     assert status == 0
     assert json.loads(out) == {

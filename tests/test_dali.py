@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from gpuload.engines.base import Layout
 from gpuload.engines.dali import engine as engine_module, graph as graph_module
 from gpuload.engines.dali.arguments import Arguments, Needs, Resizing, arguments
 from gpuload.engines.dali.check import scaling
+from gpuload.libraries import host_library
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
@@ -354,6 +356,29 @@ def test_without_native_code_pillow_decodes(photos: Path, monkeypatch: pytest.Mo
             assert torch.equal(image, loader.dataset.apply(index, recipe))
 
 
-def test_explain_names_it(photos: Path) -> None:
-    facts = [fact for stage in loader_of(photos, T.CenterCrop(20), num_workers=3).stages() for fact in stage.facts]
-    assert any(fact.startswith("engine dali: DALI ") and "3 threads" in fact for fact in facts)
+@pytest.mark.parametrize("is_native", [True, False])
+def test_explain_says_that_it_decodes(photos: Path, monkeypatch: pytest.MonkeyPatch, is_native: bool) -> None:
+    if not is_native:
+        monkeypatch.setattr(engine_module, "host_library", lambda: None)
+    elif host_library() is None:
+        pytest.skip("no native code")
+    found = {stage.name: stage for stage in loader_of(photos, T.CenterCrop(20), num_workers=3).stages()}
+    what = f"engine dali: DALI {graph_module.dali_version()} from decoding to normalization, on 3 threads of its own"
+    assert found["render"].facts[0] == what
+    assert found["decode"].where == "CPU, 3 threads"
+    if is_native:
+        assert found["decode"].facts == (
+            "ordinary JPEGs are read, for DALI to decode",
+            f"all others by Pillow {PIL.__version__}",
+        )
+    else:
+        (fact,) = found["decode"].facts
+        assert fact.startswith(f"all by Pillow {PIL.__version__}; native code, which reads JPEGs for DALI to decode, ")
+
+
+def test_explain_says_what_decodes_before_ordinary_code(photos: Path) -> None:
+    """As the engine that renders for that, which is exact."""
+    transform = T.Compose([T.Resize((30, 30)), torch.nn.Identity(), T.CenterCrop(20)])
+    mine, exact = loader_of(photos, transform), loader_of(photos, transform, engine=None)
+    decode = [[stage for stage in loader.stages() if stage.name == "decode"] for loader in (mine, exact)]
+    assert decode[0] == decode[1]

@@ -4,6 +4,7 @@ On a simulated GPU, whose decoder is a function of the test's behind nvImageCode
 as fast as the test wants it, and it refuses what the test says.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -258,6 +259,26 @@ def test_nothing_is_allocated_once_warm(root: Path, runtime: Runtime) -> None:
         batches(loader)
         made.append([memory.made for memory in (runtime.pinned, *runtime.memories)])
     assert made[3:] == made[2:3] * 5
+
+
+@pytest.mark.parametrize(
+    ("decoder", "workers", "device"),
+    [
+        ("gpu", ["all but ordinary JPEGs by Pillow"], "ordinary JPEGs by nvImageCodec"),
+        (
+            "hybrid",
+            ["ordinary JPEGs by nvImageCodec", "all others by Pillow"],
+            "a part of the ordinary JPEGs, by the speeds that are measured of both, by nvImageCodec",
+        ),
+    ],
+)
+def test_explain_says_who_decodes_what(
+    root: Path, runtime: Runtime, decoder: str, workers: list[str], device: str
+) -> None:
+    loader = DataLoader(ImageFolder(root / "whole", transform=CROP), 4, device="cuda", decoder=decoder)
+    mine, theirs = (stage.facts for stage in loader.stages() if stage.name == "decode")
+    assert [re.split(r" \d", fact)[0] for fact in mine] == workers
+    assert re.split(r" \d", theirs[0])[0] == device
 
 
 # ---- what is missing ----

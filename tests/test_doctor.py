@@ -16,13 +16,18 @@ import pytest
 import torch
 
 import gpuload
-from gpuload import compilers, nvrtc
+from gpuload import compilers, libraries, nvrtc
 from gpuload.decoders.jpeg import jpeg_decoder
+from gpuload.device import resolve
 from gpuload.engines import ENGINES, Wanted
 from gpuload.engines.base import Engine
+from gpuload.engines.dali import graph
+from gpuload.engines.dali.graph import encoded
 from gpuload.errors import MissingError
+from gpuload.libraries import codec_version
 from gpuload.tools import doctor
-from gpuload.tools.doctor import Finding, Status
+from gpuload.tools.finding import Finding, Status, look_for
+from tests.conftest import encode, make_photo
 from tests.fake_codec import FakeCodec, has_codec
 from tests.simulation.runtime import simulated
 
@@ -38,13 +43,17 @@ NAMES = [
     "native code",
     "nvImageCodec",
     "GPU decoder",
+    "DALI",
     "engines",
     "for the demo",
 ]
 
 
+needs_compiler = pytest.mark.skipif(compilers.compiler() is None, reason="needs a C++ compiler")
+
+
 def finding(name: str) -> Finding:
-    return doctor._found(next(part for part in doctor.PARTS if part.name == name))
+    return look_for(next(part for part in doctor.PARTS if part.name == name))
 
 
 # ---- what is there ----
@@ -70,9 +79,8 @@ def test_what_is_not_there_comes_with_a_command() -> None:
         assert found.name in ("GPU", "GPU decoder") or (found.status is Status.OK) == (found.fix is None), found
 
 
+@needs_compiler
 def test_the_compiler_compiles() -> None:
-    if compilers.compiler() is None:
-        pytest.skip("needs a C++ compiler")
     found = finding("native code")
     assert found.status is Status.OK
     assert found.detail.endswith("compiles the kernels")
@@ -149,6 +157,7 @@ def codec(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nvImageCodec 9.9 be installed, and a C++ compiler."""
     monkeypatch.setattr(metadata, "version", lambda name: "9.9")
     monkeypatch.setattr(compilers, "compiler", lambda: ["c++"])
+    monkeypatch.setattr(libraries, "host_library", lambda: None)
 
 
 def nvimagecodec(status: Status, detail: str, fix: str = 'pip install "gpuload[cuda13]"') -> Finding:
@@ -239,12 +248,48 @@ def test_a_compiler_that_fails_is_required(run_python: Callable[..., Any], tmp_p
         os.environ.update(CXX="false", GPULOAD_CACHE=sys.argv[1])
         from gpuload.tools import doctor
         for finding in doctor.examine():
-            print(*finding[:3])
+            print(*finding)
         """
     lines = run_python(program, tmp_path).stdout.splitlines()
     # the loader would choose the engine cpu, which could not be built
     assert any(line.startswith("native code missing the C++ compiler failed on gpuload's kernels") for line in lines)
+    if codec_version() is not None:
+        said = "the way to it cannot be compiled: Pillow decodes JPEGs instead, slower unset CXX"
+        assert any(re.fullmatch(f"nvImageCodec optional-missing .* is here, but {said}", line) for line in lines)
     assert torch.cuda.is_available() or any(line.startswith("engines missing the C++ compiler") for line in lines)
+
+
+NOEXEC = """
+import os, sys
+from types import SimpleNamespace
+os.statvfs = lambda folder: SimpleNamespace(f_flag=os.ST_NOEXEC if str(folder).startswith(sys.argv[1]) else 0)
+os.environ["GPULOAD_CACHE"], os.environ["TMPDIR"] = sys.argv[2:]
+from gpuload import compilers, libraries
+from gpuload.tools import doctor
+from gpuload.tools.finding import look_for
+compilers.FLAGS = ("-O0", *compilers.FLAGS[1:])
+(part,) = (part for part in doctor.PARTS if part.name == "native code")
+print(*look_for(part))
+"""
+
+
+@needs_compiler
+def test_no_folder_for_what_is_compiled(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    """The compiler is not what is missing."""
+    said = run_python(NOEXEC, tmp_path, tmp_path / "cache", tmp_path).stdout
+    assert said.startswith(f"native code missing compiled code cannot be kept in {tmp_path / 'cache'}, which cannot ")
+    assert said.endswith(" export GPULOAD_CACHE=FOLDER\n")
+
+
+@needs_compiler
+def test_a_cache_that_cannot_be_used(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    said = run_python(NOEXEC, cache, cache, tmp_path).stdout
+    assert re.fullmatch(
+        rf"native code ok .*, compiles the kernels, anew in each process: {cache} cannot be written or is mounted "
+        r"noexec \(export GPULOAD_CACHE=FOLDER names another one\) None\n",
+        said,
+    )
 
 
 def _no_cuda(error: Exception) -> Callable[[], None]:
@@ -315,6 +360,57 @@ def test_the_decoder_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found.detail.startswith("nvImageCodec's decoder does not start") and found.detail.endswith(follows)
 
 
+# ---- DALI ----
+
+
+def dali(detail: str) -> Finding:
+    return Finding(
+        "DALI", Status.OPTIONAL, f"{detail}: engine='dali' cannot be chosen", 'pip install "gpuload[cuda13]"'
+    )
+
+
+def test_dali_decodes() -> None:
+    pytest.importorskip("nvidia.dali")
+    where = resolve(None).describe()
+    assert finding("DALI") == ("DALI", Status.OK, f"{graph.dali_version()}, decodes a JPEG on {where}", None)
+
+
+def test_no_dali(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Any:
+        raise MissingError("no DALI") from ImportError("No module named 'nvidia.dali'")
+
+    monkeypatch.setattr(graph, "_dali", missing)
+    assert finding("DALI") == dali("does not import (No module named 'nvidia.dali')")
+
+
+def test_a_dali_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version() -> str:
+        raise OSError("libnvjpeg.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(graph, "dali_version", version)
+    assert finding("DALI") == dali("does not import (libnvjpeg.so.13: cannot open shared object file)")
+
+
+def test_a_dali_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, threads: int) -> Any:
+        raise RuntimeError("nvml error: 9\nStacktrace (99 entries):")
+
+    monkeypatch.setattr(graph, "dali_version", lambda: "9.9")
+    monkeypatch.setattr(graph, "Graph", broken)
+    assert finding("DALI") == dali(f"9.9 does not run on {resolve(None).describe()} (nvml error: 9)")
+
+
+def test_a_dali_with_pixels_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nvidia.dali")
+    monkeypatch.setattr(graph, "dali_version", lambda: "9.9")
+    monkeypatch.setattr(graph, "encoded", lambda file: encoded(np.frombuffer(encode(make_photo(64, 96)), np.uint8)))
+    what = f"9.9 on {resolve(None).describe()} does not decode a JPEG as Pillow {PIL.__version__} does"
+    assert finding("DALI") == dali(what)
+
+
+# ---- engines ----
+
+
 def test_engines_speak_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(wanted: Wanted) -> Engine:
         raise MissingError("the third engine needs a third hand")
@@ -333,22 +429,3 @@ def test_a_look_that_raises_becomes_a_finding(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(nvrtc, "cupy", broken)
     detail = "OSError: libcudart.so.13: cannot open shared object file"
     assert doctor.examine()[NAMES.index("CuPy")] == ("CuPy", Status.MISSING, detail, None)
-
-
-# ---- text ----
-
-
-def test_the_text_shows_findings_and_sums_up() -> None:
-    found = [
-        Finding("torch", Status.OK, "2.14.1", None),
-        Finding("GPU", Status.OPTIONAL, "none, " + "really " * 30, "apt-get install gpu"),
-    ]
-    lines = doctor.text(found).splitlines()
-    assert lines[0] == "ok                torch  2.14.1"
-    assert lines[1].startswith("optional-missing  GPU    none, really")
-    assert lines[2].startswith(" " * 25 + "really")
-    assert lines[-3] == " " * 25 + "-> apt-get install gpu"
-    assert lines[-1] == "All that gpuload needs is here."
-    assert all(len(line) <= doctor.WIDTH for line in lines)
-    found.append(Finding("Pillow", Status.MISSING, "12", "pip"))
-    assert doctor.text(found).splitlines()[-1] == "Missing: Pillow"

@@ -1,5 +1,9 @@
 """What every engine keeps, whatever renders: the same samples with the same draws, errors, early breaks, memory."""
 
+import copy
+import json
+import os
+import pickle
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset, random_split
 from torchvision.datasets import CIFAR10
 
-from gpuload import DataLoader, ImageFolder, SampleError, transforms as T
+from gpuload import ArgumentError, DataLoader, ImageFolder, SampleError, TimedOutError, transforms as T
 from gpuload.engines import ENGINES
 from gpuload.libraries import host_library
 from tests.conftest import encode, make_photo
@@ -135,6 +140,69 @@ def test_it_does_not_depend_on_workers_or_batches(engine: Engine, folder: Path, 
     check(engine, loader_of(engine, folder, **options), 1)
 
 
+def test_more_workers_than_anyone_has(engine: Engine, folder: Path) -> None:
+    loader = loader_of(engine, folder, num_workers=64, persistent_workers=True, batch_size=3)
+    loader.dataset.samples = list(loader.dataset.samples) * 12
+    for epoch in (0, 1):
+        check(engine, loader, epoch)
+
+
+PICKED: dict[str, Callable[[ImageFolder], Any]] = {
+    "Subset": lambda dataset: Subset(dataset, [7, 3, 3, 11, 0, 9]),
+    "random_split": lambda dataset: random_split(dataset, [7, 5])[0],
+}
+
+
+@pytest.mark.parametrize("kind", PICKED)
+def test_a_part_of_a_dataset(engine: Engine, folder: Path, kind: str) -> None:
+    dataset = ImageFolder(folder, transform=T.Resize((20, 24)))
+    dataset.samples = [(path, 10 * number) for number, (path, _) in enumerate(dataset.samples)]
+    part = PICKED[kind](dataset)
+    loader = loader_of(engine, part, shuffle=False)
+    assert loader.engine == engine.name
+    batches = list(loader)
+    assert torch.cat([labels.cpu() for _, labels in batches]).tolist() == [10 * index for index in part.indices]
+    wanted = torch.stack([dataset[index][0] for index in part.indices])
+    differences = (torch.cat([images.cpu() for images, _ in batches]).double() - wanted.double()).abs()
+    assert differences.max() <= engine.most
+    assert differences.mean() <= engine.mean
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))])
+def test_copies(engine: Engine, folder: Path, way: Callable[[DataLoader], DataLoader]) -> None:
+    """Made in mid-epoch; neither disturbs the other."""
+    loader = loader_of(engine, folder)
+    batches = iter(loader)
+    next(batches)
+    other = way(loader)
+    assert (other.engine, other.dataset is loader.dataset) == (engine.name, False)
+    check(engine, other, 2)
+    assert len(list(batches)) == 2
+    check(engine, loader, 2)
+
+
+def _other_transform(loader: DataLoader) -> None:
+    loader.dataset.transform = T.Compose(TRANSFORMS["gray"])
+
+
+def _other_size(loader: DataLoader) -> None:
+    loader.dataset.transform.transforms[0].size = (30, 20)
+
+
+@pytest.mark.parametrize("change", [_other_transform, _other_size])
+def test_a_transform_that_changes_in_mid_epoch_counts_from_the_next(
+    engine: Engine, folder: Path, change: Callable[[DataLoader], None]
+) -> None:
+    loader = loader_of(engine, folder, T.Compose([T.RandomResizedCrop(24), T.RandomHorizontalFlip()]))
+    batches = iter(loader)
+    shapes = [next(batches)[0].shape]
+    change(loader)
+    shapes += [images.shape for images, _ in batches]
+    assert shapes == [(5, 3, 24, 24), (5, 3, 24, 24), (2, 3, 24, 24)]
+    check(engine, loader, 1)
+    assert next(iter(loader))[0].shape == (5, 3, 30, 20)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_any_layout(engine: Engine, folder: Path, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
@@ -243,6 +311,57 @@ def test_early_breaks_and_dropped_loaders(engine: Engine, folder: Path, taken: i
     assert alive() == []
 
 
+@pytest.fixture
+def stall(folder: Path) -> Iterator[Callable[[], None]]:
+    """Have number 6 of the folder stall whoever reads it, until the end of the test."""
+    path, writers = folder / "only" / "06.jpg", list[int]()
+
+    def put() -> None:
+        path.unlink()
+        os.mkfifo(path)
+        writers.append(os.open(path, os.O_RDWR))
+
+    yield put
+    path.unlink(missing_ok=True)  # else it would be opened again, by Pillow
+    for writer in writers:
+        os.close(writer)
+
+
+@pytest.mark.usefixtures("short_grace")
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_file_that_stalls_times_out(
+    engine: Engine, folder: Path, stall: Callable[[], None], caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    """While it is planned, or while it is loaded; once it is whole again, so is the next epoch."""
+    path = folder / "only" / "06.jpg"
+    data = path.read_bytes()
+    loader = loader_of(engine, folder, shuffle=False, batch_size=3, timeout=0.5)
+    if is_known:
+        list(loader)
+    stall()
+    batches = iter(loader)
+    assert [len(next(batches)[0]) for _ in range(2)] == [3, 3]
+    with pytest.raises(TimedOutError, match="batch 2 has "):
+        next(batches)
+    assert list(batches) == []
+    assert "left 1 of the loader's threads behind" in caplog.text
+    path.unlink()
+    path.write_bytes(data)
+    check(engine, loader, 2)
+
+
+def test_what_a_loader_does_not_render_is_refused(engine: Engine, folder: Path) -> None:
+    """Nobody is to believe that this engine renders; without one it goes torch's way."""
+
+    class Own(ImageFolder):
+        def __getitem__(self, index: int) -> Any:
+            return super().__getitem__(index)
+
+    dataset = Own(folder, transform=CROPS)
+    with pytest.raises(ArgumentError, match="^engine is for images that gpuload renders, got Own: Own overrides "):
+        loader_of(engine, dataset)
+
+
 def test_two_iterators_of_a_loader(engine: Engine, folder: Path) -> None:
     loader, alone = loader_of(engine, folder), loader_of(engine, folder)
     epochs = [torch.cat([images for images, _ in alone]) for _ in range(2)]
@@ -262,9 +381,79 @@ next(batches)
 """
 
 
-@pytest.mark.parametrize("name", ["pillow", "cpu", "dali"])
+on_the_cpu = pytest.mark.parametrize("name", ["pillow", "cpu", "dali"])
+
+
+@on_the_cpu
 def test_a_program_may_end_in_mid_epoch(name: str, folder: Path, run_python: Callable[..., Any]) -> None:
     assert run_python(PROGRAM, folder, name).stdout == "2\n"
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from gpuload import DataLoader, ImageFolder, transforms as T
+from gpuload.loading import threads
+threads.GRACE = threads.UNWINDING = 0.1
+dataset = ImageFolder(sys.argv[1], transform=T.RandomResizedCrop(64))
+loader = DataLoader(dataset, 3, num_workers=2, engine=sys.argv[2], device="cpu")
+batches = iter(loader)
+print(len(next(batches)[0]) + len(next(batches)[0]))
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    next(batches)
+except KeyboardInterrupt:
+    print("interrupted", len(list(batches)))
+"""
+
+
+@on_the_cpu
+def test_ctrl_c_ends_a_wait_for_a_file_that_stalls(
+    name: str, folder: Path, stall: Callable[[], None], run_python: Callable[..., Any]
+) -> None:
+    stall()
+    ended = run_python(INTERRUPTED, folder, name)
+    assert ended.stdout == "6\ninterrupted 0\n"
+    assert "left 1 of the loader's threads behind" in ended.stderr
+
+
+RANKS = """
+import json, sys, torch
+from torch import distributed
+from torch.utils.data import DistributedSampler
+from gpuload import DataLoader, ImageFolder, transforms as T
+from tests.ranks import ranks
+
+with ranks(2) as rank:
+    distributed.init_process_group("gloo")
+    dataset = ImageFolder(sys.argv[1], transform=T.RandomCrop(16))
+    dataset.samples = [(path, number) for number, (path, _) in enumerate(dataset.samples)]
+    loader = DataLoader(
+        dataset, 3, sampler=DistributedSampler(dataset, seed=7), num_workers=2, seed=3, engine=sys.argv[2], device="cpu"
+    )
+    mine = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        batches = list(loader)
+        images = torch.cat([images for images, _ in batches])
+        for image, (index, recipe) in zip(images, loader.recipes(epoch), strict=True):
+            assert torch.equal(image, dataset.apply(index, recipe)), index
+        mine.append(torch.cat([labels for _, labels in batches]).tolist())
+    everybodys = [None, None]
+    distributed.all_gather_object(everybodys, mine)
+    if rank == 0:
+        print(json.dumps(everybodys))
+    distributed.destroy_process_group()
+"""
+
+
+@on_the_cpu
+def test_each_of_two_ranks_has_its_share(name: str, folder: Path, run_python: Callable[..., Any]) -> None:
+    """A crop is exact on all of them."""
+    first, second = json.loads(run_python(RANKS, folder, name).stdout)
+    assert first[0] != first[1]
+    for mine, others in zip(first, second, strict=True):
+        assert len(mine) == len(others) == 6
+        assert sorted(mine + others) == [*range(12)]
 
 
 def test_each_engine_is_tried() -> None:

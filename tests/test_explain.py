@@ -99,6 +99,13 @@ def test_pillow_decodes_all_without_nvimagecodec(photos: Path, monkeypatch: pyte
     assert facts == (f"all by Pillow {PIL.__version__}; nvImageCodec, which is faster, is not installed",)
 
 
+def test_the_pillow_engine_has_pillow_decode(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.jpg").write_bytes(b"no image, and so no recipe either")
+    facts = described(images(tmp_path, T.CenterCrop(32), engine="pillow"))["decode"].facts
+    assert facts == (f"all by Pillow {PIL.__version__}",)
+
+
 def test_exif_is_mentioned(photos: Path) -> None:
     dataset = ImageFolder(photos, transform=T.CenterCrop(32), exif_transpose=True)
     assert "turned as their EXIF orientation says" in described(DataLoader(dataset, device="cpu"))["decode"].facts
@@ -118,7 +125,7 @@ def test_recipes_that_do_not_fuse_are_counted(photos: Path) -> None:
     loader = images(photos, T.RandomCrop(55, pad_if_needed=True), T.Resize(32))
     facts = described(loader)["render"].facts
     assert "24 of 64 recipes of the first images do not fuse into it, at Resize:" in facts
-    assert "Pillow runs the operations of such a sample while decoding, the kernel only its values" in facts
+    assert "Pillow runs the operations of such a sample while decoding, the engine only its values" in facts
 
 
 def test_different_sizes_are_warned_of(photos: Path) -> None:

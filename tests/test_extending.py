@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
 from gpuload.compilers import compiler
 from gpuload.datasets import ImageDataset
+from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.engines import ENGINES
 from gpuload.engines.base import Layout
@@ -181,6 +182,9 @@ class NumpyEngine:
 
     def batch(self, fused: Fused, files: Files) -> "NumpyBatch":
         return NumpyBatch(self.layout.table.numpy(), len(files))
+
+    def decoders(self, decoder: Decoder | None) -> Iterator[str]:
+        yield "all by Pillow"
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
         yield Stage("render", threads, ("engine numpy", *facts))

@@ -18,7 +18,7 @@ from benchmarks.preflight import Line, Outcome
 from gpuload import compilers
 from gpuload.errors import MissingError
 from gpuload.tools import doctor
-from gpuload.tools.doctor import Finding, Status
+from gpuload.tools.finding import Finding, Status
 from tests.fresh import Pythons
 
 
@@ -94,6 +94,7 @@ def test_without_what_gpuload_itself_imports_that_is_said(monkeypatch: pytest.Mo
     [
         ("nvImageCodec", "nvImageCodec is optional-missing; loaders are not timed with the decoder that users get"),
         ("GPU decoder", "GPU decoder is optional-missing; decoders are not timed"),
+        ("DALI", "DALI is optional-missing; its engine is not tested"),
         ("native code", "native code is optional-missing; it is not tested"),
     ],
 )

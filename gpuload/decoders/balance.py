@@ -15,7 +15,13 @@ MEMORY = 0.5  # how much a measurement counts beside the next one
 
 
 class Split(Protocol):
-    """Decides which samples the device's decoder gets."""
+    """Decides which samples the device's decoder gets.
+
+    Attributes:
+        is_all: that is each that it may have.
+    """
+
+    is_all: bool
 
     def away(self, work: Sequence[float], may: Sequence[bool]) -> list[bool]:
         """Which of a batch's samples, of so much work each, it gets: of those that it may have."""
@@ -32,6 +38,8 @@ class Split(Protocol):
 
 class AllAway:
     """The device's decoder gets all that it can decode."""
+
+    is_all = True
 
     def away(self, work: Sequence[float], may: Sequence[bool]) -> list[bool]:
         return list(may)
@@ -71,6 +79,8 @@ class Balancer:
     Args:
         workers: how many decode at once.
     """
+
+    is_all = False
 
     def __init__(self, workers: int) -> None:
         self._workers, self._worker, self._device = workers, _Speed(), _Speed()

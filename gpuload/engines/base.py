@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpuload.decoders import pillow
+from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.native import Status
 from gpuload.recipes.fuse import Fused
@@ -20,7 +22,7 @@ from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
 from gpuload.transforms.plan import Plan
 
-__all__ = ["Batch", "Engine", "Images", "Layout", "Output", "Take", "UnrenderedError", "check"]
+__all__ = ["Batch", "Engine", "Images", "Layout", "Output", "Take", "UnrenderedError", "check", "native_decoders"]
 
 Images = torch.Tensor | list[torch.Tensor]
 Take = Callable[[int], torch.Tensor]  # gives output buffers: a uint8 tensor of so many bytes
@@ -30,6 +32,15 @@ def check(status: int) -> None:
     """What native code says of a sample whose pixels it was given."""
     if status != Status.OK:
         raise RuntimeError(f"native code refused a sample's record: {Status(status).name}")
+
+
+def native_decoders(decoder: Decoder | None) -> Iterator[str]:
+    """The `Engine.decoders` of an engine whose shares are decoded in native calls."""
+    if decoder is None:
+        yield f"all by {pillow.describe()}; nvImageCodec, which is faster, is not installed"
+    else:
+        yield f"ordinary JPEGs by {decoder.describe()}, just the region that is needed"
+        yield f"all others by {pillow.describe()}"
 
 
 class UnrenderedError(Exception):
@@ -70,6 +81,13 @@ class Engine(Protocol):
 
     def batch(self, fused: Fused, files: Files) -> Batch:
         """A batch of which nothing is rendered yet."""
+
+    def decoders(self, decoder: Decoder | None) -> Iterator[str]:
+        """Who decodes files whose recipes fuse, for explain.
+
+        Args:
+            decoder: the workers' own.
+        """
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
         """How it renders, for explain.

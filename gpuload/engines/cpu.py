@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
-from gpuload.engines.base import Images, Layout, Take, check
+from gpuload.engines.base import Images, Layout, Take, check, native_decoders
 from gpuload.errors import MissingError
 from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse
@@ -43,6 +44,9 @@ class CpuEngine:
 
     def batch(self, fused: Fused, files: Files) -> "_CpuBatch":
         return _CpuBatch(self, fused, files)
+
+    def decoders(self, decoder: Decoder | None) -> Iterator[str]:
+        return native_decoders(decoder)
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
         yield Stage("render", threads, ("engine cpu: the kernel, built for this CPU, once a sample", *fusing, *facts))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuload.decoders import pillow
+from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
-from gpuload.engines.base import Images, Layout, check
+from gpuload.engines.base import Images, Layout, check, native_decoders
 from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse, left_to_pillow
 from gpuload.recipes.ops import Filter
@@ -71,6 +73,11 @@ class CudaEngine:
 
     def batch(self, fused: Fused, files: Files) -> "_CudaBatch":
         return _CudaBatch(self, fused, files)
+
+    def decoders(self, decoder: Decoder | None) -> Iterator[str]:
+        if self.decoding is not None and self.decoding.split.is_all:
+            return iter([f"all but ordinary JPEGs by {pillow.describe()}"])
+        return native_decoders(decoder)
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
         if self.decoding is not None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.decoders.pillow import describe
 from gpuload.engines.base import Images, Layout, Take
@@ -32,6 +33,9 @@ class PillowEngine:
 
     def batch(self, fused: Fused, files: Files) -> "_PillowBatch":
         return _PillowBatch(self, fused)
+
+    def decoders(self, decoder: Decoder | None) -> Iterator[str]:
+        yield f"all by {describe()}"
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
         yield Stage("render", threads, (f"engine pillow: {describe()} and torch, operation by operation", *facts))

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from torch.utils.data import default_collate
 
-from gpuload.datasets.base import ImageDataset
 from gpuload.decoders import pillow
-from gpuload.decoders.base import Decoder
 from gpuload.loading.course import Course, Settings
 from gpuload.loading.order import Order
+from gpuload.loading.stretch import Planner
 from gpuload.loading.survey import Survey, cost_of_calls, survey
 from gpuload.loading.transfer import sending
 from gpuload.stage import Stage, collated_by, name_of, threads_of
@@ -24,7 +23,7 @@ def image_stages(course: Course, order: Order, settings: Settings, depth: int) -
     yield order.describe(host=threads)
     yield Stage("read", threads, (first.dataset.describe(),))
     yield Stage("draw", threads, (_drawn(course), f"from seed {first.seed}, epoch {course.epoch} and position alone"))
-    yield Stage("decode", threads, tuple(_decoders(first.dataset, first.decoder, found)))
+    yield Stage("decode", threads, tuple(_decoders(first, found)))
     yield from _legs(course, found, threads, target)
     if course.is_sent:
         yield sending(target)
@@ -62,13 +61,10 @@ def _facts(course: Course, number: int, found: Survey) -> list[str]:
     return facts + found.failures[:1]
 
 
-def _decoders(dataset: ImageDataset, decoder: Decoder | None, found: Survey) -> Iterator[str]:
-    if decoder is None:
-        yield f"all by {pillow.describe()}; nvImageCodec, which is faster, is not installed"
-    elif 0 < found.count == len(found.breaks):
+def _decoders(first: Planner, found: Survey) -> Iterator[str]:
+    if 0 < found.count == len(found.breaks):
         yield f"all by {pillow.describe()}"
     else:
-        yield f"ordinary JPEGs by {decoder.describe()}, just the region that is needed"
-        yield f"all others by {pillow.describe()}"
-    if dataset.exif_transpose:
+        yield from first.engine.decoders(first.decoder)
+    if first.dataset.exif_transpose:
         yield "turned as their EXIF orientation says"

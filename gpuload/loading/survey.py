@@ -43,7 +43,7 @@ class Survey:
         if self.breaks:
             names = ", ".join(sorted(set(self.breaks)))
             yield f"{len(self.breaks)} of {self.count} recipes of the first images do not fuse into it, at {names}:"
-            yield "Pillow runs the operations of such a sample while decoding, the kernel only its values"
+            yield "Pillow runs the operations of such a sample while decoding, the engine only its values"
         elif self.count:
             yield f"all {self.count} recipes of the first images fuse into it"
 

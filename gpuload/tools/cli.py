@@ -18,6 +18,7 @@ from gpuload.loader import DataLoader
 from gpuload.stage import lay_out
 from gpuload.tools import bench, demo, doctor, preview
 from gpuload.tools.common import cores
+from gpuload.tools.finding import Status, as_text
 
 __all__ = ["main"]
 
@@ -57,9 +58,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     findings = doctor.examine()
-    complete = all(finding.status is not doctor.Status.MISSING for finding in findings)
+    complete = all(finding.status is not Status.MISSING for finding in findings)
     found = {"complete": complete, "findings": [finding._asdict() for finding in findings]}
-    _show(arguments, found, doctor.text(findings))
+    _show(arguments, found, as_text(findings))
     return 0 if complete else 1
 
 

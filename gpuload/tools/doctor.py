@@ -8,18 +8,16 @@ import platform
 import re
 import subprocess
 import sys
-import textwrap
 import warnings
-from collections.abc import Callable, Sequence
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import PIL
 import torch
 from PIL import Image
+from torch.utils.dlpack import from_dlpack
 
 import gpuload
 from gpuload import compilers, libraries, nvrtc
@@ -27,85 +25,33 @@ from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.gpu import GpuDecoder
 from gpuload.decoders.jpeg import jpeg_decoder
-from gpuload.device import device_of, resolve
+from gpuload.device import Device, device_of, resolve
 from gpuload.engines import ENGINES, Wanted, make_engine
 from gpuload.engines.base import Layout
+from gpuload.engines.dali import graph
+from gpuload.engines.dali.arguments import arguments
 from gpuload.errors import GpuloadError, MissingError
+from gpuload.recipes.fuse import fuse
+from gpuload.recipes.recipes import Recipes
+from gpuload.tools.finding import BrokenError, Finding, LackingError, Part, look_for
 from gpuload.transforms.plan import Plan
 
-__all__ = ["Finding", "Status", "examine", "text"]
+__all__ = ["examine"]
 
-WIDTH = 110  # characters of a line
 INSTALL_COMPILER = "apt-get install g++"
 INSTALL_DEMO = 'pip install "gpuload[demo]"'
 INSTALL_DRIVER = "apt-get install nvidia-driver-580"  # the first that runs CUDA 13
+CLOSE = 8  # of 255: a GPU rounds in another way
+USE_FOLDER = "export GPULOAD_CACHE=FOLDER"
 INSTALL_HEADERS = 'pip install "cuda-toolkit[cudart,nvrtc]==13.*"'
 INSTALL_TORCH = 'pip install --force-reinstall "torch>=2.11" --index-url https://download.pytorch.org/whl/cu130'
 OLD = "it is not tested on older ones"
 DEMO = ("torchvision", "scikit-learn", "matplotlib")
 
 
-class Status(StrEnum):
-    """How a finding is; only `MISSING` keeps gpuload from working as it should."""
-
-    OK = "ok"
-    MISSING = "missing"
-    OPTIONAL = "optional-missing"
-
-
-class Finding(NamedTuple):
-    """One thing that was looked for.
-
-    Attributes:
-        name: of the thing.
-        status: whether it is there.
-        detail: its version and what else there is to know; or what is wrong, and what follows from it.
-        fix: the command that installs it; None where nothing is missing, or no command would help.
-    """
-
-    name: str
-    status: Status
-    detail: str
-    fix: str | None
-
-
 def examine() -> list[Finding]:
     """Look at everything that gpuload stands on. Raises nothing."""
-    return [_found(part) for part in PARTS]
-
-
-def text(findings: Sequence[Finding]) -> str:
-    """The findings as an aligned text, and a last line that sums them up."""
-    statuses = max(len(finding.status) for finding in findings) + 2
-    names = max(len(finding.name) for finding in findings) + 2
-    margin = " " * (statuses + names)
-    lines: list[str] = []
-    for name, status, detail, fix in findings:
-        head = f"{status:{statuses}}{name:{names}}"
-        lines += textwrap.wrap(detail, WIDTH, initial_indent=head, subsequent_indent=margin, break_on_hyphens=False)
-        lines += [f"{margin}-> {fix}"] if fix is not None else []
-    missing = ", ".join(finding.name for finding in findings if finding.status is Status.MISSING)
-    return "\n".join([*lines, "", f"Missing: {missing}" if missing else "All that gpuload needs is here."])
-
-
-# ---- parts ----
-
-
-class _LackingError(Exception):
-    """A part that is not there.
-
-    Args:
-        problem: what was found instead.
-        fix: the command that helps, where it is not the part's own.
-    """
-
-    def __init__(self, problem: str, fix: str | None = None) -> None:
-        super().__init__(problem)
-        self.fix = fix
-
-
-def _always() -> bool:
-    return True
+    return [look_for(part) for part in PARTS]
 
 
 def _never() -> bool:
@@ -116,43 +62,10 @@ def _on_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-class _Part(NamedTuple):
-    """Something to look for.
-
-    Attributes:
-        name: of it.
-        look: says what is there; raises `_LackingError` where nothing is, and anything else where it is broken.
-        needed: whether gpuload does not work as it should without it.
-        without: what follows where it is not there.
-        fix: the command that installs it.
-    """
-
-    name: str
-    look: Callable[[], str]
-    needed: Callable[[], bool] = _always
-    without: str = ""
-    fix: str | None = None
-
-
-def _found(part: _Part) -> Finding:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a finding says what a warning would
-        try:
-            return Finding(part.name, Status.OK, part.look(), None)
-        except _LackingError as lacking:
-            status = Status.MISSING if part.needed() else Status.OPTIONAL
-            detail = ": ".join(filter(None, (str(lacking), part.without)))
-            return Finding(part.name, status, detail, lacking.fix or part.fix)
-        except MissingError as error:
-            return Finding(part.name, Status.MISSING, str(error), part.fix)
-        except Exception as error:  # whatever a broken installation raises is what the user must see
-            return Finding(part.name, Status.MISSING, f"{type(error).__name__}: {error}", None)
-
-
 def _at_least(least: str, found: str) -> str:
     """The version that was found, if it is recent enough."""
     if _numbers(found) < _numbers(least):
-        raise _LackingError(f"{found}, but gpuload needs at least {least}")
+        raise LackingError(f"{found}, but gpuload needs at least {least}")
     return found
 
 
@@ -188,7 +101,7 @@ def _pillow() -> str:
 
 def _gpu() -> str:
     if not torch.cuda.is_available():
-        raise _LackingError(*_why_no_gpu())
+        raise LackingError(*_why_no_gpu())
     shown = [_described(index) for index in range(torch.cuda.device_count())]
     return "; ".join([*shown, f"driver {_driver()}"])
 
@@ -224,7 +137,7 @@ def _cupy() -> str:
     try:
         version = nvrtc.cupy().__version__
     except MissingError as error:
-        raise _LackingError(f"does not import ({error.__cause__ or error})") from error
+        raise LackingError(f"does not import ({error.__cause__ or error})") from error
     if not torch.cuda.is_available():
         return f"{version}, waits for a GPU"
     device_of("cuda").prepare("render_4")
@@ -237,7 +150,7 @@ def _cuda_headers() -> str:
     except ImportError:
         found = None
     if found is None:
-        raise _LackingError("not found")
+        raise LackingError("not found")
     return f"in {found}"
 
 
@@ -253,24 +166,50 @@ def _native_code() -> str:
     if found is None:
         wanted = os.environ.get("CXX")
         if wanted:
-            raise _LackingError(f"to be compiled, but CXX={wanted!r} is not there", "unset CXX")
-        raise _LackingError("to be compiled, but there is no g++, c++ or clang++")
-    libraries.host_library()
+            raise LackingError(f"to be compiled, but CXX={wanted!r} is not there", "unset CXX")
+        raise LackingError("to be compiled, but there is no g++, c++ or clang++")
+    library = _compiled()
     said = subprocess.run([*found, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
-    return f"{said.splitlines()[0]}, compiles the kernels"
+    return f"{said.splitlines()[0]}, compiles the kernels{_where_not_kept(library)}"
+
+
+def _compiled() -> ctypes.CDLL | None:
+    try:
+        return libraries.host_library()
+    except MissingError as error:
+        raise BrokenError(str(error), _mends_compiling()) from error
+
+
+def _mends_compiling() -> str:
+    try:
+        compilers.library_folder()
+    except MissingError:
+        return USE_FOLDER
+    return "unset CXX" if os.environ.get("CXX") else "apt-get install --reinstall g++"
+
+
+def _where_not_kept(library: ctypes.CDLL | None) -> str:
+    folder = compilers.wanted_folder()
+    if library is None or Path(library._name).parent == folder:
+        return ""
+    return f", anew in each process: {folder} cannot be written or is mounted noexec ({USE_FOLDER} names another one)"
 
 
 def _jpeg_decoder() -> str:
     version = libraries.codec_version()
     if version is None:
-        raise _LackingError("not installed")
+        raise LackingError("not installed")
     if libraries.shipped("jpeg") is None and compilers.compiler() is None:
-        raise _LackingError(f"{version} is here, but no C++ compiler to build the way to it", INSTALL_COMPILER)
+        raise LackingError(f"{version} is here, but no C++ compiler to build the way to it", INSTALL_COMPILER)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         decoder = jpeg_decoder()
     if decoder is None:
-        raise _LackingError("; ".join([f"{version} cannot be used", *(str(warning.message) for warning in said)]))
+        try:
+            _compiled()
+        except BrokenError as broken:
+            raise LackingError(f"{version} is here, but the way to it cannot be compiled", broken.fix) from broken
+        raise LackingError("; ".join([f"{version} cannot be used", *(str(warning.message) for warning in said)]))
     return _examined(decoder)
 
 
@@ -283,7 +222,7 @@ def _examined(decoder: Decoder) -> str:
     call = ctypes.CFUNCTYPE(ctypes.c_bool, pointer, ctypes.c_int64, pointer, pointer, pointer)(decoder.address)
     file = np.frombuffer(encoded, np.uint8)
     if not call(file.ctypes.data, len(file), size.ctypes.data, region.ctypes.data, decoded.ctypes.data):
-        raise _LackingError(f"{decoder.describe()} cannot decode")
+        raise LackingError(f"{decoder.describe()} cannot decode")
     if not np.array_equal(decoded, pixels):
         raise MissingError(f"{decoder.describe()} does not decode a JPEG as {pillow.describe()} does")
     return f"{decoder.describe()}, decodes a JPEG as {pillow.describe()} does"
@@ -291,11 +230,11 @@ def _examined(decoder: Decoder) -> str:
 
 def _gpu_decoder() -> str:
     if not torch.cuda.is_available():
-        raise _LackingError("waits for a GPU", _why_no_gpu()[1])
+        raise LackingError("waits for a GPU", _why_no_gpu()[1])
     try:
         return f"{GpuDecoder(device_of('cuda')).describe()}, starts"
     except MissingError as error:
-        raise _LackingError(str(error), nvrtc.INSTALL_CUDA) from error
+        raise LackingError(str(error), nvrtc.INSTALL_CUDA) from error
 
 
 def _example() -> tuple[bytes, Any]:
@@ -307,6 +246,33 @@ def _example() -> tuple[bytes, Any]:
 
 
 # ---- what stands on them ----
+
+
+def _dali() -> str:
+    """DALI's version, once it has decoded a JPEG where loaders would have it do so."""
+    try:
+        version = graph.dali_version()
+    except Exception as error:  # of a broken installation
+        raise LackingError(f"does not import ({error.__cause__ or error})") from error
+    device = resolve(None)
+    try:
+        difference = _difference_of_dali(device)
+    except Exception as error:  # DALI raises several kinds
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise LackingError(f"{version} does not run on {device.describe()} ({first})") from error
+    if difference > CLOSE:
+        raise LackingError(f"{version} on {device.describe()} does not decode a JPEG as {pillow.describe()} does")
+    return f"{version}, decodes a JPEG on {device.describe()}"
+
+
+def _difference_of_dali(device: Device) -> float:
+    """Of its pixels from Pillow's: the mean, on a scale of 255."""
+    file, pixels = _example()
+    told, needs = arguments(fuse(Recipes.of([()], *([size] for size in pixels.shape[:2]))))
+    pipeline = graph.Graph(Layout.of(Plan([]), None, torch.channels_last), needs, device, threads=1)
+    pipeline.start(graph.listed([graph.encoded(np.frombuffer(file, np.uint8))]), told)
+    made = from_dlpack(pipeline.outputs().as_tensor())[0].cpu()
+    return float(np.abs(made.numpy().astype(np.int64) - pixels).mean())
 
 
 def _engines() -> str:
@@ -333,51 +299,52 @@ def _demo() -> str:
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        raise _LackingError(f"not installed: {', '.join(missing)}")
+        raise LackingError(f"not installed: {', '.join(missing)}")
     return ", ".join(versions)
 
 
 PARTS = (
-    _Part("gpuload", _gpuload),
-    _Part("Python", _python, without=OLD, fix="apt-get install python3.11"),
-    _Part("torch", _torch, without=OLD, fix=INSTALL_TORCH),
-    _Part("numpy", _numpy, without=OLD, fix='pip install --upgrade "numpy>=2.0"'),
-    _Part(
+    Part("gpuload", _gpuload),
+    Part("Python", _python, without=OLD, fix="apt-get install python3.11"),
+    Part("torch", _torch, without=OLD, fix=INSTALL_TORCH),
+    Part("numpy", _numpy, without=OLD, fix='pip install --upgrade "numpy>=2.0"'),
+    Part(
         "Pillow",
         _pillow,
         without="the pixels of this Pillow follow another rule, and the loader's would differ from dataset[i]'s",
         fix='pip install --upgrade "Pillow>=13"',
     ),
-    _Part("GPU", _gpu, _never, without="batches stay on the CPU"),
-    _Part(
+    Part("GPU", _gpu, _never, without="batches stay on the CPU"),
+    Part(
         "CUDA headers",
         _cuda_headers,
         _on_gpu,
         without="CuPy cannot compile the kernels for a GPU",
         fix=INSTALL_HEADERS,
     ),
-    _Part(
+    Part(
         "CuPy",
         _cupy,
         _on_gpu,
         without="nothing renders on a GPU",
         fix=nvrtc.INSTALL_CUDA,
     ),
-    _Part(
+    Part(
         "native code",
         _native_code,
         _never,
         without="Pillow decodes and, on the CPU, renders, both slower",
         fix=INSTALL_COMPILER,
     ),
-    _Part(
+    Part(
         "nvImageCodec",
         _jpeg_decoder,
         _never,
         without="Pillow decodes JPEGs instead, slower",
         fix=nvrtc.INSTALL_CUDA,
     ),
-    _Part("GPU decoder", _gpu_decoder, _never, without="decoder='gpu' and decoder='hybrid' cannot be chosen"),
-    _Part("engines", _engines),
-    _Part("for the demo", _demo, _never, without="the demo does not run", fix=INSTALL_DEMO),
+    Part("GPU decoder", _gpu_decoder, _never, without="decoder='gpu' and decoder='hybrid' cannot be chosen"),
+    Part("DALI", _dali, _never, without="engine='dali' cannot be chosen", fix=nvrtc.INSTALL_CUDA),
+    Part("engines", _engines),
+    Part("for the demo", _demo, _never, without="the demo does not run", fix=INSTALL_DEMO),
 )

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
+from gpuload.decoders import pillow
+from gpuload.decoders.base import Decoder
 from gpuload.decoders.encoded import EncodedPool
 from gpuload.decoders.files import Files
 from gpuload.device import Device
@@ -77,6 +79,13 @@ class DaliEngine:
 
     def batch(self, fused: Fused, files: Files) -> "_DaliBatch":
         return _DaliBatch(self, fused, files)
+
+    def decoders(self, decoder: Decoder | None) -> Iterator[str]:
+        if self.library is None:
+            yield f"all by {pillow.describe()}; native code, which reads JPEGs for DALI to decode, is missing"
+        else:
+            yield "ordinary JPEGs are read, for DALI to decode"
+            yield f"all others by {pillow.describe()}"
 
     def stages(self, threads: str, target: str, fusing: Sequence[str], facts: Sequence[str]) -> Iterator[Stage]:
         what = f"engine dali: DALI {self.version} from decoding to normalization, on {self._threads} threads of its own"
