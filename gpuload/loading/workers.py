@@ -40,11 +40,11 @@ class WorkerPath:
     def batches(self, loader: TorchDataLoader[Any], first: int = 0) -> Iterator[Any]:
         """The batches of an epoch from one on."""
         if not self._device.launches:
-            return _begun(loader, first)
+            return _begun(loader, self._order, first)
         collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
         self._prepare(collate)
         with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
-            batches = _begun(loader, first)
+            batches = _begun(loader, self._order, first)
         moving = Moving(batches, self._device, self._side)
         return moving if collate is None else map(collate.finish, moving)
 
@@ -66,7 +66,7 @@ class WorkerPath:
         )
 
 
-def _begun(loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
+def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[Any]:
     """torch's own iterator, of the batches from one on."""
     if not first:
         return TorchDataLoader.__iter__(loader)
@@ -75,7 +75,7 @@ def _begun(loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
     loader._iterator = None  # of persistent workers, which knows no other indices
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
     whole, attributes = getattr(loader, name), vars(loader)
-    attributes[name] = _Rest(whole, first)
+    attributes[name] = _Rest(whole, order, first)
     try:
         return TorchDataLoader.__iter__(loader)
     finally:
@@ -85,16 +85,25 @@ def _begun(loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
 
 
 class _Rest:
-    """What a sampler gives from one on; as long as all of it."""
+    """What a sampler or batch sampler gives from one on, as long as all of it.
 
-    def __init__(self, whole: Any, first: int) -> None:
-        self._whole, self._first = whole, first
+    It begins with the first ``next``, as theirs: torch's iterators with workers are made twice.
+    """
+
+    def __init__(self, whole: Any, order: Order, first: int) -> None:
+        self._whole, self._order, self._first = whole, order, first
 
     def __len__(self) -> int:
         return len(self._whole)
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(self._whole, self._first, None)
+        sampler = self._order.sampler
+        if sampler is None:
+            yield from islice(self._whole, self._first, None)
+            return
+        epoch, sampler.epoch = sampler.epoch, sampler.epoch + 1
+        for _, indices in self._order.host_batches(epoch, self._first):  # of no more than is wanted
+            yield indices.item() if self._order.single else indices.tolist()
 
 
 @contextmanager
