@@ -89,10 +89,12 @@ def test_an_order_does_not_know_the_future() -> None:
 
     batches = order_of(Watched(range(10 * CHUNK)), CHUNK // 2).host_batches(0)
     assert asked == []
+    next(batches)  # of a chunk that is small, to come soon
+    assert asked == [0, CHUNK // 2]
+    next(batches)
+    assert asked == [0, CHUNK // 2, CHUNK // 2 + CHUNK]
     list(islice(batches, 2))
-    assert asked == [0, CHUNK]
-    list(islice(batches, 2))
-    assert asked == [0, CHUNK, 2 * CHUNK]
+    assert asked == [0, CHUNK // 2, CHUNK // 2 + CHUNK, CHUNK // 2 + 2 * CHUNK]
 
 
 # ---- the user's own ----

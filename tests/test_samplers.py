@@ -85,6 +85,19 @@ def test_any_stretches_make_up_the_epoch(make: Callable[[int], CounterSampler], 
 
 
 @all_samplers
+def test_any_positions_at_once(make: Callable[[int], CounterSampler], device: torch.device) -> None:
+    """Runs of them or none, backwards, twice, and beyond the end, where the epoch begins again."""
+    order = make(6).order(3)
+    epoch, generator = order.indices(0, len(order)).tolist(), np.random.default_rng(0)
+    count = len(epoch)
+    some = [np.arange(3, 9), np.arange(count - 2, count + 3), np.array([5, 5, 2]), np.array([], np.int64)]
+    for positions in [*some, np.concatenate(some), generator.integers(0, 3 * count, 50)]:
+        found = order.at(positions, device)
+        assert found.dtype == torch.int64 and found.device.type == device.type
+        assert found.tolist() == [epoch[position % count] for position in positions.tolist()]
+
+
+@all_samplers
 def test_each_iteration_is_the_next_epoch(make: Callable[[int], CounterSampler]) -> None:
     sampler = make(8)
     assert sampler.epoch == 0

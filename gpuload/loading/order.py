@@ -15,7 +15,7 @@ from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.frameworks import of_positions, whole
 from gpuload.samplers.base import CHUNK, CounterSampler
 from gpuload.samplers.orders import EpochOrder
-from gpuload.samplers.sharded import ShardedBatches, at
+from gpuload.samplers.sharded import ShardedBatches
 from gpuload.stage import CALLER, Stage, name_of
 
 __all__ = ["Integers", "Order", "integers", "keeper_of_epoch"]
@@ -74,11 +74,7 @@ class Order:
             is_known = self._is_part and plain is not None
             placed = zip(self._parts(len(plain)), batches, strict=False) if is_known else _consecutive(batches)
             return islice(placed, first, None)
-        if self._is_part:
-            order = self.sampler.order(epoch)
-            return ((positions, at(order, positions).numpy()) for positions in self._parts(len(order), first))
-        fetched = (batch.numpy() for batch in self._fetched(self.sampler, epoch, first))
-        return _consecutive(fetched, first * self.usual_size)
+        return self._fetched(self.sampler, epoch, first)
 
     def device_batches(self, epoch: int, samples: int, first: int = 0) -> Iterator[torch.Tensor]:
         """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64.
@@ -95,14 +91,10 @@ class Order:
         order, made = self.sampler.order(epoch), self._device.event()
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
-        if self._is_part:
-            place = self._device.torch_device
-            yield from (at(order, positions, place) for positions in self._parts(len(order), first))
-            return
-        for chunk in self._chunks(order, first):
+        for parts, chunk in self._chunks(order, first):
             stream = self._device.current_stream()
             made.record(stream)
-            for batch in self._split(chunk):
+            for batch in chunk.split([*map(len, parts)]):
                 current = self._device.current_stream()
                 if current != stream:  # the consumer has gone over to another one
                     made.wait(current)
@@ -121,20 +113,26 @@ class Order:
             keeper.set_epoch(epoch)
 
     def _parts(self, count: int, first: int = 0) -> Iterator[Integers]:
-        """The positions of each batch from one on, of those that are a part of other batches, of ``count`` samples."""
-        if isinstance(self._batch_sampler, ShardedBatches):
-            return self._batch_sampler.positions(count, first)
-        return islice(map(np.asarray, of_positions(self._batch_sampler, count)), first, None)
+        """The positions of each batch from one on, of ``count`` samples."""
+        batches = self._batch_sampler
+        if isinstance(batches, ShardedBatches):
+            return batches.positions(count, first)
+        if self._is_part:
+            return islice(map(np.asarray, of_positions(batches, count)), first, None)
+        size, ends = self.usual_size, count
+        if getattr(batches, "drop_last", False):
+            ends -= count % size
+        return (np.arange(start, min(start + size, ends)) for start in range(first * size, ends, size))
 
-    def _fetched(self, sampler: CounterSampler, epoch: int, first: int) -> Iterator[torch.Tensor]:
+    def _fetched(self, sampler: CounterSampler, epoch: int, first: int) -> Iterator[tuple[Integers, Integers]]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
-        ahead: list[tuple[torch.Tensor, Any]] = []
-        for chunk in self._chunks(sampler.order(epoch), first, self._side):
-            ahead.append(self._start_fetch(chunk))
+        ahead: list[tuple[list[Integers], torch.Tensor, Any]] = []
+        for parts, chunk in self._chunks(sampler.order(epoch), first, self._side):
+            ahead.append((parts, *self._start_fetch(chunk)))
             if len(ahead) == 2:
-                yield from self._split(_arrived(*ahead.pop(0)))
+                yield from _arrived(*ahead.pop(0))
         for fetched in ahead:
-            yield from self._split(_arrived(*fetched))
+            yield from _arrived(*fetched)
 
     def _start_fetch(self, chunk: torch.Tensor) -> tuple[torch.Tensor, Any]:
         host, copied = self._device.pinned(chunk.nbytes).view(torch.int64), self._device.event(blocking=True)
@@ -143,17 +141,16 @@ class Order:
             copied.record(self._side)
         return host, copied
 
-    def _chunks(self, order: EpochOrder, first: int, stream: Any = None) -> Iterator[torch.Tensor]:
-        size, count = self.usual_size, len(order)
-        chunk = max(CHUNK // size, 1) * size
-        for start in range(first * size, count, chunk):
+    def _chunks(
+        self, order: EpochOrder, first: int, stream: Any = None
+    ) -> Iterator[tuple[list[Integers], torch.Tensor]]:
+        """The positions of some batches, and the indices there; few at first, which should come soon."""
+        parts, wanted = self._parts(len(order), first), 1
+        while some := _together(parts, wanted):
             with self._device.on(stream):  # None: the current one
-                indices = order.indices(start, min(start + chunk, count), self._device.torch_device)
-            yield indices
-
-    def _split(self, chunk: torch.Tensor) -> Iterator[torch.Tensor]:
-        size, drop_last = self.usual_size, getattr(self._batch_sampler, "drop_last", False)
-        return (batch for batch in chunk.split(size) if len(batch) == size or not drop_last)
+                indices = order.at(np.concatenate(some), self._device.torch_device)
+            yield some, indices
+            wanted = min(8 * len(indices), CHUNK)
 
     def describe(self, anywhere: bool = True, host: str = CALLER) -> Stage:
         """Who makes it, for explain.
@@ -207,15 +204,27 @@ def integers(batch: Any) -> Integers:
     return np.array([_integer(index) for index in listed], np.int64)
 
 
-def _consecutive(batches: Iterable[Integers], start: int = 0) -> Iterator[tuple[Integers, Integers]]:
+def _consecutive(batches: Iterable[Integers]) -> Iterator[tuple[Integers, Integers]]:
+    start = 0
     for indices in batches:
         yield np.arange(start, start + len(indices)), indices
         start += len(indices)
 
 
-def _arrived(host: torch.Tensor, copied: Any) -> torch.Tensor:
+def _together(parts: Iterator[Integers], wanted: int) -> list[Integers]:
+    """The next of them, until they have that many positions."""
+    some, count = list[Integers](), 0
+    for part in parts:
+        some.append(part)
+        count += len(part)
+        if count >= wanted:
+            break
+    return some
+
+
+def _arrived(parts: list[Integers], host: torch.Tensor, copied: Any) -> Iterator[tuple[Integers, Integers]]:
     copied.synchronize()
-    return host
+    return zip(parts, (batch.numpy() for batch in host.split([*map(len, parts)])), strict=True)
 
 
 def _integer(index: Any) -> int:

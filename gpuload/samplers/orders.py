@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gpuload.device import Device, device_of
 from gpuload.philox import bounded
 from gpuload.samplers.permutation import permutation_key, permute
 
 __all__ = ["Drawn", "EpochOrder", "InOrder", "Listed", "Permuted", "Picked", "Table", "Weighted"]
+
+Positions = NDArray[np.int64]
 
 THREADS = 256
 
@@ -35,6 +38,26 @@ class EpochOrder(ABC):
         On CUDA they are made by a kernel on the current stream; nothing waits for it.
         """
 
+    def at(self, positions: Positions, device: torch.device | str = "cpu") -> torch.Tensor:
+        """The sample indices at any positions, of which most follow each other; beyond the end they begin again."""
+        inside = positions % max(len(self), 1)
+        runs = np.split(inside, np.flatnonzero(np.diff(inside) != 1) + 1)
+        parts = [self.indices(int(run[0]), int(run[-1]) + 1, device) for run in runs if len(run)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts or [self.indices(0, 0, device)])
+
+
+class _Closed(EpochOrder):
+    """An order that is made at any positions at once, on the host, too."""
+
+    @abstractmethod
+    def _here(self, positions: Positions) -> Positions:
+        """The indices at positions of the epoch."""
+
+    def at(self, positions: Positions, device: torch.device | str = "cpu") -> torch.Tensor:
+        if device_of(device).launches or not np.count_nonzero(np.diff(positions) != 1):
+            return super().at(positions, device)
+        return torch.from_numpy(self._here(positions % max(len(self), 1)))
+
 
 class Table:
     """What the order kernels look up: on the host, and on the device that asked last.
@@ -57,7 +80,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class InOrder(EpochOrder):
+class InOrder(_Closed):
     """0, 1, 2, ..., ``count`` - 1."""
 
     count: int
@@ -72,9 +95,12 @@ class InOrder(EpochOrder):
     def indices(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
         return torch.arange(start, stop, device=device)
 
+    def _here(self, positions: Positions) -> Positions:
+        return positions
+
 
 @dataclass(frozen=True)
-class _OfSeed(EpochOrder):
+class _OfSeed(_Closed):
     """``count`` positions, each with one of ``n`` samples, as (seed, epoch) decides."""
 
     n: int
@@ -109,6 +135,13 @@ class Permuted(_OfSeed):
             return _launch("order_permuted", device, stop - start, key, np.int64(start))
         return torch.from_numpy(permute(np.arange(start, stop), self.n, self.seed, self.epoch, turn))
 
+    def _here(self, positions: Positions) -> Positions:
+        turns, indices = positions // max(self.n, 1), np.empty_like(positions)
+        for turn in np.unique(turns).tolist():
+            now = turns == turn
+            indices[now] = permute(positions[now] - turn * self.n, self.n, self.seed, self.epoch, turn)
+        return indices
+
 
 class Drawn(_OfSeed):
     """Any of ``n`` samples, each as likely, at each of ``count`` positions."""
@@ -118,11 +151,14 @@ class Drawn(_OfSeed):
         if place.launches:
             seed, n = np.uint64(self.seed), np.uint64(self.n)
             return _launch("order_replaced", place, stop - start, seed, np.uint32(self.epoch), n, np.int64(start))
-        return torch.from_numpy(bounded(self.seed, np.arange(start, stop), self.epoch, self.n))
+        return torch.from_numpy(self._here(np.arange(start, stop)))
+
+    def _here(self, positions: Positions) -> Positions:
+        return bounded(self.seed, positions, self.epoch, self.n)
 
 
 @dataclass(frozen=True)
-class Weighted(EpochOrder):
+class Weighted(_Closed):
     """Sample k as likely as ``ends[k] - ends[k - 1]`` says, at each of ``count`` positions.
 
     Args:
@@ -148,13 +184,15 @@ class Weighted(EpochOrder):
             ends, n = np.uintp(table.data_ptr()), np.int64(len(table))
             seed, epoch, at = np.uint64(self.seed), np.uint32(self.epoch), np.int64(start)
             return _launch("order_weighted", place, stop - start, seed, epoch, ends, n, at)
-        ends_here = self.ends.host.numpy()
-        targets = bounded(self.seed, np.arange(start, stop), self.epoch, int(ends_here[-1]))
-        return torch.from_numpy(np.searchsorted(ends_here, targets, side="right"))
+        return torch.from_numpy(self._here(np.arange(start, stop)))
+
+    def _here(self, positions: Positions) -> Positions:
+        ends = self.ends.host.numpy()
+        return np.searchsorted(ends, bounded(self.seed, positions, self.epoch, int(ends[-1])), side="right")
 
 
 @dataclass(frozen=True)
-class Listed(EpochOrder):
+class Listed(_Closed):
     """The indices of a table, none negative, one after the other."""
 
     table: Table
@@ -169,6 +207,10 @@ class Listed(EpochOrder):
     def indices(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
         return self.table.on(device_of(device))[start:stop].clone()  # a batch is the user's
 
+    def _here(self, positions: Positions) -> Positions:
+        chosen: Positions = self.table.host.numpy()[positions]
+        return chosen
+
 
 @dataclass(frozen=True)
 class Picked(Listed):
@@ -178,6 +220,9 @@ class Picked(Listed):
 
     def indices(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
         return self.table.on(device_of(device))[self.places.indices(start, stop, device)]
+
+    def _here(self, positions: Positions) -> Positions:
+        return super()._here(self.places.at(positions).numpy())
 
 
 def _launch(name: str, device: Device, count: int, *arguments: Any) -> torch.Tensor:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler
@@ -19,9 +18,8 @@ from torch.utils.data.distributed import DistributedSampler
 from gpuload.arguments import at_least
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.samplers.base import CounterSampler
-from gpuload.samplers.orders import EpochOrder
 
-__all__ = ["Shard", "ShardedBatches", "at"]
+__all__ = ["Shard", "ShardedBatches"]
 
 TAILS = "drop", "pad", "short"
 
@@ -123,7 +121,7 @@ class ShardedBatches(BatchSampler):
         epoch, self.sampler.epoch = self.sampler.epoch, self.sampler.epoch + 1
         order = self.sampler.order(epoch)
         for positions in self.positions(len(order)):
-            yield at(order, positions).tolist()
+            yield order.at(positions).tolist()
 
     def count(self, samples: int) -> int:
         """Batches of an epoch of so many samples."""
@@ -158,14 +156,6 @@ class ShardedBatches(BatchSampler):
         tails = {"drop": "a rest is left out", "pad": "a rest is padded", "short": "a rest is one more batch"}
         rank, world = self.shard.rank, self.shard.world_size
         return f"rank {rank} of {world}, global batches of {self.global_batch_size}: {tails[self.tail]}"
-
-
-def at(order: EpochOrder, positions: NDArray[np.int64], device: torch.device | str = "cpu") -> torch.Tensor:
-    """The indices at positions of which most follow each other; those beyond the end begin again: int64 tensor."""
-    positions = positions % max(len(order), 1)
-    runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
-    parts = [order.indices(int(run[0]), int(run[-1]) + 1, device) for run in runs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _check(sampler: Any, drop_last: bool, shard: Shard) -> None:
