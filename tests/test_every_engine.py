@@ -210,7 +210,7 @@ def test_images_that_have_their_size_come_after_others(engine: Engine, folder: P
     """The second needs no resize, and is of another size than the first."""
     for number, size in enumerate([(40, 40), (20, 30), (60, 40)]):
         (folder / "only" / f"{number:02}.jpg").write_bytes(encode(make_photo(*size)))
-    check(engine, loader_of(engine, folder, T.Resize(20), batch_size=1, shuffle=False), 0)
+    check(engine, loader_of(engine, folder, T.Resize(20), batch_size=1, shuffle=False, num_workers=0), 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
