@@ -1,6 +1,7 @@
 """DALI as an engine: what it is told, what it cannot do, how far its pixels are, what becomes of a batch that fails."""
 
 import threading
+import weakref
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def told(*recipes: Recipe, size: tuple[int, int] = (40, 60)) -> tuple[Arguments,
 def test_a_crop_is_decoded_and_nothing_else_is_done() -> None:
     made, needs = told((Crop(3, 5, 20, 30),))
     assert (made.start.tolist(), made.shape.tolist()) == ([[3, 5]], [[20, 30]])
-    assert needs == Needs(1, resizing=None, grays=False, fill=None)
+    assert needs == Needs(1, resizes=False, resizing=Resizing((20, 30), 0), grays=False, fill=None)
 
 
 def test_a_window_of_a_resize_is_a_region_of_interest() -> None:
@@ -155,11 +156,13 @@ def test_gray_is_no_saturation() -> None:
 
 
 def test_what_two_batches_need() -> None:
-    assert Needs(3, SOME, False, None) | Needs(5, None, True, (1, 2, 3)) == Needs(5, SOME, True, (1, 2, 3))
-    with pytest.raises(
-        ArgumentError, match=r"pads with one color, got \(0, 0, 0\), \(1, 2, 3\): choose another engine"
-    ):
-        Needs(3, SOME, False, (0, 0, 0)) | Needs(5, None, True, (1, 2, 3))
+    whole, other = Resizing((4, 5), 0), Resizing((5, 4), 0)
+    resized, padded = Needs(3, True, SOME, False, None), Needs(5, False, whole, True, (1, 2, 3))
+    assert resized | padded == padded | resized == Needs(5, True, SOME, True, (1, 2, 3))
+    assert resized | padded._replace(resizing=other) == Needs(5, True, Resizing(None, 1), True, (1, 2, 3))
+    assert (padded | padded._replace(fill=(7, 7, 7))).fill == (7, 7, 7)
+    assert padded.built_in() == padded._replace(resizing=other).built_in() != padded
+    assert resized.built_in() == resized
 
 
 @pytest.mark.parametrize(
@@ -219,17 +222,40 @@ def test_values_that_it_cannot_make_are_named(photos: Path) -> None:
 def test_two_colors_are_an_error_of_their_batch_alone(photos: Path) -> None:
     """Gray padding comes with gray images."""
     transform = T.Compose([T.Resize((20, 20)), T.Pad(2, fill=(200, 0, 0)), T.RandomGrayscale(0.5)])
-    loader = loader_of(photos, transform, batch_size=1, seed=1, num_workers=2)
+    loader = loader_of(photos, transform, batch_size=2, seed=1, num_workers=2)
+    exact = [loader.dataset.apply(index, recipe) for index, recipe in loader.recipes(0)]
     outcomes, batches = [], iter(loader)
-    while True:
+    for number in range(12):
         try:
-            outcomes.append(tuple(next(batches)[0].shape))
-        except StopIteration:
-            break
+            images = next(batches)[0]
         except ArgumentError as error:
-            outcomes.append(str(error)[:31])
-    assert len(outcomes) == 24
-    assert set(outcomes) == {(1, 3, 24, 24), "engine='dali' pads with one col"}
+            outcomes.append(str(error))
+            continue
+        outcomes.append("")
+        pair = torch.stack(exact[2 * number : 2 * number + 2])
+        assert (images.short() - pair.short()).abs().float().mean() < 1
+    assert list(batches) == []
+    assert set(outcomes) == {
+        "",
+        "engine='dali' pads with one color, got (60, 60, 60), (200, 0, 0): choose another engine, or fill=0",
+    }
+
+
+def test_a_transform_that_it_has_not_is_an_error_of_the_next_epoch(photos: Path) -> None:
+    loader = loader_of(photos, T.CenterCrop(20), batch_size=4, num_workers=2)
+    batches = iter(loader)
+    next(batches)
+    for other, text in (
+        (T.Pad(4, padding_mode="reflect"), "pads with a color, not with padding_mode='reflect'"),
+        (T.Resize((20, 20), interpolation=MODE.BOX), "has no box filter"),
+    ):
+        loader.dataset.transform = other
+        with pytest.raises(ArgumentError, match=text):
+            next(iter(loader))
+    assert len(list(batches)) == 5
+    loader.dataset.transform = T.CenterCrop(12)
+    for images, _ in loader:
+        assert images.shape == (4, 3, 12, 12)
 
 
 def test_without_dali_the_command_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +324,19 @@ def test_a_graph_is_told_of_each_image_what_is_not_the_same_for_all(tmp_path: Pa
         assert (images[0][0].short() - exact.short()).abs().float().mean() < 1
     bilinear = Filter.BILINEAR.value
     assert [graph.needs.resizing for graph in graphs] == [((20, 20), bilinear), (None, bilinear)]
+
+
+def test_a_pipeline_of_a_dropped_loader_is_gone_and_its_batches_stay(photos: Path, no_collector: None) -> None:
+    """In mid-epoch, with runs begun."""
+    loader = loader_of(photos, T.RandomResizedCrop(20), batch_size=2, num_workers=3)
+    batches = iter(loader)
+    kept = [next(batches)[0] for _ in range(2)]
+    copies = [images.clone() for images in kept]
+    engine = loader.path._engines[0][1]
+    held = [weakref.ref(thing) for thing in (engine, engine._graph, engine._graph._pipeline, engine.memory)]
+    del engine, loader, batches
+    assert [ref() for ref in held] == [None] * 4
+    assert all(map(torch.equal, kept, copies))
 
 
 def test_a_file_that_dali_cannot_decode_is_named_and_the_others_come(

@@ -1,7 +1,7 @@
 """What every engine keeps, whatever renders: the same samples with the same draws, errors, early breaks, memory."""
 
 import copy
-import json
+import logging
 import os
 import pickle
 import weakref
@@ -181,26 +181,38 @@ def test_copies(engine: Engine, folder: Path, way: Callable[[DataLoader], DataLo
     check(engine, loader, 2)
 
 
-def _other_transform(loader: DataLoader) -> None:
-    loader.dataset.transform = T.Compose(TRANSFORMS["gray"])
-
-
-def _other_size(loader: DataLoader) -> None:
+def _set_size(loader: DataLoader) -> None:
     loader.dataset.transform.transforms[0].size = (30, 20)
 
 
-@pytest.mark.parametrize("change", [_other_transform, _other_size])
+def _set_fill(loader: DataLoader) -> None:
+    loader.dataset.transform.transforms[1].fill = (9, 0, 250)
+
+
+def _set_transform(loader: DataLoader) -> None:
+    loader.dataset.transform = T.CenterCrop(20)
+
+
+@pytest.mark.parametrize(("change", "size"), [(_set_size, (34, 24)), (_set_fill, (28, 28)), (_set_transform, (20, 20))])
 def test_a_transform_that_changes_in_mid_epoch_counts_from_the_next(
-    engine: Engine, folder: Path, change: Callable[[DataLoader], None]
+    engine: Engine, folder: Path, change: Callable[[DataLoader], None], size: tuple[int, int]
 ) -> None:
-    loader = loader_of(engine, folder, T.Compose([T.RandomResizedCrop(24), T.RandomHorizontalFlip()]))
+    loader = loader_of(engine, folder, T.Compose([T.RandomResizedCrop(24), T.Pad(2)]))
     batches = iter(loader)
-    shapes = [next(batches)[0].shape]
+    made = [next(batches)[0]]
     change(loader)
-    shapes += [images.shape for images, _ in batches]
-    assert shapes == [(5, 3, 24, 24), (5, 3, 24, 24), (2, 3, 24, 24)]
+    made += [images for images, _ in batches]
+    assert [images.shape for images in made] == [(5, 3, 28, 28), (5, 3, 28, 28), (2, 3, 28, 28)]
+    assert all((images[..., :2] == 0).all() for images in made)
     check(engine, loader, 1)
-    assert next(iter(loader))[0].shape == (5, 3, 30, 20)
+    assert next(iter(loader))[0].shape[2:] == size
+
+
+def test_images_that_have_their_size_come_after_others(engine: Engine, folder: Path) -> None:
+    """The second needs no resize, and is of another size than the first."""
+    for number, size in enumerate([(40, 40), (20, 30), (60, 40)]):
+        (folder / "only" / f"{number:02}.jpg").write_bytes(encode(make_photo(*size)))
+    check(engine, loader_of(engine, folder, T.Resize(20), batch_size=1, shuffle=False, num_workers=0), 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
@@ -350,16 +362,21 @@ def test_a_file_that_stalls_times_out(
     check(engine, loader, 2)
 
 
-def test_what_a_loader_does_not_render_is_refused(engine: Engine, folder: Path) -> None:
-    """Nobody is to believe that this engine renders; without one it goes torch's way."""
+class Own(ImageFolder):
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index)
 
-    class Own(ImageFolder):
-        def __getitem__(self, index: int) -> Any:
-            return super().__getitem__(index)
 
+def test_what_is_not_rendered_is_refused_or_goes_torchs_way(
+    engine: Engine, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset = Own(folder, transform=CROPS)
-    with pytest.raises(ArgumentError, match="^engine is for images that gpuload renders, got Own: Own overrides "):
+    with pytest.raises(ArgumentError, match=r"^engine is for images that gpuload renders, got Own: Own overrides __ge"):
         loader_of(engine, dataset)
+    with caplog.at_level(logging.INFO, "gpuload"):
+        loader = DataLoader(dataset, 5, device=engine.device)
+    assert caplog.messages == ["torch's own workers read Own: Own overrides __getitem__"]
+    assert sum(len(images) for images, _ in loader) == 12
 
 
 def test_two_iterators_of_a_loader(engine: Engine, folder: Path) -> None:
@@ -368,92 +385,6 @@ def test_two_iterators_of_a_loader(engine: Engine, folder: Path) -> None:
     together = [(a[0], b[0]) for a, b in zip(iter(loader), iter(loader), strict=True)]
     for epoch, images in zip(epochs, zip(*together, strict=True), strict=True):
         assert torch.equal(torch.cat(images), epoch)
-
-
-PROGRAM = """
-import sys
-from gpuload import DataLoader, ImageFolder, transforms as T
-dataset = ImageFolder(sys.argv[1], transform=T.RandomResizedCrop(64))
-loader = DataLoader(dataset, 2, num_workers=2, engine=sys.argv[2], device="cpu")
-print(len(next(iter(loader))[0]))
-batches = iter(loader)
-next(batches)
-"""
-
-
-on_the_cpu = pytest.mark.parametrize("name", ["pillow", "cpu", "dali"])
-
-
-@on_the_cpu
-def test_a_program_may_end_in_mid_epoch(name: str, folder: Path, run_python: Callable[..., Any]) -> None:
-    assert run_python(PROGRAM, folder, name).stdout == "2\n"
-
-
-INTERRUPTED = """
-import os, signal, sys, threading
-from gpuload import DataLoader, ImageFolder, transforms as T
-from gpuload.loading import threads
-threads.GRACE = threads.UNWINDING = 0.1
-dataset = ImageFolder(sys.argv[1], transform=T.RandomResizedCrop(64))
-loader = DataLoader(dataset, 3, num_workers=2, engine=sys.argv[2], device="cpu")
-batches = iter(loader)
-print(len(next(batches)[0]) + len(next(batches)[0]))
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-try:
-    next(batches)
-except KeyboardInterrupt:
-    print("interrupted", len(list(batches)))
-"""
-
-
-@on_the_cpu
-def test_ctrl_c_ends_a_wait_for_a_file_that_stalls(
-    name: str, folder: Path, stall: Callable[[], None], run_python: Callable[..., Any]
-) -> None:
-    stall()
-    ended = run_python(INTERRUPTED, folder, name)
-    assert ended.stdout == "6\ninterrupted 0\n"
-    assert "left 1 of the loader's threads behind" in ended.stderr
-
-
-RANKS = """
-import json, sys, torch
-from torch import distributed
-from torch.utils.data import DistributedSampler
-from gpuload import DataLoader, ImageFolder, transforms as T
-from tests.ranks import ranks
-
-with ranks(2) as rank:
-    distributed.init_process_group("gloo")
-    dataset = ImageFolder(sys.argv[1], transform=T.RandomCrop(16))
-    dataset.samples = [(path, number) for number, (path, _) in enumerate(dataset.samples)]
-    loader = DataLoader(
-        dataset, 3, sampler=DistributedSampler(dataset, seed=7), num_workers=2, seed=3, engine=sys.argv[2], device="cpu"
-    )
-    mine = []
-    for epoch in range(2):
-        loader.set_epoch(epoch)
-        batches = list(loader)
-        images = torch.cat([images for images, _ in batches])
-        for image, (index, recipe) in zip(images, loader.recipes(epoch), strict=True):
-            assert torch.equal(image, dataset.apply(index, recipe)), index
-        mine.append(torch.cat([labels for _, labels in batches]).tolist())
-    everybodys = [None, None]
-    distributed.all_gather_object(everybodys, mine)
-    if rank == 0:
-        print(json.dumps(everybodys))
-    distributed.destroy_process_group()
-"""
-
-
-@on_the_cpu
-def test_each_of_two_ranks_has_its_share(name: str, folder: Path, run_python: Callable[..., Any]) -> None:
-    """A crop is exact on all of them."""
-    first, second = json.loads(run_python(RANKS, folder, name).stdout)
-    assert first[0] != first[1]
-    for mine, others in zip(first, second, strict=True):
-        assert len(mine) == len(others) == 6
-        assert sorted(mine + others) == [*range(12)]
 
 
 def test_each_engine_is_tried() -> None:

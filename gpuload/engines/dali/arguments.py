@@ -22,7 +22,7 @@ class Resizing(NamedTuple):
     """What is the same for all samples; None: it differs.
 
     Attributes:
-        size: height and width that they are resized to, in pixels.
+        size: height and width after it, in pixels.
         filter: value of a `Filter`.
     """
 
@@ -38,29 +38,34 @@ class Needs(NamedTuple):
 
     Attributes:
         most: samples.
-        resizing: what those that are resized, mirrored or not shown whole have in common; None: there are none.
+        resizes: some are resized, mirrored or not shown whole.
+        resizing: what all have in common.
         grays: some turn gray.
         fill: color of their padding; None: none are padded.
     """
 
     most: int
-    resizing: Resizing | None
+    resizes: bool
+    resizing: Resizing
     grays: bool
     fill: tuple[int, ...] | None
 
     def __or__(self, other: "Needs") -> "Needs":
-        """What both want.
-
-        Raises:
-            ArgumentError: their colors differ.
-        """
-        fills = {fill for fill in (self.fill, other.fill) if fill is not None}
+        """What both want; of two colors the other's."""
+        resizing = self.resizing | other.resizing
+        if not (self.resizes and other.resizes):  # a filter counts where something is resized
+            resizing = resizing._replace(filter=(self if self.resizes else other).resizing.filter)
         return Needs(
             max(self.most, other.most),
-            self.resizing | other.resizing if self.resizing and other.resizing else self.resizing or other.resizing,
+            self.resizes or other.resizes,
+            resizing,
             self.grays or other.grays,
-            _only(fills) if fills else None,
+            self.fill if other.fill is None else other.fill,
         )
+
+    def built_in(self) -> "Needs":
+        """What a graph is made for: without a size that it resizes nothing to."""
+        return self if self.resizes else self._replace(resizing=Resizing(None, None))
 
 
 class Arguments(NamedTuple):
@@ -135,7 +140,8 @@ def arguments(fused: Fused) -> tuple[Arguments, Needs]:
     resizing = Resizing(_common(list(map(tuple, count.tolist()))), _common(made.filter[changes_size].tolist() or [0]))
     needs = Needs(
         len(records),
-        None if is_whole.all() else resizing,
+        not is_whole.all(),
+        resizing,
         not made.saturation.all(),
         _only(fills) if fills else None,
     )

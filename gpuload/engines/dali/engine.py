@@ -24,7 +24,6 @@ from gpuload.engines.base import Images, Layout, UnrenderedError
 from gpuload.engines.dali.arguments import Arguments, Needs, arguments
 from gpuload.engines.dali.check import check_plan, check_records
 from gpuload.engines.dali.graph import Graph, dali_version, encoded, listed
-from gpuload.errors import ArgumentError
 from gpuload.libraries import host_library
 from gpuload.native import Status
 from gpuload.recipes.fuse import Fused, fuse
@@ -66,7 +65,7 @@ class DaliEngine:
         check_plan(plan, layout)
         self.layout, self.device, self.library = layout, device, host_library()
         self.memory, self._threads = EncodedPool(), max(threads, 1)
-        self._needs = Needs(0, None, False, None)  # of all batches so far
+        self._needs: Needs | None = None  # of all batches so far
         self._graph: Graph | None = None
         self._ready: deque[_Run] = deque()
         self._begun: deque[_Run] = deque()
@@ -107,19 +106,16 @@ class DaliEngine:
     def _begin_ready(self) -> None:
         while self._ready:
             run = self._ready.popleft()
-            batch = run.batch()
-            if batch is None:  # nobody wants it any more
+            if run.batch() is None:  # nobody wants it any more
                 continue
-            try:
-                needs = self._needs | run.needs
-            except ArgumentError as error:
-                batch.outcome = error
-                continue
-            if self._graph is None or self._graph.needs != needs:
+            needs = run.needs if self._needs is None else self._needs | run.needs
+            wanted = needs.built_in()
+            if self._graph is None or self._graph.needs != wanted:
                 if self._begun:  # first they come out of the graph that there is
                     self._ready.appendleft(run)
                     return
-                self._graph, self._needs = Graph(self.layout, needs, self.device, self._threads), needs
+                self._graph = Graph(self.layout, wanted, self.device, self._threads)
+            self._needs = needs
             self._begun.append(run)
             self._graph.start(run.files, run.arguments)
 
@@ -187,7 +183,7 @@ class _DaliBatch:
         """Raise the error; where DALI has decoded files, it may be one of those, and Pillow says which."""
         error, self.outcome = self.outcome, None
         decoded = self._files.status == Status.OK
-        if isinstance(error, ArgumentError) or not np.count_nonzero(decoded):
+        if not np.count_nonzero(decoded):
             raise error
         self._files.status[decoded] = Status.FAILED
         raise UnrenderedError from error

@@ -98,7 +98,7 @@ class Graph:
 
     def _images(self) -> Any:
         images = self._decoded()
-        if self.needs.resizing is not None:
+        if self.needs.resizes:
             images = self._resized(images, self.needs.resizing)
         if self._layout.channels == 1:
             types = self._types
