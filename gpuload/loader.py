@@ -33,15 +33,8 @@ __all__ = ["DataLoader"]
 logger = logging.getLogger("gpuload")
 
 PREFETCHED = 2  # batches ahead, as torch's workers have them each
-FIXED = (
-    "decoder",
-    "device",
-    "dtype",
-    "engine",
-    "memory_format",
-    "seed",
-    "shard",
-)  # attributes that stay, as some of torch's do
+# attributes that stay, as some of torch's do
+FIXED = "decoder", "device", "dtype", "engine", "memory_format", "seed", "shard"
 
 
 class DataLoader(Kept[Sample]):
