@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from functools import partial
 from operator import index
 from typing import Any
@@ -14,11 +15,20 @@ from gpuload.device import resolve
 from gpuload.errors import ArgumentError
 from gpuload.frameworks import Kept, Sample
 from gpuload.lifting import Rows, Unknown, find
-from gpuload.loading.checks import check_decoder, check_rendering, check_shard, known, length, level
+from gpuload.loading.checks import (
+    assert_iterable,
+    check_decoder,
+    check_rendering,
+    check_shard,
+    known,
+    length,
+    level,
+)
 from gpuload.loading.course import Images, Settings
 from gpuload.loading.epoch import Epoch, Position
 from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order, keeper_of_epoch
+from gpuload.loading.progress import Progress
 from gpuload.loading.state import State, fingerprint
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
@@ -127,9 +137,7 @@ class DataLoader(Kept[Sample]):
         check_decoder(decoder, engine, device, self._place)
         self.dtype, self.memory_format, self._engine, self.decoder = dtype, memory_format, engine, decoder
         self.shard = shard
-        self._epoch, self._told, self._reason = 0, None, ""
-        self._position: Position | None = None  # of the epoch that was begun last
-        self._resumed: State | None = None  # where the next one begins, if it is that state's
+        self._progress, self._reason = Progress(), ""
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
             dataset,
@@ -231,74 +239,52 @@ class DataLoader(Kept[Sample]):
     @property
     def epoch(self) -> int:
         """The epoch that the next ``iter`` starts: the one that the sampler was told since the last, or one more."""
-        told = getattr(self._keeper, "epoch", None)
-        return self._epoch if told is None or told == self._told else told
+        return self._progress.epoch(self._keeper)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``iter`` starts, the sampler's, too: from 0 to 2^32 - 1."""
         epoch_number(epoch)
         if self._keeper is not None:
             self._keeper.set_epoch(epoch)
-        self._count(epoch)
+        self._progress.turn_to(epoch, self._keeper)
 
     @property
     def _keeper(self) -> Any:
         return keeper_of_epoch(self.sampler, self.batch_sampler)
 
-    def _count(self, epoch: int) -> None:
-        """It is this one's turn, unless the sampler is told otherwise."""
-        self._epoch, self._told = epoch_number(epoch), getattr(self._keeper, "epoch", None)
-
     def __iter__(self) -> Any:
-        path, _ = self._now()
+        path, found = self._now()
         keeper = self._keeper
         if self.turns is not None and isinstance(keeper, CounterSampler):
             keeper.set_epoch(self.turns.next(keeper.epoch))
         if isinstance(path, WorkerPath):
             return self._begun_by_workers(path)
-        self._assert_waiting()
-        return Epoch(self._begin, self.__len__)
+        assert_iterable(self)
+        return Epoch(partial(self._begin, path, found), self.__len__)
 
     def _begun_by_workers(self, path: WorkerPath) -> Epoch[Any]:
         """torch's workers begin before the first ``next``, and take the sampler's epoch."""
-        position = self._next_position()
+        position = self._progress.start(self._keeper)
         batches = path.batches(self, position.batch)
         if not isinstance(self._keeper, CounterSampler):  # which moves on by itself
-            self._count(position.epoch + 1)
+            self._progress.turn_to(position.epoch + 1, self._keeper)
         begun = partial(self._at, position, batches)
         if self.epoch != position.epoch:  # they have taken it; without workers the first `next` does
             begun()
         return Epoch(begun, self.__len__)
 
-    def _assert_waiting(self) -> None:
-        """What torch's iterators assert when they are made; the attributes may have been changed."""
-        if self.num_workers < 0:
-            raise AssertionError(f"num_workers must not be negative, got {self.num_workers}")
-        if self.num_workers == 0 and self.timeout != 0:
-            raise AssertionError(f"timeout={self.timeout} is how long to wait for workers, but num_workers=0")
-        if self.num_workers and self.prefetch_factor is not None and self.prefetch_factor <= 0:
-            raise AssertionError(f"prefetch_factor must be greater than 0, got {self.prefetch_factor}")
-
-    def _begin(self) -> tuple[Iterator[Any], Position]:
+    def _begin(self, path: ImagePath | TensorPath, found: Any) -> tuple[Iterator[Any], Position]:
         """The batches of the next epoch, and where it is."""
-        path, found = self._now()
-        position, keeper = self._next_position(), self._keeper
-        if isinstance(path, WorkerPath):
-            return self._at(position, path.batches(self, position.batch))
+        keeper = self._keeper
+        position = self._progress.start(keeper)
         if isinstance(keeper, CounterSampler):  # others, as torch's DistributedSampler, have the user to tell them
             keeper.set_epoch(position.epoch + 1)
-        self._count(position.epoch + 1)
-        batches = path.batches(position.epoch, found, self._settings(), position.batch)  # type: ignore[arg-type]
-        return self._at(position, batches)
-
-    def _next_position(self) -> Position:
-        """Where the epoch that is to begin does."""
-        epoch, resumed = self.epoch, self._resumed
-        return Position(epoch, resumed.batch if resumed is not None and resumed.epoch == epoch else 0)
+        self._progress.turn_to(position.epoch + 1, keeper)
+        return self._at(position, path.batches(position.epoch, found, self._settings(), position.batch))
 
     def _at(self, position: Position, batches: Iterator[Any]) -> tuple[Iterator[Any], Position]:
         """They have begun."""
-        self._position, self._resumed = position, None
+        self._progress.begun(position)
         return batches, position
 
     # ---- where it is ----
@@ -321,19 +307,12 @@ class DataLoader(Kept[Sample]):
         state.check(self._state())
         self._restore_seeds(state)
         self.set_epoch(state.epoch)
-        self._position, self._resumed = None, state
+        self._progress.resume(state.epoch, state.batch)
 
     def _state(self) -> State:
-        epoch, batch = self.epoch, 0
-        position, resumed = self._position, self._resumed
-        if position is not None and not position.is_over and epoch == position.epoch + 1:
-            epoch, batch = position.epoch, position.batch
-        elif resumed is not None and resumed.epoch == epoch:
-            batch = resumed.batch
         found, keeper = self._found(), self._keeper
         return State(
-            epoch,
-            batch,
+            *self._progress.here(keeper),
             self.seed,
             keeper.seed if isinstance(keeper, CounterSampler) else None,
             length(self.dataset),
@@ -386,7 +365,8 @@ class DataLoader(Kept[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is of this process: threads, streams, native code."""
-        return {**self.__dict__, "path": None, "_place": None, "_iterator": None, "_position": None}
+        own = {"path": None, "_place": None, "_iterator": None, "_progress": copy(self._progress)}
+        return {**self.__dict__, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _place=resolve(state["device"]))

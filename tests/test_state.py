@@ -253,7 +253,7 @@ def test_copies_do_not_go_on_where_they_were_made(photos: Path) -> None:
     next(iter(loader))
     state = loader.state_dict()
     loader.load_state_dict(state)
-    for copied in (copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))):
+    for copied in (copy.copy(loader), copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))):
         assert copied.state_dict() == state
         assert len(list(copied)) == 4
 

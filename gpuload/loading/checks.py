@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
 
 from gpuload.datasets import ImageDataset
 from gpuload.device import Device
@@ -16,7 +16,7 @@ from gpuload.loading.images import DECODING
 from gpuload.samplers.sharded import Shard
 from gpuload.transforms.values import DTYPES
 
-__all__ = ["check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
+__all__ = ["assert_iterable", "check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
 
 
 def check_decoder(decoder: Any, engine: Any, device: Any, place: Device) -> None:
@@ -83,6 +83,16 @@ def check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, en
     for name in (name for name, is_given in given.items() if is_given and not isinstance(found, Images)):
         reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
         raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
+
+
+def assert_iterable(loader: TorchDataLoader[Any]) -> None:
+    """What torch's iterators assert when they are made; the loader's attributes may have been changed."""
+    if loader.num_workers < 0:
+        raise AssertionError(f"num_workers must not be negative, got {loader.num_workers}")
+    if loader.num_workers == 0 and loader.timeout != 0:
+        raise AssertionError(f"timeout={loader.timeout} is how long to wait for workers, but num_workers=0")
+    if loader.num_workers and loader.prefetch_factor is not None and loader.prefetch_factor <= 0:
+        raise AssertionError(f"prefetch_factor must be greater than 0, got {loader.prefetch_factor}")
 
 
 def known(dataset: Any) -> Images | Rows | Unknown:
