@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpuload.errors import (
     ArgumentError,
     ArgumentTypeError,
+    BadSamplesError,
     CaptureError,
     CollateError,
     DatasetError,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "BadSamplesError",
     "CaptureError",
     "ClassBalancedSampler",
     "ClassDistributionSampler",

@@ -24,6 +24,7 @@ from typing import Any
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "BadSamplesError",
     "CaptureError",
     "CollateError",
     "DatasetError",
@@ -125,6 +126,10 @@ def _pickled(kind: _Kind) -> str | tuple[Any, ...]:
 
 
 copyreg.pickle(_Kind, _pickled)
+
+
+class BadSamplesError(GpuloadError, RuntimeError):
+    """More samples that cannot be read than a loader with ``on_error="replace"`` allows; the message names the last."""
 
 
 class CollateError(GpuloadError, RuntimeError):

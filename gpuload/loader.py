@@ -29,6 +29,7 @@ from gpuload.loading.epoch import Epoch, Position
 from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order, keeper_of_epoch
 from gpuload.loading.progress import Progress
+from gpuload.loading.quarantine import Quarantine, Tolerance
 from gpuload.loading.state import State, fingerprint
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
@@ -82,8 +83,13 @@ class DataLoader(Kept[Sample]):
         shard: the part of every global batch that this process delivers; None: all of it, as in torch. ``batch_size``
             is this process's, and ``len`` counts its batches, as many as on every other rank. With ``seed=None`` the
             ranks agree on one seed when the loader is made: all of them make it, in the same order.
+        on_error: "raise", or "replace": another sample stands in for one whose file cannot be read or decoded, and
+            that is logged once. Which one depends on the seed, epoch and position alone: it is one of the same epoch;
+            where a sampler of your own makes the order, of the same batch.
+        max_bad_samples: how many may be replaced before that is an error after all: an int, or a share of the dataset.
 
     Attributes:
+        quarantine: the samples that could not be read, by this process: each with its index, path and reason.
         engine: the engine that was chosen; None where there are no images to render.
         path: the way that was chosen for the dataset; makes the batches.
         epoch: the epoch that the next ``iter`` starts.
@@ -91,6 +97,7 @@ class DataLoader(Kept[Sample]):
     Raises:
         ValueError, TypeError: a bad argument: as of torch's class, or an ArgumentError or ArgumentTypeError.
         MissingError: a GPU, a package or a compiler that was asked for is missing.
+        BadSamplesError: by ``next``: more than ``max_bad_samples`` cannot be read.
     """
 
     def __init__(
@@ -120,6 +127,8 @@ class DataLoader(Kept[Sample]):
         engine: str | None = None,
         decoder: str = "cpu",
         shard: Shard | None = None,
+        on_error: str = "raise",
+        max_bad_samples: int | float = 0.01,
     ) -> None:
         if shard is not None:
             check_shard(shard, dataset, batch_size, batch_sampler)
@@ -136,7 +145,8 @@ class DataLoader(Kept[Sample]):
         self.device = self._place.torch_device
         check_decoder(decoder, engine, device, self._place)
         self.dtype, self.memory_format, self._engine, self.decoder = dtype, memory_format, engine, decoder
-        self.shard = shard
+        self.shard, self.on_error, self.max_bad_samples = shard, on_error, max_bad_samples
+        self.quarantine = Quarantine()
         self._progress, self._reason = Progress(), ""
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
@@ -204,6 +214,7 @@ class DataLoader(Kept[Sample]):
         return Order(self.sampler, self.batch_sampler, self._place)
 
     def _settings(self) -> Settings:
+        replaces = self.on_error == "replace"
         return Settings(
             index(self.num_workers),
             self.prefetch_factor or PREFETCHED,
@@ -213,6 +224,7 @@ class DataLoader(Kept[Sample]):
             self.timeout,
             self.worker_init_fn,
             self.in_order,
+            Tolerance.of(self.quarantine, self.max_bad_samples, length(self.dataset) or 0) if replaces else None,
         )
 
     def _now(self) -> tuple[ImagePath, Images] | tuple[TensorPath, Rows] | tuple[WorkerPath, Unknown]:
@@ -222,7 +234,7 @@ class DataLoader(Kept[Sample]):
             ArgumentError: arguments are for images, which gpuload no longer renders.
         """
         found = self._found()
-        check_rendering(found, self.dataset, self.dtype, self.memory_format, self._engine, self.decoder)
+        check_rendering(found, self)
         self._follow(found)
         return self.path, found  # type: ignore[return-value]
 
@@ -306,8 +318,22 @@ class DataLoader(Kept[Sample]):
         state = State.of(state_dict)
         state.check(self._state())
         self._restore_seeds(state)
+        self.quarantine.restore(state.quarantine)
         self.set_epoch(state.epoch)
         self._progress.resume(state.epoch, state.batch)
+
+    def digest(self) -> str:
+        """What was delivered of the epoch that was begun last: 32 hexadecimal digits, to compare runs and ranks.
+
+        It is of the epoch, of its batches up to here with the samples that stand there, and of the seeds: equal on all
+        ranks, and for a run that went on from a state. Samples that were replaced are in `quarantine`, not here.
+
+        Raises:
+            ArgumentError: a sampler of your own makes the order.
+        """
+        epoch, batches = self._progress.delivered(self._keeper)
+        path, _ = self._now()
+        return path.order.digest(epoch, batches, f"{self.seed} {epoch} {batches}".encode())
 
     def _state(self) -> State:
         found, keeper = self._found(), self._keeper
@@ -319,6 +345,7 @@ class DataLoader(Kept[Sample]):
             length(self.sampler),
             getattr(self.batch_sampler, "global_batch_size", getattr(self.batch_sampler, "batch_size", None)),
             fingerprint(found.dataset) if isinstance(found, Images) else None,
+            self.quarantine.plain(),
         )
 
     def _restore_seeds(self, state: State) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MASK32", "MASK64", "SAMPLER_DRAW", "bounded", "philox", "splitmix64"]
+__all__ = ["MASK32", "MASK64", "SAMPLER_DRAW", "STAND_IN_DRAW", "bounded", "philox", "splitmix64"]
 
 MASK32 = 0xFFFFFFFF
 MASK64 = (1 << 64) - 1
 SAMPLER_DRAW = 0x80000000  # draws of the samplers; those of the transforms count from 0
+STAND_IN_DRAW = 0xC0000000  # draws of the samples that stand in for others
 
 Words = NDArray[np.uint64]
 
@@ -46,9 +47,9 @@ def philox(seed: int, draws: Any, positions: Any, epoch: int) -> tuple[Words, Wo
     return c0, c1, c2, c3
 
 
-def bounded(seed: int, positions: Any, epoch: int, bound: int) -> NDArray[np.int64]:
+def bounded(seed: int, positions: Any, epoch: int, bound: int, draw: int = SAMPLER_DRAW) -> NDArray[np.int64]:
     """One integer below ``bound`` for each position: the high half of a 64-bit word times the bound."""
-    w0, w1, _, _ = philox(seed, SAMPLER_DRAW, positions, epoch)
+    w0, w1, _, _ = philox(seed, draw, positions, epoch)
     mask, shift = np.uint64(MASK32), np.uint64(32)
     high, low = np.uint64(bound >> 32), np.uint64(bound & MASK32)
     u = w1 * low + ((w0 * low) >> shift)

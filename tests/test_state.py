@@ -164,6 +164,7 @@ def test_a_state_is_a_handful_of_integers(photos: Path) -> None:
         "samples": 24,
         "positions": 24,
         "global_batch_size": 5,
+        "quarantine": [],
     }
 
 

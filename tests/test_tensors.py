@@ -149,7 +149,7 @@ class Path(TensorPath):
         batches = None if batch_size is None else BatchSampler(sampler, batch_size, False)
         order = Order(sampler, batches, device)
         collate = collate or (default_convert if batch_size is None else default_collate)
-        self.given = Rows((tensors,)), Settings(0, 2, False, collate, False, 0, None, True)
+        self.given = Rows((tensors,)), Settings(0, 2, False, collate, False, 0, None, True, None)
         super().__init__(self.given[0], order, device)
 
     def play(self) -> Iterator[Any]:

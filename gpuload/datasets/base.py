@@ -4,6 +4,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
+from gpuload.datasets.patience import patiently
 from gpuload.decoders.files import Memory
 from gpuload.decoders.pillow import decode, image_size
 from gpuload.errors import ArgumentError, ArgumentTypeError, SampleError
@@ -156,13 +158,13 @@ class ImageDataset(Dataset[Any]):
             return self.target_transform(target)
 
     def read(self, index: int) -> bytes:
-        """The encoded image of sample ``index``.
+        """The encoded image of sample ``index``. A read that fails for a moment is tried again.
 
         Raises:
             SampleError: the file cannot be read.
         """
-        with self.naming(index), open(self.path(index), "rb", buffering=0) as file:
-            return file.readall()
+        with self.naming(index):
+            return patiently(partial(_read, self.path(index)))
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of sample ``index`` in pixels, read from its file.
@@ -170,8 +172,8 @@ class ImageDataset(Dataset[Any]):
         Raises:
             SampleError: the file cannot be read or is no image.
         """
-        with self.naming(index), open(self.path(index), "rb") as file:
-            return image_size(file, self.exif_transpose)
+        with self.naming(index):
+            return patiently(partial(_size, self.path(index), self.exif_transpose))
 
     def image(self, index: int) -> Image.Image:
         """Sample ``index`` as an RGB PIL image.
@@ -244,6 +246,16 @@ class ImageDataset(Dataset[Any]):
     def extra_repr(self) -> str:
         """More lines of `repr`, of a subclass."""
         return ""
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
+
+
+def _size(path: str, upright: bool) -> tuple[int, int]:
+    with open(path, "rb") as file:
+        return image_size(file, upright)
 
 
 def _indented(head: str, text: str) -> str:

@@ -86,4 +86,6 @@ def _open(file: BinaryIO) -> Image.Image:
     except UnidentifiedImageError as error:
         raise DecodeError("not an image that Pillow can read: it is in none of its formats") from error
     except Exception as error:  # Pillow's plugins raise many kinds on bytes that are no image
+        if isinstance(error, OSError) and error.errno is not None:  # reading failed, not they
+            raise
         raise DecodeError(f"not an image that Pillow can read: {error}") from error

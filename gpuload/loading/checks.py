@@ -18,6 +18,8 @@ from gpuload.transforms.values import DTYPES
 
 __all__ = ["assert_iterable", "check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
 
+ON_ERROR = "raise", "replace"
+
 
 def check_decoder(decoder: Any, engine: Any, device: Any, place: Device) -> None:
     """Can it decode there?
@@ -64,12 +66,17 @@ def check_shard(shard: Any, dataset: Any, batch_size: Any, batch_sampler: Any) -
         raise ArgumentError(f"shard is a part of batches that gpuload makes of a dataset's samples, got {what}")
 
 
-def check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, engine: Any, decoder: Any) -> None:
+def check_rendering(found: Any, loader: Any) -> None:
     """Do the arguments that are for images go with it?
+
+    Args:
+        found: what its dataset is.
+        loader: a `DataLoader`.
 
     Raises:
         ArgumentError, ArgumentTypeError: no.
     """
+    dtype, memory_format, engine = loader.dtype, loader.memory_format, loader._engine
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")
     if memory_format not in (torch.contiguous_format, torch.channels_last):
@@ -78,11 +85,14 @@ def check_rendering(found: Any, dataset: Any, dtype: Any, memory_format: Any, en
         )
     if engine is not None and engine not in ENGINES:
         raise ArgumentError(f"engine must be one of {', '.join(ENGINES)} or None, got {engine!r}")
-    given = {"dtype": dtype is not None, "engine": engine is not None, "decoder": decoder != "cpu"}
+    if loader.on_error not in ON_ERROR:
+        raise ArgumentError(f"on_error must be one of {', '.join(ON_ERROR)}, got {loader.on_error!r}")
+    given = {"dtype": dtype is not None, "engine": engine is not None, "decoder": loader.decoder != "cpu"}
     given["memory_format"] = memory_format != torch.contiguous_format
+    given["on_error"] = loader.on_error != "raise"
     for name in (name for name, is_given in given.items() if is_given and not isinstance(found, Images)):
         reason = found.reason if isinstance(found, Unknown) else "it holds tensors"
-        raise ArgumentError(f"{name} is for images that gpuload renders, got {type(dataset).__name__}: {reason}")
+        raise ArgumentError(f"{name} is for images that gpuload renders, got {type(loader.dataset).__name__}: {reason}")
 
 
 def assert_iterable(loader: TorchDataLoader[Any]) -> None:

@@ -14,6 +14,7 @@ from gpuload.datasets.base import ImageDataset
 from gpuload.device import Device
 from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
+from gpuload.loading.quarantine import Tolerance
 from gpuload.loading.stretch import Planner
 from gpuload.loading.transfer import move, pinned
 from gpuload.transforms.hand import Form
@@ -32,6 +33,7 @@ class Settings(NamedTuple):
         prefetch: batches prepared ahead; more where the workers need more to be busy.
         keeps_workers: they go on with the next epoch.
         collate_fn, pin_memory, timeout, worker_init_fn, in_order: as of the loader.
+        tolerance: of samples that cannot be read; None: an error is raised.
     """
 
     workers: int
@@ -42,6 +44,7 @@ class Settings(NamedTuple):
     timeout: float
     worker_init_fn: Callable[[int], None] | None
     in_order: bool
+    tolerance: Tolerance | None
 
 
 class Images(NamedTuple):
@@ -66,6 +69,7 @@ class Course(NamedTuple):
         single: samples are delivered as they are, not in batches.
         collate_fn: as of the loader.
         device: where batches arrive.
+        tolerance: as of the settings.
     """
 
     epoch: int
@@ -74,6 +78,7 @@ class Course(NamedTuple):
     single: bool
     collate_fn: Callable[[Any], Any]
     device: Device
+    tolerance: Tolerance | None
 
     @property
     def engine(self) -> Engine:

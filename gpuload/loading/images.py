@@ -21,6 +21,7 @@ from gpuload.loading.job import ImageJob
 from gpuload.loading.order import Integers, Order
 from gpuload.loading.outline import image_stages
 from gpuload.loading.prefetch import Pipeline, unless_stop_iteration
+from gpuload.loading.quarantine import OfBatch, OfEpoch, Reserve
 from gpuload.loading.stretch import Planner, Stretch, from_start
 from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
@@ -119,7 +120,8 @@ class ImagePath:
         """What an epoch of these images, with these settings, goes by."""
         dataset, program = images
         planners = tuple(self._planner(dataset, number, leg, settings) for number, leg in enumerate(program.legs))
-        return Course(epoch, program, planners, self.order.single, settings.collate_fn, self.device)
+        single, collate_fn = self.order.single, settings.collate_fn
+        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance)
 
     def _planner(self, dataset: ImageDataset, number: int, leg: Leg, settings: Settings) -> Planner:
         engine = self._engine(number, leg, settings)
@@ -181,10 +183,20 @@ class ImagePath:
     def _jobs(self, course: Course, first_batch: int) -> Iterator[ImageJob]:
         for batches in self._stretches(course, first_batch):
             positions, indices = map(np.concatenate, zip(*batches, strict=True))
-            stretch, first = Stretch(course.planners[0], course.epoch, positions, indices), 0
+            reserve = self._reserve(course, positions, indices)
+            stretch, first = Stretch(course.planners[0], course.epoch, positions, indices, reserve), 0
             for _, mine in batches:
                 yield ImageJob(course, stretch, first, len(mine))
                 first += len(mine)
+
+    def _reserve(self, course: Course, positions: Integers, indices: Integers) -> Reserve | None:
+        """What is done about samples of these that cannot be read."""
+        if course.tolerance is None:
+            return None
+        order = self.order.begun(course.epoch)
+        if order is None:
+            return Reserve(course.tolerance, OfBatch(positions, from_start(indices, len(course.planners[0].dataset))))
+        return Reserve(course.tolerance, OfEpoch(order, self.rendering.seed, course.epoch))
 
     def recipes(self, epoch: int, images: Images, settings: Settings) -> Iterator[tuple[int, Recipe]]:
         """(sample index, recipe) at each position of an epoch.
@@ -196,9 +208,11 @@ class ImagePath:
         course = self.course(epoch, images, settings)
         for batches in self._stretches(course):
             positions, given = map(np.concatenate, zip(*batches, strict=True))
-            indices = from_start(given, len(images.dataset)).tolist()
-            sizes = np.array([images.dataset.size(index) for index in indices])
-            yield from zip(indices, course.planners[0].drawn(epoch, positions, sizes), strict=True)
+            indices = from_start(given, len(images.dataset))
+            reserve = self._reserve(course, positions, given)
+            indices = indices if reserve is None else reserve.instead(positions, indices)
+            sizes = np.array([images.dataset.size(index) for index in indices.tolist()])
+            yield from zip(indices.tolist(), course.planners[0].drawn(epoch, positions, sizes), strict=True)
 
     def _stretches(self, course: Course, first: int = 0) -> Iterator[list[tuple[Integers, Integers]]]:
         """(positions, indices) of the batches that are planned together.

@@ -1,5 +1,6 @@
 """One batch of images, for the pipeline: leg after leg of the dataset's program, each in shares of samples."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
@@ -14,7 +15,7 @@ from gpuload.decoders.files import Files, Memory
 from gpuload.engines.base import Batch, Images, UnrenderedError
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
-from gpuload.loading.prefetch import Aside, Stage
+from gpuload.loading.prefetch import Aside, Gate, Stage
 from gpuload.loading.stretch import Errors, Stretch, in_shares
 from gpuload.native import Status
 from gpuload.randomness import call_seeded
@@ -86,6 +87,9 @@ class ImageJob:
         if not self._count:
             return
         yield from self._planned_together()
+        yield from self._legs()
+
+    def _legs(self) -> Iterator[Stage]:
         yield from self._first_leg()
         for number in range(1, len(self._course.program.legs)):
             if self._between:
@@ -110,14 +114,24 @@ class ImageJob:
         try:
             return running.batch.images()
         except UnrenderedError:
-            errors = Errors(self._course.planners[running.number].dataset, self._indices[running.source.slots])
+            errors = self._errors_of(running.number, running.source.slots)
             self._run = running._replace(errors=errors)
         with errors.raised():  # as a worker would have it, had the engine known earlier
             for slot in running.source.files.undone(0, len(running.source.slots)):
                 self._render_alone(slot)
         self._assert_there()
+        if errors.are_replaced:
+            return self._images_anew()
         running.batch.finish()
         return running.batch.images()
+
+    def _images_anew(self) -> Images:
+        """With other samples, on the consumer's thread."""
+        for stage in itertools.chain(self._planned_alone(), self._legs()):
+            assert not isinstance(stage, Gate), "nobody else plans for this batch"
+            for task in stage:
+                task()
+        return self._images()
 
     # ---- the plan ----
 
@@ -133,13 +147,16 @@ class ImageJob:
                 return  # which batch has the sample that failed is seen when each is planned alone
 
     def _first_leg(self) -> Iterator[Stage]:
-        for _ in range(ATTEMPTS):
-            if not self._stretch.planned or self._replaced:
+        attempts, is_planned = ATTEMPTS, self._stretch.planned
+        while attempts:
+            if not is_planned:
                 yield from self._planned_alone()
             self._run = self._begun()
             yield from self._rendered()
-            if not self._replaced:
+            if not self._replaced and not self._run.errors.are_replaced:
                 return
+            attempts -= bool(self._replaced)
+            is_planned = False
         self._assert_there()
 
     def _assert_there(self) -> None:
@@ -193,11 +210,17 @@ class ImageJob:
     def _begin(self, number: int, source: _Source) -> _Run:
         course, planner = self._course, self._course.planners[number]
         batch = planner.engine.batch(source.fused, source.files)
-        errors = Errors(planner.dataset, self._indices[source.slots])
+        errors = self._errors_of(number, source.slots)
         positions = self._positions[source.slots]
         has_calls = bool(course.program.legs[number].calls)
         seeds = call_seeds(planner.seed, course.epoch, positions, number) if has_calls else []
         return _Run(number, source, batch, errors, seeds)
+
+    def _errors_of(self, number: int, slots: NDArray[np.int64]) -> Errors:
+        """For what goes wrong in a leg: files may be tolerated that cannot be read."""
+        if number == 0:
+            return self._stretch.errors(self._indices)
+        return Errors(self._course.planners[number].dataset, self._indices[slots])
 
     # ---- pixels ----
 
@@ -225,7 +248,7 @@ class ImageJob:
                     self._call(slot)
 
     def _render_alone(self, slot: int) -> None:
-        with self._run.errors.of(slot):
+        with self._run.errors.of_reading(slot):
             self._render_with_pillow(slot)
 
     def _render_with_pillow(self, slot: int) -> None:

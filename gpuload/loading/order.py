@@ -1,5 +1,6 @@
 """Which samples are in a batch: from positions in the epoch to sample indices."""
 
+import hashlib
 import operator
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -35,6 +36,7 @@ class Order:
     def __init__(self, sampler: Any, batch_sampler: Any, device: Device) -> None:
         self._sampler, self._batch_sampler, self._device = sampler, batch_sampler, device
         self._side = device.stream()  # the host waits for the order there, not for the consumer's work
+        self._begun: dict[int, EpochOrder] = {}  # by epoch, of the last ones
 
     @property
     def single(self) -> bool:
@@ -88,7 +90,7 @@ class Order:
             ArgumentError: the sampler is for more samples.
         """
         assert self.sampler is not None
-        order, made = self.sampler.order(epoch), self._device.event()
+        order, made = self._begin_order(self.sampler, epoch), self._device.event()
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
         for parts, chunk in self._chunks(order, first):
@@ -100,6 +102,41 @@ class Order:
                     made.wait(current)
                     self._device.keep(chunk, current)
                 yield batch
+
+    def digest(self, epoch: int, batches: int, of: bytes) -> str:
+        """32 hexadecimal digits of what stands in an epoch's first batches, of all ranks; padding does not count.
+
+        Args:
+            epoch: whose.
+            batches: how many of them.
+            of: what else the digest is of.
+
+        Raises:
+            ArgumentError: a sampler of the user's makes the order.
+        """
+        if self.sampler is None:
+            whose = self._batch_sampler if self._plain is None else self._plain
+            raise ArgumentError(f"digest is of an order that a sampler of gpuload's makes, got {name_of(whose)}")
+        order, digest = self.begun(epoch) or self.sampler.order(epoch), hashlib.blake2b(of, digest_size=16)
+        parts = islice(self._whole_parts(len(order)), batches)
+        while some := _together(parts, CHUNK):
+            lengths = np.array([*map(len, some)], "<i8")
+            digest.update(lengths.tobytes() + order.at(np.concatenate(some)).numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def _whole_parts(self, count: int) -> Iterator[Integers]:
+        """The positions of each batch, of all ranks, of ``count`` samples."""
+        batches = self._batch_sampler
+        return batches.global_positions(count) if isinstance(batches, ShardedBatches) else self._parts(count)
+
+    def begun(self, epoch: int) -> EpochOrder | None:
+        """The order of an epoch whose batches are made; None: a sampler of the user's makes it."""
+        return self._begun.get(epoch)
+
+    def _begin_order(self, sampler: CounterSampler, epoch: int) -> EpochOrder:
+        order = sampler.order(epoch)
+        self._begun = {**dict(list(self._begun.items())[-1:]), epoch: order}
+        return order
 
     def own_batches(self, epoch: int) -> Iterator[Any]:
         """Whatever a sampler or batch sampler of the user's gives: lists, tuples or tensors of indices."""
@@ -127,7 +164,7 @@ class Order:
     def _fetched(self, sampler: CounterSampler, epoch: int, first: int) -> Iterator[tuple[Integers, Integers]]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
         ahead: list[tuple[list[Integers], torch.Tensor, Any]] = []
-        for parts, chunk in self._chunks(sampler.order(epoch), first, self._side):
+        for parts, chunk in self._chunks(self._begin_order(sampler, epoch), first, self._side):
             ahead.append((parts, *self._start_fetch(chunk)))
             if len(ahead) == 2:
                 yield from _arrived(*ahead.pop(0))

@@ -21,7 +21,7 @@ def image_stages(course: Course, order: Order, settings: Settings, depth: int) -
     first = course.planners[0]
     found = survey(first, course.epoch)
     yield order.describe(host=threads)
-    yield Stage("read", threads, (first.dataset.describe(),))
+    yield Stage("read", threads, (first.dataset.describe(), *_replacing(course)))
     yield Stage("draw", threads, (_drawn(course), f"from seed {first.seed}, epoch {course.epoch} and position alone"))
     yield Stage("decode", threads, tuple(_decoders(first, found)))
     yield from _legs(course, found, threads, target)
@@ -30,6 +30,12 @@ def image_stages(course: Course, order: Order, settings: Settings, depth: int) -
     in_flight = "1 batch in flight" if depth == 1 else f"{depth} batches in flight"
     collated = collated_by(settings.collate_fn, "single samples" if course.single else "[images, labels]")
     yield Stage("deliver", target, (f"{collated}, in order", in_flight))
+
+
+def _replacing(course: Course) -> Iterator[str]:
+    if course.tolerance is not None:
+        found, most = len(course.tolerance.quarantine), course.tolerance.most
+        yield f"others stand in for what cannot be read: {found} samples until now, {most} at most"
 
 
 def _drawn(course: Course) -> str:

@@ -27,6 +27,7 @@ class State(NamedTuple):
         positions: of an epoch.
         global_batch_size: samples of a batch, of all ranks together; None: batches are not made of a number of them.
         dataset: fingerprint of the files; None: there are none that gpuload knows.
+        quarantine: index, path and reason of each sample that could not be read.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class State(NamedTuple):
     positions: int | None
     global_batch_size: int | None
     dataset: str | None
+    quarantine: list[list[Any]]
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -104,7 +106,13 @@ def _is_allowed(name: str, value: Any) -> bool:
         return name in OPTIONAL
     if name == "dataset":
         return isinstance(value, str)
+    if name == "quarantine":
+        return isinstance(value, list) and all(map(_is_bad_sample, value))
     return type(value) is int and 0 <= value < 1 << BITS[name]
+
+
+def _is_bad_sample(value: Any) -> bool:
+    return isinstance(value, list) and [*map(type, value)] == [int, str, str] and value[0] >= 0
 
 
 def _short(value: Any) -> str:

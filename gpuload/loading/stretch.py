@@ -19,6 +19,7 @@ from gpuload.decoders.files import Files
 from gpuload.engines.base import Engine
 from gpuload.errors import SampleError
 from gpuload.loading.prefetch import Gate
+from gpuload.loading.quarantine import Reserve, Tolerance
 from gpuload.loading.threads import Task
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws
@@ -81,12 +82,17 @@ class Errors:
     Args:
         dataset: names the file of a sample.
         indices: of the samples in the dataset.
+        tolerance: takes in samples that could not be read; None: that is an error like any other.
+
+    Attributes:
+        are_replaced: once all have ended: some samples were taken in, and others are to stand in for them.
     """
 
-    def __init__(self, dataset: ImageDataset, indices: NDArray[np.int64]) -> None:
-        self._dataset, self._indices = dataset, indices
+    def __init__(self, dataset: ImageDataset, indices: NDArray[np.int64], tolerance: Tolerance | None = None) -> None:
+        self._dataset, self._indices, self._tolerance = dataset, indices, tolerance
         self._errors: dict[int, SampleError] = {}
-        self._is_over = False
+        self._unreadable: set[int] = set()
+        self._is_over = self.are_replaced = False
 
     @contextmanager
     def of(self, slot: int) -> Iterator[None]:
@@ -98,6 +104,17 @@ class Errors:
             self._errors[slot] = error
             if self._is_over:  # a worker that stalled is late; asked after it is kept, so that none slips through
                 self._errors.clear()
+
+    @contextmanager
+    def of_reading(self, slot: int) -> Iterator[None]:
+        """Likewise; what the file system or the decoder says is what may be tolerated."""
+        with self.of(slot):
+            try:
+                with self._dataset.naming(int(self._indices[slot])):
+                    yield
+            except OSError:
+                self._unreadable.add(slot)
+                raise
 
     def has(self, slot: int) -> bool:
         """Did this sample fail?"""
@@ -111,10 +128,17 @@ class Errors:
         """
         try:
             yield
+            if self._tolerance is not None:
+                self._tolerate(self._tolerance)
             self._raise_first()
         finally:
             self._is_over = True
             self._errors.clear()
+
+    def _tolerate(self, tolerance: Tolerance) -> None:
+        for slot in sorted(self._unreadable):
+            tolerance.add(self._errors.pop(slot))
+            self.are_replaced = True
 
     def _raise_first(self) -> None:
         if not self._errors:
@@ -154,6 +178,7 @@ class Stretch:
         epoch: whose positions they are.
         positions: of the samples in the epoch: (n,) int64.
         indices: of the samples in the dataset: (n,) int64; negative ones count from the end.
+        reserve: what is done about samples that cannot be read; None: an error is raised.
 
     Attributes:
         planned: `stages` has ended well; what follows is there.
@@ -162,8 +187,16 @@ class Stretch:
         fused: what to decode of each, and the kernels' records.
     """
 
-    def __init__(self, planner: Planner, epoch: int, positions: NDArray[np.int64], indices: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        epoch: int,
+        positions: NDArray[np.int64],
+        indices: NDArray[np.int64],
+        reserve: Reserve | None,
+    ) -> None:
         self._planner, self._epoch, self.positions, self.indices = planner, epoch, positions, indices
+        self._reserve = reserve
         self.planned, self.gate = False, Gate()
         self.files: Files
         self.fused: Fused
@@ -171,7 +204,11 @@ class Stretch:
     def alone(self, first: int, count: int) -> "Stretch":
         """Some of its samples as a stretch of their own, not planned."""
         part = slice(first, first + count)
-        return Stretch(self._planner, self._epoch, self.positions[part], self.indices[part])
+        return Stretch(self._planner, self._epoch, self.positions[part], self.indices[part], self._reserve)
+
+    def errors(self, indices: NDArray[np.int64]) -> Errors:
+        """For what goes wrong with the files of some of its samples."""
+        return Errors(self._planner.dataset, indices, None if self._reserve is None else self._reserve.tolerance)
 
     def recipe(self, slot: int) -> Recipe:
         """What was drawn for a sample."""
@@ -185,22 +222,29 @@ class Stretch:
             SampleError: the first sample that failed.
         """
         try:
-            dataset = self._planner.dataset
-            self.indices = from_start(self.indices, len(dataset))
-            paths, memory = dataset.paths(self.indices), dataset.memory(self.indices)
-            self.files = Files(paths, dataset.exif_transpose, self._planner.decoder, memory)
-            self.files.sizes[:] = dataset.known_sizes(self.indices)
-            if np.count_nonzero(self.files.sizes) < self.files.sizes.size:
-                self._errors = Errors(dataset, self.indices)
-                with self._errors.raised():
-                    yield self._measuring()
-                dataset.remember(self.indices, self.files.sizes)
+            self.indices = from_start(self.indices, len(self._planner.dataset))
+            yield from self._measured()
+            while self._errors.are_replaced:
+                yield from self._measured()
             self._plan()
             self.planned = True
         finally:
             self.gate.open()
 
     # ---- sizes ----
+
+    def _measured(self) -> Iterator[list[Task]]:
+        dataset = self._planner.dataset
+        if self._reserve is not None:
+            self.indices = self._reserve.instead(self.positions, self.indices)
+        self._errors = self.errors(self.indices)
+        paths, memory = dataset.paths(self.indices), dataset.memory(self.indices)
+        self.files = Files(paths, dataset.exif_transpose, self._planner.decoder, memory)
+        self.files.sizes[:] = dataset.known_sizes(self.indices)
+        if np.count_nonzero(self.files.sizes) < self.files.sizes.size:
+            with self._errors.raised():
+                yield self._measuring()
+            dataset.remember(self.indices, self.files.sizes)
 
     def _measuring(self) -> list[Task]:
         self.files.status[:] = np.where(self.files.sizes.all(axis=1), Status.OK, Status.TODO)
@@ -211,7 +255,7 @@ class Stretch:
         self.files.measure(first, count)
         self.files.status[mine][_too_large(self.files.sizes[mine])] = Status.ODD
         for slot in self.files.undone(first, count):
-            with self._errors.of(slot):
+            with self._errors.of_reading(slot):
                 self.files.sizes[slot] = self._planner.dataset.size(int(self.indices[slot]))
 
     # ---- the plan ----

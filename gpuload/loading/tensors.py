@@ -121,7 +121,7 @@ class TensorPath:
     """
 
     def __init__(self, rows: Rows, order: Order, device: Device) -> None:
-        self._order, self._device = order, device
+        self.order, self._device = order, device
         if device.launches:
             device.prepare(f"gather_{WORDS[0]}")  # what is missing fails here, not in the first batch
         self._resident = Resident(rows, device)
@@ -130,10 +130,10 @@ class TensorPath:
         """The batches of an epoch from one on, of the rows and with the function that the loader has now."""
         self._resident = self._resident.of(rows)  # an epoch after may have another one
         given = self._resident, settings.collate_fn
-        if self._order.sampler is None:
-            own = islice(self._order.own_batches(epoch), first, None)
+        if self.order.sampler is None:
+            own = islice(self.order.own_batches(epoch), first, None)
             return map(partial(unless_stop_iteration, partial(self._own_batch, *given)), own)
-        asked = self._order.device_batches(epoch, len(self._resident), first)
+        asked = self.order.device_batches(epoch, len(self._resident), first)
         return map(
             partial(unless_stop_iteration, partial(self._batch, *given)), asked
         )  # which goes on after a batch that failed, as torch's
@@ -143,9 +143,9 @@ class TensorPath:
         self._resident = self._resident.of(rows)
         target = self._device.describe()
         how = "one kernel launch per tensor" if self._device.launches else "torch.index_select"
-        yield self._order.describe()
+        yield self.order.describe()
         yield Stage("gather", target, (self._resident.describe(), how))
-        collated = collated_by(settings.collate_fn, "single samples" if self._order.single else "a list of tensors")
+        collated = collated_by(settings.collate_fn, "single samples" if self.order.single else "a list of tensors")
         yield Stage("deliver", target, (f"{collated}, in order", "made when asked for"))
 
     def _batch(self, here: Resident, collate_fn: Collation, indices: torch.Tensor, is_columns: bool = False) -> Any:
@@ -160,7 +160,7 @@ class TensorPath:
         columns = here.gather(indices)
         if is_columns:
             return collate_fn(tuple(columns))
-        if self._order.single:
+        if self.order.single:
             return collate_fn(tuple(column[0] for column in columns))
         if collate_fn is default_collate and len(indices):
             return columns
@@ -168,7 +168,7 @@ class TensorPath:
 
     def _own_batch(self, here: Resident, collate_fn: Collation, batch: Any) -> Any:
         """The same of indices that a user's own sampler gave."""
-        is_columns = self._order.single and np.ndim(batch[0]) > 0
+        is_columns = self.order.single and np.ndim(batch[0]) > 0
         indices = self._checked(batch[0] if is_columns else batch, len(here))
         return self._batch(here, collate_fn, indices, is_columns)
 

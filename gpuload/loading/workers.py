@@ -29,7 +29,7 @@ class WorkerPath:
     """
 
     def __init__(self, order: Order, collate_fn: Any, device: Device) -> None:
-        self._order, self._device = order, device
+        self.order, self._device = order, device
         self._side = device.stream()
         self._prepare(collate_fn)
 
@@ -40,11 +40,11 @@ class WorkerPath:
     def batches(self, loader: TorchDataLoader[Any], first: int = 0) -> Iterator[Any]:
         """The batches of an epoch from one on."""
         if not self._device.launches:
-            return _begun(loader, self._order, first)
+            return _begun(loader, self.order, first)
         collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
         self._prepare(collate)
         with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
-            batches = _begun(loader, self._order, first)
+            batches = _begun(loader, self.order, first)
         moving = Moving(batches, self._device, self._side)
         return moving if collate is None else map(collate.finish, moving)
 
@@ -55,7 +55,7 @@ class WorkerPath:
         if isinstance(loader.dataset, IterableDataset):
             yield Stage("order", CALLER, (f"as {name_of(loader.dataset)} yields",))
         else:
-            yield self._order.describe(anywhere=False)
+            yield self.order.describe(anywhere=False)
         yield Stage("sample", workers, (f"{_dataset(loader.dataset)}: ordinary code", reason))
         yield Stage("collate", workers, (name_of(loader.collate_fn),))
         if self._device.launches:
@@ -91,19 +91,19 @@ class _Rest:
     """
 
     def __init__(self, whole: Any, order: Order, first: int) -> None:
-        self._whole, self._order, self._first = whole, order, first
+        self._whole, self.order, self._first = whole, order, first
 
     def __len__(self) -> int:
         return len(self._whole)
 
     def __iter__(self) -> Iterator[Any]:
-        sampler = self._order.sampler
+        sampler = self.order.sampler
         if sampler is None:
             yield from islice(self._whole, self._first, None)
             return
         epoch, sampler.epoch = sampler.epoch, sampler.epoch + 1
-        for _, indices in self._order.host_batches(epoch, self._first):  # of no more than is wanted
-            yield indices.item() if self._order.single else indices.tolist()
+        for _, indices in self.order.host_batches(epoch, self._first):  # of no more than is wanted
+            yield indices.item() if self.order.single else indices.tolist()
 
 
 @contextmanager

@@ -141,6 +141,13 @@ class ShardedBatches(BatchSampler):
             start = full * self.global_batch_size + rank * count
             yield np.arange(start, start + count)
 
+    def global_positions(self, samples: int) -> Iterator[NDArray[np.int64]]:
+        """The positions of each batch of all ranks together, without padding: (B,) int64."""
+        last = min(self._of_tail(samples) * self.shard.world_size, samples % self.global_batch_size)
+        end = samples - samples % self.global_batch_size + last
+        for start in range(0, end, self.global_batch_size):
+            yield np.arange(start, min(start + self.global_batch_size, end))
+
     @property
     def global_batch_size(self) -> int:
         """Samples of a batch, of all ranks together."""
