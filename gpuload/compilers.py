@@ -148,7 +148,7 @@ def build(source: Path, *flags: str) -> Path:
     if found is None:
         raise MissingError(f"gpuload's kernels need a C++ compiler: {INSTALL_COMPILER}")
     command = [*found, *FLAGS, f"-I{kernel_folder()}", *flags, str(source)]
-    name = f"{source.stem}-{_fingerprint(source, command, tuple(found))}.so"
+    name = f"{source.stem}-{_fingerprint(source, command, found)}.so"
     kept = wanted_folder() / name
     if kept.exists() and _runs_code(kept.parent):  # the folder may well be one that only others can write to
         return kept
@@ -158,9 +158,9 @@ def build(source: Path, *flags: str) -> Path:
     return target
 
 
-def _fingerprint(source: Path, command: list[str], found: tuple[str, ...]) -> str:
+def _fingerprint(source: Path, command: list[str], found: list[str]) -> str:
     key = hashlib.sha256()
-    for part in (*command, _version(found), processor(), platform.machine()):
+    for part in (*command, _state(found[0]), processor(), platform.machine()):
         key.update(part.encode() + b"\0")
     folders = [Path(flag[2:]) for flag in command if flag.startswith("-I")]
     headers = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SOURCES]
@@ -169,10 +169,11 @@ def _fingerprint(source: Path, command: list[str], found: tuple[str, ...]) -> st
     return key.hexdigest()[:20]
 
 
-@lru_cache(maxsize=8)
-def _version(found: tuple[str, ...]) -> str:
-    command = [*found, "--version"]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+def _state(program: str) -> str:
+    """What differs once a program was replaced. Asking it for its version would take longer than all else here."""
+    path = Path(shutil.which(program) or program).resolve()
+    known = path.stat()
+    return f"{path} {known.st_size} {known.st_mtime_ns}"
 
 
 @lru_cache(maxsize=1)
@@ -182,7 +183,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    found = next((line for line in lines if line.startswith(("flags", "Features"))), None)
+    return platform.processor() if found is None else found  # which asks a program
 
 
 def _compile(command: list[str], target: Path) -> None:

@@ -8,6 +8,7 @@
     ├── DatasetError       (also a FileNotFoundError)  a folder that holds no dataset
     ├── DecodeError        (also an OSError)           bytes that are no image, or not a whole one
     ├── SampleError        (also what its cause is)    a sample that failed: its index, its path, the cause
+    ├── BadSamplesError    (also a RuntimeError)       more samples that cannot be read than are allowed
     ├── CollateError       (also a RuntimeError)       samples that do not stack into one tensor
     ├── CaptureError       (also a RuntimeError)       a batch that was asked for inside of a CUDA graph's capture
     ├── TimedOutError      (also a RuntimeError)       a batch that did not come in time
