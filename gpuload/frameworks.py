@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, IterableDataset
 
-__all__ = ["Kept", "Sample", "Turns", "of_positions", "whole"]
+__all__ = ["Kept", "Sample", "Turns", "of_positions", "size_of_all", "skipped", "whole"]
 
 logger = logging.getLogger("gpuload")
 
@@ -127,6 +127,22 @@ def _origin(batch_sampler: Any) -> Any:
 def whole(batch_sampler: Any) -> Any:
     """The batch sampler that they are a part of: of all processes' batches, from the first one; else the same."""
     return whole(batch_sampler.batch_sampler) if _is_part(batch_sampler) else batch_sampler
+
+
+def size_of_all(batch_sampler: Any) -> int | None:
+    """Samples of a batch, of all processes together; None: batches are not made of a number of them."""
+    if not _is_part(batch_sampler):
+        return getattr(batch_sampler, "global_batch_size", getattr(batch_sampler, "batch_size", None))
+    size = size_of_all(batch_sampler.batch_sampler)
+    is_share = size is not None and not getattr(batch_sampler, "split_batches", True)  # each has whole batches
+    return size * batch_sampler.num_processes if is_share else size
+
+
+def skipped(batch_sampler: Any) -> int:
+    """Batches of an epoch that are left out, from the first one on."""
+    if not _is_part(batch_sampler):
+        return 0
+    return getattr(batch_sampler, "skip_batches", 0) + skipped(batch_sampler.batch_sampler)
 
 
 def of_positions(batch_sampler: Any, count: int) -> Any:
