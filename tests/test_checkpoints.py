@@ -1,7 +1,9 @@
 """Checkpoints that frameworks write in mid-epoch, with the loader's state in them: the run goes on as if unbroken."""
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,125 @@ def test_dcp_on_other_ranks(run_python: Callable[..., Any], photos: Path, tmp_pa
 def plain(samples: list[Any]) -> Any:
     """As JSON has them."""
     return json.loads(json.dumps(samples))
+
+
+# ---- Accelerate ----
+
+
+@contextmanager
+def accelerated(is_stateful: bool = False, **options: Any) -> Iterator[Any]:
+    """An Accelerator of this process, on the CPU."""
+    accelerate = pytest.importorskip("accelerate")
+    configuration = accelerate.DataLoaderConfiguration(use_stateful_dataloader=is_stateful, **options)
+    yield accelerate.Accelerator(cpu=True, dataloader_config=configuration)
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    accelerate.state.GradientState._reset_state()
+
+
+def begun(accelerator: Any, way: str, loader: DataLoader) -> Any:
+    """The loader that is iterated, its state among what Accelerate saves."""
+    if way == "unprepared":
+        accelerator.register_for_checkpointing(loader)
+        return loader
+    prepared = accelerator.prepare(loader)
+    assert type(prepared.base_dataloader) is DataLoader
+    if way == "registered":
+        accelerator.register_for_checkpointing(prepared)
+    return prepared
+
+
+def gone_on(accelerator: Any, loader: Any, folder: Path, count: int) -> list[Any]:
+    """The next batches after a state was loaded, over as many epochs as it takes."""
+    accelerator.load_state(str(folder))
+    endless = itertools.chain.from_iterable(loader for _ in iter(int, 1))
+    return shown(itertools.islice(endless, count))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("way", ["registered", "unprepared", "torchdata's place"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_accelerate(photos: Path, tmp_path: Path, kind: str, way: str, workers: int) -> None:
+    """Stopped after any batch of two epochs; one loader goes on at each, back and forth, its own seed another one."""
+    is_stateful = way == "torchdata's place"
+    if is_stateful:
+        pytest.importorskip("torchdata")
+    with accelerated(is_stateful) as accelerator:
+        loader, batches = begun(accelerator, way, shuffled(kind, photos, seed=3, num_workers=workers)), list[Any]()
+        for _ in range(2):
+            for batch in loader:
+                accelerator.save_state(str(tmp_path / str(len(batches))))
+                batches.append(values(batch))
+    with accelerated(is_stateful) as accelerator:
+        loader = begun(accelerator, way, shuffled(kind, photos, num_workers=workers))
+        for step in (*range(len(batches)), 1, 0, 0) if workers == 0 else (1, len(batches) - 2, 0):
+            found = gone_on(accelerator, loader, tmp_path / str(step), len(batches) - step - 1)
+            assert found == batches[step + 1 :], step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_accelerate_counts_what_it_skips(photos: Path, kind: str) -> None:
+    with accelerated() as accelerator:
+        prepared = accelerator.prepare(shuffled(kind, photos, seed=3, batch_size=2))
+        prepared.set_epoch(1)
+        for loader in (rest := accelerator.skip_first_batches(prepared, 2)), accelerator.skip_first_batches(rest, 1):
+            batches = iter(loader)
+            next(batches)
+            state = loader.state_dict()
+            other = shuffled(kind, photos, batch_size=2)
+            other.load_state_dict(state)
+            assert shown(other) == shown(batches)
+    assert (state["epoch"], state["batch"]) == (2, 4)
+
+
+ACCELERATE_RUNS = [
+    *((kind, "registered", {}) for kind in KINDS),
+    *(("images", way, {"split_batches": True}) for way in ("registered", "torchdata's place")),
+    *(("anything", way, {"even_batches": False}) for way in ("registered", "torchdata's place")),
+    ("images", "torchdata's place", {}),
+    # of full batches: else Accelerate fills up the last one with samples of the first that came in this process
+    ("images", "registered", {"dispatch_batches": True}),
+    ("images", "registered", {"dispatch_batches": True, "split_batches": True}),
+]
+ACCELERATE = """
+import json, sys
+from pathlib import Path
+import torch
+from tests.ranks import ranks
+from tests.test_checkpoints import ACCELERATE_RUNS, accelerated, begun, gone_on, shown, shuffled
+
+photos, folder = map(Path, sys.argv[1:])
+with ranks(2) as rank:
+    torch.manual_seed(rank)
+    found = []
+    for number, (kind, way, options) in enumerate(ACCELERATE_RUNS):
+        saved = folder / f"run {number}"
+        with accelerated(way == "torchdata's place", **options) as accelerator:
+            loader = begun(accelerator, way, shuffled(kind, photos, batch_size=2, seed=3))
+            shown(loader)
+            batches = iter(loader)
+            next(batches)
+            next(batches)
+            accelerator.save_state(str(saved))
+            rest = shown(batches) + shown(loader)
+            accelerator.wait_for_everyone()
+        with accelerated(way == "torchdata's place", **options) as accelerator:
+            loader = begun(accelerator, way, shuffled(kind, photos, batch_size=2))
+            found.append((rest, gone_on(accelerator, loader, saved, len(rest))))
+    Path(folder, str(rank)).write_text(json.dumps(found))
+"""
+
+
+def test_accelerate_on_two_ranks(run_python: Callable[..., Any], photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchdata")
+    run_python(ACCELERATE, photos, tmp_path, timeout=180)
+    ranks = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
+    for rank in ranks:
+        for run, (rest, found) in zip(ACCELERATE_RUNS, rank, strict=True):
+            assert found == rest, run
+
+    state = torch.load(tmp_path / "run 0" / "custom_checkpoint_0.pkl", weights_only=False)
+    one = shuffled("images", photos, batch_size=4)  # as many as both had together
+    one.load_state_dict(state)
+    assert plain(together([shown(one) + shown(one)])) == plain(together([rank[0][0] for rank in ranks]))
+    with pytest.raises(ArgumentError, match="mid-epoch with 4 samples in a batch of all ranks, but this loader has 2"):
+        shuffled("images", photos, batch_size=2).load_state_dict(state)
