@@ -17,6 +17,7 @@ from gpuload.frameworks import Kept, Sample, size_of_all
 from gpuload.lifting import Rows, Unknown, find
 from gpuload.loading.checks import assert_iterable, check_decoder, check_rendering, check_shard, known, length, level
 from gpuload.loading.course import Images, Settings
+from gpuload.loading.early import Early
 from gpuload.loading.epoch import Epoch
 from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order
@@ -259,7 +260,7 @@ class DataLoader(Kept[Sample]):
 
     @property
     def _samplers(self) -> Samplers:
-        return Samplers(self.sampler, self.batch_sampler)
+        return Samplers.of(self)
 
     def __iter__(self) -> Any:
         path, found = self._now()
@@ -267,20 +268,9 @@ class DataLoader(Kept[Sample]):
         if self.turns is not None and isinstance(keeper, CounterSampler):
             keeper.set_epoch(self.turns.next(keeper.epoch))
         if isinstance(path, WorkerPath):
-            return self._begun_by_workers(path)
+            return Epoch(Early(self, path, self._progress), self.__len__)
         assert_iterable(self)
         return Epoch(partial(self._begin, path, found), self.__len__)
-
-    def _begun_by_workers(self, path: WorkerPath) -> Epoch[Any]:
-        """torch's workers begin before the first ``next``, and take the sampler's epoch."""
-        position = self._progress.start(self._samplers)
-        batches = path.batches(self, position.own)
-        if not isinstance(self._keeper, CounterSampler):  # which moves on by itself
-            self._progress.turn_to(position.epoch + 1, self._keeper)
-        begun = partial(self._progress.begun, position, batches, self._keeper)
-        if self.epoch != position.epoch:  # they have taken it; without workers the first `next` does
-            begun()
-        return Epoch(begun, self.__len__)
 
     def _begin(self, path: ImagePath | TensorPath, found: Any) -> tuple[Iterator[Any], Position]:
         """The batches of the next epoch, and where it is."""

@@ -20,6 +20,11 @@ class Samplers(NamedTuple):
     sampler: Any
     batch_sampler: Any
 
+    @classmethod
+    def of(cls, loader: Any) -> "Samplers":
+        """Of a loader of torch's class."""
+        return cls(loader.sampler, loader.batch_sampler)
+
     @property
     def keeper(self) -> Any:
         """Which is told the epoch, as `gpuload.loading.order.keeper_of_epoch` finds it."""
@@ -56,8 +61,11 @@ class Progress:
 
     def epoch(self, keeper: Any) -> int:
         """The one that begins next: the one that the keeper was told since the last, or one more."""
-        told = getattr(keeper, "epoch", None)
-        return self._epoch if told is None or told == self._told else told
+        return keeper.epoch if self.is_told(keeper) else self._epoch
+
+    def is_told(self, keeper: Any) -> bool:
+        """Whether the keeper has another epoch than when an epoch was chosen or begun here."""
+        return getattr(keeper, "epoch", None) not in (None, self._told)
 
     def turn_to(self, epoch: int, keeper: Any) -> None:
         """It is this one's turn, unless the keeper is told otherwise."""

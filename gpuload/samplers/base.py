@@ -39,8 +39,10 @@ class CounterSampler(Sampler[int]):
         seed: int, 64 bits; that of the next epoch, if it begins now. One that is set stays.
         generator: as given.
         epoch: the epoch that the next iteration yields.
+        is_chosen: it was, by ``set_epoch``, since one was begun.
     """
 
+    is_chosen = False
     _progress: Progress | None = None  # of the epoch that was begun last
     _resumed: tuple[int, int] | None = None  # an epoch, and the position that it is to begin at
 
@@ -52,7 +54,7 @@ class CounterSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields: from 0 to 2^32 - 1."""
-        self.epoch = epoch_number(epoch)
+        self.epoch, self.is_chosen = epoch_number(epoch), True
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -148,12 +150,12 @@ class CounterSampler(Sampler[int]):
 
     def begin(self) -> tuple[int, int]:
         """The number of the epoch that begins, and the position that it begins at; the next one is the one after it."""
-        epoch, self.epoch = self.epoch, self.epoch + 1
+        epoch, self.epoch, self.is_chosen = self.epoch, self.epoch + 1, False
         return epoch, self.resumed_at(epoch) or 0
 
     def follow(self, progress: Progress) -> None:
         """From now on, this is how far the epoch that was begun last has come."""
-        self._progress, self._resumed = progress, None
+        self._progress, self._resumed, self.is_chosen = progress, None, False
 
     def is_led(self, epoch: int) -> bool:
         """Whether an epoch of which nothing was asked for has somebody to count it: a loader that iterates."""
