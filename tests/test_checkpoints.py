@@ -32,7 +32,9 @@ def shown(batches: Any) -> list[Any]:
 def test_dcp_in_one_process(photos: Path, tmp_path: Path, kind: str) -> None:
     """The loader stands in the state dict as it is: DCP asks it for its state, and gives it back."""
     loader, weights = shuffled(kind, photos, seed=3), torch.rand(4)
-    loader.load_state_dict({**loader.state_dict(), "quarantine": [[3, "torn.jpg", "why"]]})  # a list, which is not empty
+    loader.load_state_dict(
+        {**loader.state_dict(), "quarantine": [[3, "torn.jpg", "why"]]}
+    )  # a list, which is not empty
     batches = iter(loader)
     next(batches), next(batches)
     dcp.save({"weights": weights, "loader": loader}, checkpoint_id=tmp_path, no_dist=True)

@@ -98,8 +98,9 @@ class Progress:
     def here(self, samplers: Samplers) -> Position:
         """What is delivered next."""
         epoch, position = self.epoch(samplers.keeper), self._position
-        is_inside = position is not None and not position.is_over and epoch == position.epoch + 1
-        return position if is_inside and samplers.batch_of(epoch) is None else self.start(samplers)  # type: ignore[return-value]
+        if position is None or position.is_over or epoch != position.epoch + 1 or samplers.batch_of(epoch) is not None:
+            return self.start(samplers)
+        return position
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no iterator that would move the position on."""
