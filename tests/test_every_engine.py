@@ -135,6 +135,19 @@ def test_samples_draws_and_labels_are_the_same(engine: Engine, folder: Path, nam
         check(engine, loader, epoch)
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_others_stand_in_for_what_cannot_be_read(engine: Engine, folder: Path, workers: int) -> None:
+    """One whose header is whole, one that has none, one that is gone."""
+    files = sorted(folder.rglob("*.jpg"))
+    files[1].write_bytes(files[1].read_bytes()[:900])
+    files[5].write_text("no image")
+    loader = loader_of(engine, folder, num_workers=workers, on_error="replace", max_bad_samples=3)
+    files[9].unlink()
+    for epoch in (0, 1):
+        check(engine, loader, epoch)
+    assert [bad.index for bad in loader.quarantine] == [1, 5, 9]
+
+
 @pytest.mark.parametrize("options", [{"num_workers": 0}, {"num_workers": 7}, {"batch_size": 12}, {"batch_size": 1}])
 def test_it_does_not_depend_on_workers_or_batches(engine: Engine, folder: Path, options: dict[str, Any]) -> None:
     check(engine, loader_of(engine, folder, **options), 1)
