@@ -81,9 +81,12 @@ class SampleError(GpuloadError, metaclass=_Kind):
     Attributes:
         index: as given; None where there is but a message.
         path: as given.
+        epoch, position: where in an epoch a loader came upon it; None: it was asked for by its index.
     """
 
     index: int | None
+    epoch: int | None = None
+    position: int | None = None
 
     def __init__(self, index: int | str, path: str | None = None, cause: BaseException | None = None) -> None:
         where = f"sample {index}" + (f" ({path})" if path is not None else "")
@@ -97,11 +100,13 @@ class SampleError(GpuloadError, metaclass=_Kind):
         self.__cause__ = cause
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        place = "" if self.position is None else f" (position {self.position} of epoch {self.epoch})"
+        return f"{self.args[0]}{place}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        given = str(self) if self.index is None else self.index
-        return type(self), (given, self.path, self.__cause__)
+        given = self.args[0] if self.index is None else self.index
+        place = {"epoch": self.epoch, "position": self.position}
+        return type(self), (given, self.path, self.__cause__), {} if self.position is None else place
 
 
 @lru_cache(maxsize=64)

@@ -240,7 +240,7 @@ def test_a_batch_that_is_given_up_half_way_keeps_no_error(photos: Path, is_late:
 
     class Half:
         def __init__(self) -> None:
-            self.errors = Errors(ImageFolder(photos), np.arange(4))
+            self.errors = Errors(ImageFolder(photos), 0, np.arange(4), np.arange(4))
 
         def stages(self) -> Iterator[None]:
             with self.errors.raised():

@@ -239,8 +239,29 @@ def test_what_is_no_way() -> None:
 
 
 def test_raised_by_default(folder: Path) -> None:
-    with pytest.raises(SampleError, match=f"sample {EMPTY} .*03.jpg.: the file is empty"):
-        labels(DataLoader(Numbered(folder), 5, device="cpu"))
+    for workers in (0, 2):
+        loader = DataLoader(Numbered(folder), 5, num_workers=workers, device="cpu")
+        said = rf"sample {EMPTY} \(.*03.jpg\): the file is empty \(0 bytes\) \(position {EMPTY} of epoch 0\)$"
+        with pytest.raises(SampleError, match=said):
+            labels(loader)
+
+
+@every_engine
+@pytest.mark.parametrize("bad", [EMPTY, TORN])
+def test_the_position_is_that_of_the_epoch(folder: Path, engine: str, bad: int) -> None:
+    sampler = gpuload.SubsetRandomSampler([bad, 0, 1, 2, 4, 5, 6, 7], seed=4)
+    order = [*sampler, *sampler][8:]
+    loader = loader_of(folder, sampler=sampler, on_error="raise", num_workers=2, engine=engine)
+    loader.set_epoch(1)
+    batches, said, sent = iter(loader), list[str](), list[bytes]()
+    for _ in range(2):
+        try:
+            next(batches)
+        except SampleError as error:
+            said.append(str(error))
+            sent.append(pickle.dumps(error))
+    (same,) = map(pickle.loads, sent)
+    assert (same.index, same.epoch, same.position, str(same)) == (bad, 1, order.index(bad), said[0])
 
 
 def test_what_the_user_wrote_is_never_passed_over(folder: Path) -> None:

@@ -219,8 +219,9 @@ class ImageJob:
     def _errors_of(self, number: int, slots: NDArray[np.int64]) -> Errors:
         """For what goes wrong in a leg: files may be tolerated that cannot be read."""
         if number == 0:
-            return self._stretch.errors(self._indices)
-        return Errors(self._course.planners[number].dataset, self._indices[slots])
+            return self._stretch.errors(slice(self._first, self._first + self._count))
+        course = self._course
+        return Errors(course.planners[number].dataset, course.epoch, self._positions[slots], self._indices[slots])
 
     # ---- pixels ----
 

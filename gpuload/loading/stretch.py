@@ -81,6 +81,8 @@ class Errors:
 
     Args:
         dataset: names the file of a sample.
+        epoch: whose samples they are.
+        positions: of the samples in it.
         indices: of the samples in the dataset.
         tolerance: takes in samples that could not be read; None: that is an error like any other.
 
@@ -88,8 +90,16 @@ class Errors:
         are_replaced: once all have ended: some samples were taken in, and others are to stand in for them.
     """
 
-    def __init__(self, dataset: ImageDataset, indices: NDArray[np.int64], tolerance: Tolerance | None = None) -> None:
-        self._dataset, self._indices, self._tolerance = dataset, indices, tolerance
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        epoch: int,
+        positions: NDArray[np.int64],
+        indices: NDArray[np.int64],
+        tolerance: Tolerance | None = None,
+    ) -> None:
+        self._dataset, self._epoch, self._positions = dataset, epoch, positions
+        self._indices, self._tolerance = indices, tolerance
         self._errors: dict[int, SampleError] = {}
         self._unreadable: set[int] = set()
         self._is_over = self.are_replaced = False
@@ -101,6 +111,7 @@ class Errors:
             with self._dataset.naming(int(self._indices[slot])):
                 yield
         except SampleError as error:
+            error.epoch, error.position = self._epoch, int(self._positions[slot])
             self._errors[slot] = error
             if self._is_over:  # a worker that stalled is late; asked after it is kept, so that none slips through
                 self._errors.clear()
@@ -206,9 +217,10 @@ class Stretch:
         part = slice(first, first + count)
         return Stretch(self._planner, self._epoch, self.positions[part], self.indices[part], self._reserve)
 
-    def errors(self, indices: NDArray[np.int64]) -> Errors:
-        """For what goes wrong with the files of some of its samples."""
-        return Errors(self._planner.dataset, indices, None if self._reserve is None else self._reserve.tolerance)
+    def errors(self, part: slice = slice(None)) -> Errors:
+        """For what goes wrong with the files of its samples, or of some."""
+        tolerance = None if self._reserve is None else self._reserve.tolerance
+        return Errors(self._planner.dataset, self._epoch, self.positions[part], self.indices[part], tolerance)
 
     def recipe(self, slot: int) -> Recipe:
         """What was drawn for a sample."""
@@ -237,7 +249,7 @@ class Stretch:
         dataset = self._planner.dataset
         if self._reserve is not None:
             self.indices = self._reserve.instead(self.positions, self.indices)
-        self._errors = self.errors(self.indices)
+        self._errors = self.errors()
         paths, memory = dataset.paths(self.indices), dataset.memory(self.indices)
         self.files = Files(paths, dataset.exif_transpose, self._planner.decoder, memory)
         self.files.sizes[:] = dataset.known_sizes(self.indices)
