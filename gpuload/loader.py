@@ -268,7 +268,8 @@ class DataLoader(Kept[Sample]):
         if self.turns is not None and isinstance(keeper, CounterSampler):
             keeper.set_epoch(self.turns.next(keeper.epoch))
         if isinstance(path, WorkerPath):
-            return Epoch(Early(self, path, self._progress), self.__len__)
+            early = Early(self, path, self._progress)
+            return Epoch(early, self.__len__, early.theirs)
         assert_iterable(self)
         return Epoch(partial(self._begin, path, found), self.__len__)
 

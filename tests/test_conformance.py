@@ -559,6 +559,23 @@ def test_a_dropped_loader_is_freed_at_once(make: Make, dataset: Any, options: di
     assert gone() is None
 
 
+@pytest.mark.parametrize("taken", [0, 1, 4])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_processes_of_an_iterator_end_with_it(make: Make, dataset: Any, persistent: bool, taken: int) -> None:
+    """What has none of torch's processes lists none."""
+    loader = make(dataset, 5, num_workers=2, persistent_workers=persistent)
+    batches = iter(loader)
+    processes = list(batches._workers)
+    assert len(processes) == (2 if type(loader) is TorchDataLoader or isinstance(dataset, Squares) else 0)
+    for _ in range(taken):
+        next(batches)
+    assert [process.is_alive() for process in processes] == [True] * len(processes)
+    del loader, batches
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
 @pytest.mark.parametrize("kind", ["anything", "tensors"])
 def test_more_workers_than_cores_are_warned_of(make: Make, photos: Path, kind: str) -> None:
     with pytest.warns(UserWarning, match="will create 1000 worker processes in total"):

@@ -1,6 +1,8 @@
 """An epoch as an iterator, beside torch's."""
 
+import copy
 import gc
+import pickle
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -42,6 +44,24 @@ def test_a_length_that_is_unknown_raises_as_torchs() -> None:
         len(epoch_of(lambda: iter(()), unknown))
     with pytest.raises(TypeError, match="has no len"):
         len(iter(TorchDataLoader(range(3), sampler=iter(range(3)))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_is_neither_copied_nor_pickled(again: Callable[[object], object]) -> None:
+    for epoch in (count_to(3), iter(TorchDataLoader(range(3)))):  # type: ignore[arg-type]
+        with pytest.raises(NotImplementedError, match="cannot be"):
+            again(epoch)
+
+
+def test_what_torchs_iterator_has_is_found() -> None:
+    theirs = iter(TorchDataLoader(range(3), batch_size=None))  # type: ignore[arg-type]
+    epoch = Epoch(lambda: (theirs, Position(0, 0)), lambda: 3, lambda: theirs)
+    assert next(epoch) == 0
+    assert (epoch._num_yielded, epoch._num_workers) == (1, 0)
+    assert count_to(3)._workers == ()
+    for found in (epoch, count_to(3)):
+        with pytest.raises(AttributeError, match="has no attribute 'unknown'"):
+            _ = found.unknown
 
 
 def test_it_begins_with_the_first_next() -> None:

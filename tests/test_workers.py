@@ -46,7 +46,7 @@ class Played:
         self.loader, self.path = loader, WorkerPath(order, loader.collate_fn, device)
 
     def batches(self) -> Iterator[Any]:
-        return self.path.batches(self.loader)
+        return self.path.batches(self.loader)[0]
 
     def stages(self) -> Iterator[Stage]:
         return self.path.stages(self.loader, "nobody knows it")

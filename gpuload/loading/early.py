@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpuload.loading.checks import length
+from gpuload.loading.epoch import NoProcesses
 from gpuload.loading.progress import Progress, Samplers
 from gpuload.loading.workers import WorkerPath
 from gpuload.samplers.base import CounterSampler
@@ -23,6 +24,7 @@ class Early:
 
     def __init__(self, loader: Any, path: WorkerPath, progress: Progress) -> None:
         self._loader, self._path, self._progress = loader, path, progress
+        self._theirs: Any
         self._begin()
 
     def __call__(self) -> tuple[Iterator[Any], Position]:
@@ -34,15 +36,20 @@ class Early:
             if isinstance(keeper, CounterSampler):
                 keeper.set_epoch(position.epoch + 1)
             self._progress.turn_to(position.epoch + 1, keeper)
-        return self._progress.begun(position, self._batches, keeper)
+        batches, self._batches = self._batches, iter(())  # whoever has them lets them go
+        return self._progress.begun(position, batches, keeper)
+
+    def theirs(self) -> Any:
+        """torch's iterator, which reads."""
+        return self._theirs
 
     def _begin(self) -> None:
         samplers = Samplers.of(self._loader)
         position, keeper = self._progress.start(samplers), samplers.keeper
-        self._position, self._batches = position, iter(())
+        self._position, self._batches, self._theirs = position, iter(()), NoProcesses()
         is_empty = 0 < position.own == length(self._loader)
         if not is_empty:
-            self._batches = self._path.batches(self._loader, position.own)
+            self._batches, self._theirs = self._path.batches(self._loader, position.own)
             if not isinstance(keeper, CounterSampler):  # which moves on by itself
                 self._progress.turn_to(position.epoch + 1, keeper)
         self._is_taken = self._progress.epoch(keeper) != position.epoch  # without workers, the first batch does it

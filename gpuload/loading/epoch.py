@@ -1,14 +1,20 @@
 """One epoch, as torch's iterators are: it knows its length, and begins when it is asked for the first batch."""
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gpuload.errors import TimedOutError
 from gpuload.samplers.position import Position
 
-__all__ = ["Epoch"]
+__all__ = ["Epoch", "NoProcesses"]
 
 Batch = TypeVar("Batch")
+
+
+class NoProcesses:
+    """What is found of torch's iterators where none reads."""
+
+    _workers: tuple[()] = ()
 
 
 class Epoch(Generic[Batch]):
@@ -20,11 +26,17 @@ class Epoch(Generic[Batch]):
         begin: called by the first ``next``; gives the batches, and where they begin, which is kept up to date. What
             it raises, that ``next`` does.
         length: the number of batches of the epoch, for ``len``.
+        theirs: gives torch's iterator, if that reads: what it has, as its worker processes, is found here, too.
     """
 
-    def __init__(self, begin: Callable[[], tuple[Iterator[Batch], Position]], length: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        begin: Callable[[], tuple[Iterator[Batch], Position]],
+        length: Callable[[], int],
+        theirs: Callable[[], Any] = NoProcesses,
+    ) -> None:
         self._begin: Callable[[], tuple[Iterator[Batch], Position]] | None = begin
-        self._length = length
+        self._length, self._theirs = length, theirs
         self._batches: Iterator[Batch] = iter(())
         self._position: Position
 
@@ -33,6 +45,12 @@ class Epoch(Generic[Batch]):
 
     def __len__(self) -> int:
         return self._length()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._theirs(), name)
+
+    def __getstate__(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} cannot be copied or pickled: its batches come once")
 
     def __next__(self) -> Batch:
         if self._begin is not None:

@@ -37,16 +37,17 @@ class WorkerPath:
         if isinstance(collate_fn, Collate) and self._device.launches:
             collate_fn.prepare(self._device)
 
-    def batches(self, loader: TorchDataLoader[Any], first: int = 0) -> Iterator[Any]:
-        """The batches of an epoch from one on."""
+    def batches(self, loader: TorchDataLoader[Any], first: int = 0) -> tuple[Iterator[Any], Any]:
+        """The batches of an epoch from one on, and torch's iterator, which reads them."""
         if not self._device.launches:
-            return _begun(loader, self.order, first)
+            theirs = _begun(loader, self.order, first)
+            return _from(theirs, loader, first), theirs
         collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
         self._prepare(collate)
         with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
-            batches = _begun(loader, self.order, first)
-        moving = Moving(batches, self._device, self._side)
-        return moving if collate is None else map(collate.finish, moving)
+            theirs = _begun(loader, self.order, first)
+        moving = Moving(_from(theirs, loader, first), self._device, self._side)
+        return moving if collate is None else map(collate.finish, moving), theirs
 
     def stages(self, loader: TorchDataLoader[Any], reason: str) -> Iterator[Stage]:
         """What is done, for explain; reason: why the samples are torch's workers' to read."""
@@ -67,11 +68,9 @@ class WorkerPath:
 
 
 def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[Any]:
-    """torch's own iterator, of the batches from one on."""
-    if not first:
+    """torch's own iterator, of the batches from one on; of an iterable dataset, from the first."""
+    if not first or isinstance(loader.dataset, IterableDataset):
         return TorchDataLoader.__iter__(loader)
-    if isinstance(loader.dataset, IterableDataset):  # nothing but itself knows how it goes on
-        return islice(TorchDataLoader.__iter__(loader), first, None)
     loader._iterator = None  # of persistent workers, which knows no other indices
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
     whole, attributes = getattr(loader, name), vars(loader)
@@ -82,6 +81,11 @@ def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[A
         attributes[name] = whole
         if loader._iterator is not None:
             loader._iterator._index_sampler = whole
+
+
+def _from(theirs: Iterator[Any], loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
+    """The batches from one on: nothing but an iterable dataset itself knows how it goes on there."""
+    return islice(theirs, first, None) if first and isinstance(loader.dataset, IterableDataset) else theirs
 
 
 class _Rest:
