@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -58,6 +58,56 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
         yield torch.device("cuda", 0)
         runtime.gpu.finish()
         assert runtime.gpu.problems == []
+
+
+# ---- engines ----
+
+
+class Engine(NamedTuple):
+    """One of the engines where it can run: the bound is of its pixels' differences, on a scale of 255.
+
+    DALI's filters see the edge of an image in another way than Pillow's, so that a few pixels differ more.
+    """
+
+    name: str
+    device: str
+    most: float = 0
+    mean: float = 0
+
+
+EVERY_ENGINE = {
+    "pillow": Engine("pillow", "cpu"),
+    "cpu": Engine("cpu", "cpu"),
+    "cuda": Engine("cuda", "cuda"),
+    "dali": Engine("dali", "cpu", most=24, mean=0.5),
+    "dali on a GPU": Engine("dali", "cuda", most=32, mean=0.7),
+}
+
+
+@pytest.fixture(
+    params=[
+        *("pillow", "cpu", "dali"),
+        "simulated",
+        *(pytest.param(n, marks=pytest.mark.cuda) for n in ("cuda", "dali on a GPU")),
+    ]
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each in turn; the CUDA engine on the simulated GPU, too."""
+    if request.param in ("cpu", "simulated") and host_library() is None:
+        pytest.skip("no native code")
+    if "dali" in request.param:
+        pytest.importorskip("nvidia.dali")
+    if request.param != "simulated":
+        yield EVERY_ENGINE[request.param]
+        return
+    cuda_on_cpu()  # skips where there are no kernels, before a loader has threads that a skipped test would keep
+    with simulated() as runtime:
+        yield EVERY_ENGINE["cuda"]
+        runtime.gpu.finish()
+        assert runtime.gpu.problems == []
+
+
+# ---- photos ----
 
 
 def make_photo(height: int, width: int, seed: int = 0) -> Image.Image:

@@ -7,7 +7,7 @@ import pickle
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,34 +18,12 @@ from torchvision.datasets import CIFAR10
 
 from gpuload import ArgumentError, DataLoader, ImageFolder, SampleError, TimedOutError, transforms as T
 from gpuload.engines import ENGINES
-from gpuload.libraries import host_library
-from tests.conftest import encode, make_photo
-from tests.cuda_on_cpu import cuda_on_cpu
+from tests.conftest import EVERY_ENGINE, Engine, encode, make_photo
 from tests.jobs import alive
-from tests.simulation.runtime import simulated
 
 pytestmark = pytest.mark.usefixtures("none_left")
 
 
-class Engine(NamedTuple):
-    """One of the engines where it can run: the bound is of its pixels' differences, on a scale of 255.
-
-    DALI's filters see the edge of an image in another way than Pillow's, so that a few pixels differ more.
-    """
-
-    name: str
-    device: str
-    most: float = 0
-    mean: float = 0
-
-
-EVERY = {
-    "pillow": Engine("pillow", "cpu"),
-    "cpu": Engine("cpu", "cpu"),
-    "cuda": Engine("cuda", "cuda"),
-    "dali": Engine("dali", "cpu", most=24, mean=0.5),
-    "dali on a GPU": Engine("dali", "cuda", most=32, mean=0.7),
-}
 TRANSFORMS = {
     "crops": [T.RandomResizedCrop(24), T.RandomHorizontalFlip()],
     "window": [T.Resize(40), T.CenterCrop(32), T.RandomVerticalFlip()],
@@ -58,29 +36,6 @@ TRANSFORMS = {
     "values": [T.RandomResizedCrop(24), T.ToDtype(torch.float32, scale=True), T.Normalize((0.5, 0.4, 0.3), (0.2,) * 3)],
 }
 CROPS = T.Compose(TRANSFORMS["crops"])
-
-
-@pytest.fixture(
-    params=[
-        *("pillow", "cpu", "dali"),
-        "simulated",
-        *(pytest.param(n, marks=pytest.mark.cuda) for n in ("cuda", "dali on a GPU")),
-    ]
-)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each in turn; the CUDA engine on the simulated GPU, too."""
-    if request.param in ("cpu", "simulated") and host_library() is None:
-        pytest.skip("no native code")
-    if "dali" in request.param:
-        pytest.importorskip("nvidia.dali")
-    if request.param != "simulated":
-        yield EVERY[request.param]
-        return
-    cuda_on_cpu()  # skips where there are no kernels, before a loader has threads that a skipped test would keep
-    with simulated() as runtime:
-        yield EVERY["cuda"]
-        runtime.gpu.finish()
-        assert runtime.gpu.problems == []
 
 
 @pytest.fixture
@@ -233,7 +188,7 @@ def test_images_that_have_their_size_come_after_others(engine: Engine, folder: P
 def test_any_layout(engine: Engine, folder: Path, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     transform = CROPS if dtype is torch.uint8 else T.Compose([*TRANSFORMS["values"]])
     made = []
-    for each in (engine, EVERY["pillow"]):
+    for each in (engine, EVERY_ENGINE["pillow"]):
         loader = loader_of(each, folder, transform, dtype=dtype, memory_format=memory_format)
         batches = [images for images, _ in loader]
         assert all(images.is_contiguous(memory_format=memory_format) for images in batches)
@@ -257,7 +212,9 @@ def test_images_in_memory(engine: Engine) -> None:
     dataset.data, dataset.targets = rng.integers(0, 256, (23, 32, 32, 3), np.uint8), list(range(23))
     dataset.train, dataset.target_transform, dataset.transforms, dataset.root = True, None, None, ""
     dataset.transform = T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip()])
-    made = [torch.cat([images.cpu() for images, _ in loader_of(each, dataset)]) for each in (engine, EVERY["pillow"])]
+    made = [
+        torch.cat([images.cpu() for images, _ in loader_of(each, dataset)]) for each in (engine, EVERY_ENGINE["pillow"])
+    ]
     assert torch.equal(*made)  # nothing is resized
 
 
@@ -298,7 +255,7 @@ def test_a_damaged_file_ends_alike(engine: Engine, folder: Path, kind: str) -> N
             except SampleError as error:
                 made.append(str(error))
 
-    mine, reference = outcomes(engine), outcomes(EVERY["pillow"])
+    mine, reference = outcomes(engine), outcomes(EVERY_ENGINE["pillow"])
     assert [type(outcome) for outcome in mine] == [type(outcome) for outcome in reference]
     assert len(mine) == 4
     for outcome, wanted in zip(mine, reference, strict=True):
@@ -401,4 +358,4 @@ def test_two_iterators_of_a_loader(engine: Engine, folder: Path) -> None:
 
 
 def test_each_engine_is_tried() -> None:
-    assert {engine.name for engine in EVERY.values()} == set(ENGINES)
+    assert {engine.name for engine in EVERY_ENGINE.values()} == set(ENGINES)

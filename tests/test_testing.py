@@ -1,72 +1,104 @@
 """The assertion that users have, on gpuload's own datasets and engines; and what it finds."""
 
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, TensorDataset
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 import gpuload
 from gpuload import DataLoader, ImageFolder, Shard, transforms as T
-from gpuload.libraries import host_library
 from gpuload.testing import assert_same_batches
+from tests.cases import THOROUGH
+from tests.conftest import Engine, encode, make_photo
 
 CROPS = T.Compose([T.RandomResizedCrop(12), T.RandomHorizontalFlip()])
 GLOBAL = 24
+WORLDS = (1, 2, 3, 4, 8)
+FEW = WORLDS if THOROUGH else (3,)
+EPOCHS = 2 if THOROUGH else 1
+
+Sampling = Callable[[Any], tuple[Any, dict[str, Any]]]
+SAMPLINGS: dict[str, Sampling] = {  # of 48 samples: what of them is loaded, and options
+    "shuffled": lambda all_of: (all_of, {"shuffle": True}),
+    "in order": lambda all_of: (all_of, {}),
+    "weighted": lambda all_of: (all_of, {"sampler": gpuload.WeightedRandomSampler(range(1, 49), 70, seed=1)}),
+    "balanced": lambda all_of: (all_of, {"sampler": gpuload.ClassBalancedSampler([i % 7 for i in range(48)], seed=1)}),
+    "picked": lambda all_of: (all_of, {"sampler": gpuload.SubsetRandomSampler(range(3, 45), seed=1)}),
+    "with replacement": lambda all_of: (
+        all_of,
+        {"sampler": gpuload.RandomSampler(all_of, replacement=True, num_samples=60, seed=1)},
+    ),
+    "filtered": lambda all_of: (Subset(all_of, [i for i in range(48) if i % 5]), {"shuffle": True}),
+    "concatenated": lambda all_of: (ConcatDataset([all_of, Subset(all_of, range(20))]), {"shuffle": True}),
+}  # fmt: skip
 
 
 class Words:
     """A dataset that torch's workers read, of dicts."""
 
     def __len__(self) -> int:
-        return 30
+        return 48
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"number": index, "word": f"word {index}"}
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
+    """48 JPEGs, the smaller the sooner."""
+    root = tmp_path_factory.mktemp("small")
+    (root / "only").mkdir()
+    for i in range(48):
+        data = encode(make_photo(16 + i % 5, 18 + i % 3, seed=i), quality=90)
+        (root / "only" / f"{i:02}.jpg").write_bytes(data)
+    return ImageFolder(root, transform=CROPS)
+
+
 def loader_of(dataset: Any, shard: Shard, workers: int, **options: Any) -> DataLoader:
-    options = {"shuffle": True, "seed": 3, "device": "cpu", **options}
+    options = {"seed": 3, "device": "cpu", **options}
     with warnings.catch_warnings():  # torch's, of more workers than cores
         warnings.filterwarnings("ignore", "This DataLoader will create")
         return DataLoader(dataset, GLOBAL // shard.world_size, num_workers=workers, shard=shard, **options)
 
 
-@pytest.mark.parametrize("engine", ["cpu", "pillow", "dali"])
-def test_images_on_every_engine(photos: Path, engine: str) -> None:
-    if engine == "cpu" and host_library() is None:
-        pytest.skip("no native code")
-    if engine == "dali":
-        pytest.importorskip("nvidia.dali")
-    dataset = ConcatDataset([ImageFolder(photos, transform=CROPS)] * 2)
-    worlds = (1, 2, 3, 4, 8) if engine == "cpu" else (3,)
-    workers = (1, 2, 5) if engine == "cpu" else (2,)
-    assert_same_batches(lambda shard, workers: loader_of(dataset, shard, workers, engine=engine), worlds, workers)
+def sampled(samples: Any, sampling: str, tail: str = "drop", **options: Any) -> Callable[[Shard, int], DataLoader]:
+    """What makes loaders of these samples."""
+
+    def make(shard: Shard, workers: int) -> DataLoader:
+        dataset, chosen = SAMPLINGS[sampling](samples)
+        return loader_of(dataset, Shard(shard.rank, shard.world_size, tail), workers, **chosen, **options)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "engine", ["pillow", "cpu", "dali", "simulated", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True
+)
+def test_images_on_every_engine(engine: Engine, small: ImageFolder) -> None:
+    make = sampled(small, "shuffled", engine=engine.name, device=engine.device)
+    assert_same_batches(make, WORLDS, (1, 2, 5), EPOCHS)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_images_by_every_sampling(sampling: str, small: ImageFolder) -> None:
+    assert_same_batches(sampled(small, sampling, "pad"), FEW, (1, 2, 5) if THOROUGH else (2,), EPOCHS)
 
 
 @pytest.mark.parametrize("tail", ["drop", "pad"])
-@pytest.mark.parametrize("kind", ["weighted", "balanced", "subset", "replacement"])
-def test_tensors_by_every_sampler(kind: str, tail: str) -> None:
-    dataset = TensorDataset(torch.arange(70), torch.rand(70, 3, generator=torch.Generator().manual_seed(0)))
-
-    def make(shard: Shard, workers: int) -> DataLoader:
-        sampler = {
-            "weighted": lambda: gpuload.WeightedRandomSampler(range(1, 71), 70, seed=1),
-            "balanced": lambda: gpuload.ClassBalancedSampler([i % 7 for i in range(70)], seed=1),
-            "subset": lambda: gpuload.SubsetRandomSampler(range(3, 68), seed=1),
-            "replacement": lambda: gpuload.RandomSampler(dataset, replacement=True, num_samples=80, seed=1),
-        }[kind]()
-        shard = Shard(shard.rank, shard.world_size, tail)
-        return loader_of(dataset, shard, workers, shuffle=None, sampler=sampler)
-
-    assert_same_batches(make, workers=(0,))
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_tensors_by_every_sampling(sampling: str, tail: str) -> None:
+    dataset = TensorDataset(torch.arange(48), torch.rand(48, 3, generator=torch.Generator().manual_seed(0)))
+    assert_same_batches(sampled(dataset, sampling, tail), WORLDS, (0,))
 
 
-def test_what_torchs_workers_read() -> None:
-    assert_same_batches(lambda shard, workers: loader_of(Words(), shard, workers), (1, 2), (0, 1), epochs=1)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_what_torchs_workers_read_by_every_sampling(sampling: str) -> None:
+    make = sampled(Words(), sampling, "pad")
+    assert_same_batches(make, WORLDS, (0,), EPOCHS)
+    assert_same_batches(make, FEW, (1, 2, 5) if THOROUGH else (2,), EPOCHS)
 
 
 # ---- what it finds ----
