@@ -9,6 +9,7 @@ import logging
 import sys
 from copy import copy
 from functools import cache, wraps
+from operator import index
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -169,7 +170,11 @@ def whole(batch_sampler: Any) -> Any:
 def size_of_all(batch_sampler: Any) -> int | None:
     """Samples of a batch, of all processes together; None: batches are not made of a number of them."""
     if not _is_part(batch_sampler):
-        return getattr(batch_sampler, "global_batch_size", getattr(batch_sampler, "batch_size", None))
+        found: Any = getattr(batch_sampler, "global_batch_size", getattr(batch_sampler, "batch_size", None))
+        try:
+            return index(found)
+        except TypeError:  # of the user's own: a list of sizes, say
+            return None
     size = size_of_all(batch_sampler.batch_sampler)
     is_share = size is not None and not getattr(batch_sampler, "split_batches", True)  # each has whole batches
     return size * batch_sampler.num_processes if is_share else size

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
     BatchSampler,
+    DataLoader as TorchDataLoader,
     IterableDataset,
     SequentialSampler as TorchSequentialSampler,
     Subset,
@@ -246,6 +248,54 @@ def test_of_torchs_distributed_sampler() -> None:
 def test_a_stream_is_read_up_to_there() -> None:
     batches, states = played(loader_of(Stream()), 1)
     assert rest(loader_of(Stream()), states[2], 3) == batches[2:]
+
+
+class Unsized:
+    """A dataset without a length, or a sampler."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(12))
+
+
+class Raising(Unsized):
+    """One whose length raises, which torch does not mind where nobody asks for it."""
+
+    def __len__(self) -> int:
+        raise self.error("no length")
+
+
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError, AttributeError, RuntimeError])
+@pytest.mark.parametrize("rows", [False, True])
+def test_what_has_no_length(error: type[Exception], rows: bool) -> None:
+    dataset = TensorDataset(torch.arange(12)) if rows else Unsized(error)
+
+    def made(kind: Callable[..., Any] = loader_of) -> Any:
+        return kind(dataset, batch_size=5, sampler=Raising(error))
+
+    batches, states = played(made(), 1)
+    assert batches == [values(batch) for batch in made(TorchDataLoader)]
+    assert states[1]["samples"] == (12 if rows else None)
+    assert states[1]["positions"] is None
+    assert rest(made(), states[1], 2) == batches[1:]
+
+
+@pytest.mark.parametrize(("size", "kept_size"), [([2, 3], None), (np.int64(3), 3)])
+def test_a_batch_sampler_with_a_size_of_its_own_kind(size: Any, kept_size: int | None) -> None:
+    class Own(list[Any]):
+        batch_size = size
+
+    def made() -> DataLoader:
+        return DataLoader(TensorDataset(torch.arange(9)), batch_sampler=Own([[0, 1, 2], [3, 4], [8]]), device="cpu")
+
+    batches, states = played(made(), 1)
+    assert states[1]["global_batch_size"] == kept_size
+    assert rest(made(), states[1], 2) == batches[1:]
 
 
 def test_copies_do_not_go_on_where_they_were_made(photos: Path) -> None:

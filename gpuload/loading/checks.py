@@ -16,7 +16,15 @@ from gpuload.loading.images import DECODING
 from gpuload.samplers.sharded import Shard
 from gpuload.transforms.values import DTYPES
 
-__all__ = ["assert_iterable", "check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
+__all__ = [
+    "assert_iterable",
+    "check_decoder",
+    "check_rendering",
+    "check_shard",
+    "known",
+    "length",
+    "level",
+]
 
 ON_ERROR = "raise", "replace"
 
@@ -115,10 +123,10 @@ def known(dataset: Any) -> Images | Rows | Unknown:
 
 
 def length(of: Any) -> int | None:
-    """None: it has none."""
+    """None: it has none. torch asks for a length where the user does, so that it may raise anything."""
     try:
         return len(of)
-    except TypeError:
+    except Exception:
         return None
 
 
