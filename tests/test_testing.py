@@ -1,6 +1,5 @@
 """The assertion that users have, on gpuload's own datasets and engines; and what it finds."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,8 @@ from gpuload import DataLoader, ImageFolder, Shard, transforms as T
 from gpuload.testing import assert_same_batches
 from tests.cases import THOROUGH
 from tests.conftest import Engine, encode, make_photo
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 
 CROPS = T.Compose([T.RandomResizedCrop(12), T.RandomHorizontalFlip()])
 GLOBAL = 24
@@ -28,8 +29,7 @@ SAMPLINGS: dict[str, Sampling] = {  # of 48 samples: what of them is loaded, and
     "balanced": lambda all_of: (all_of, {"sampler": gpuload.ClassBalancedSampler([i % 7 for i in range(48)], seed=1)}),
     "picked": lambda all_of: (all_of, {"sampler": gpuload.SubsetRandomSampler(range(3, 45), seed=1)}),
     "with replacement": lambda all_of: (
-        all_of,
-        {"sampler": gpuload.RandomSampler(all_of, replacement=True, num_samples=60, seed=1)},
+        all_of, {"sampler": gpuload.RandomSampler(all_of, replacement=True, num_samples=60, seed=1)},
     ),
     "filtered": lambda all_of: (Subset(all_of, [i for i in range(48) if i % 5]), {"shuffle": True}),
     "concatenated": lambda all_of: (ConcatDataset([all_of, Subset(all_of, range(20))]), {"shuffle": True}),
@@ -48,7 +48,7 @@ class Words:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
-    """48 JPEGs, the smaller the sooner."""
+    """48 JPEGs that are soon decoded."""
     root = tmp_path_factory.mktemp("small")
     (root / "only").mkdir()
     for i in range(48):
@@ -59,9 +59,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
 
 def loader_of(dataset: Any, shard: Shard, workers: int, **options: Any) -> DataLoader:
     options = {"seed": 3, "device": "cpu", **options}
-    with warnings.catch_warnings():  # torch's, of more workers than cores
-        warnings.filterwarnings("ignore", "This DataLoader will create")
-        return DataLoader(dataset, GLOBAL // shard.world_size, num_workers=workers, shard=shard, **options)
+    return DataLoader(dataset, GLOBAL // shard.world_size, num_workers=workers, shard=shard, **options)
 
 
 def sampled(samples: Any, sampling: str, tail: str = "drop", **options: Any) -> Callable[[Shard, int], DataLoader]:
@@ -97,8 +95,8 @@ def test_tensors_by_every_sampling(sampling: str, tail: str) -> None:
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_what_torchs_workers_read_by_every_sampling(sampling: str) -> None:
     make = sampled(Words(), sampling, "pad")
-    assert_same_batches(make, WORLDS, (0,), EPOCHS)
-    assert_same_batches(make, FEW, (1, 2, 5) if THOROUGH else (2,), EPOCHS)
+    assert_same_batches(make, WORLDS, (0,))
+    assert_same_batches(make, FEW, (1, 2) if THOROUGH else (2,), epochs=1)  # processes are slow to begin
 
 
 # ---- what it finds ----
