@@ -52,6 +52,14 @@ class Played:
         return self.path.stages(self.loader, "nobody knows it")
 
 
+def test_torchs_iterator_comes_with_its_batches(device: torch.device) -> None:
+    path = Played(device_of(device), batch_size=5)
+    batches, theirs = path.path.batches(path.loader)
+    assert type(theirs) is type(iter(TorchDataLoader(Squares())))
+    next(batches)
+    assert theirs._num_yielded >= 1
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_torchs(workers: int, device: torch.device) -> None:
     path = Played(device_of(device), batch_size=5, num_workers=workers)
