@@ -6,10 +6,12 @@ from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gpuload.collate import Collate
 from gpuload.device import Device
 from gpuload.loading.order import Order
+from gpuload.loading.processes import WorkerBatches, forget_ended
 from gpuload.loading.transfer import Moving, sending
 from gpuload.stage import CALLER, Stage, name_of, threads_of
 
@@ -67,11 +69,18 @@ class WorkerPath:
 
 
 def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[Any]:
-    """torch's own iterator, of the batches from one on."""
+    """The batches from one on."""
+    forget_ended(loader)
+    batches = _torchs(loader, order, first)
+    return WorkerBatches(batches, first) if isinstance(batches, _MultiProcessingDataLoaderIter) else batches
+
+
+def _torchs(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[Any]:
+    """torch's own iterator of them."""
     if not first:
         return TorchDataLoader.__iter__(loader)
     if isinstance(loader.dataset, IterableDataset):  # nothing but itself knows how it goes on
-        return islice(TorchDataLoader.__iter__(loader), first, None)
+        return islice(_begun(loader, order, 0), first, None)
     loader._iterator = None  # of persistent workers, which knows no other indices
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
     whole, attributes = getattr(loader, name), vars(loader)
