@@ -95,9 +95,11 @@ class WorkerBatches:
         return f"batch {self._first + number}{of} has not come"
 
     def _one_ends(self) -> bool:
-        workers = {worker.sentinel: worker for worker in self._batches._workers}
-        for sentinel in wait([*workers], SOON):
-            workers[sentinel].join(SOON)
+        workers = self._batches._workers
+        ready = wait([worker.sentinel for worker in workers], SOON)
+        for worker in workers:
+            if worker.sentinel in ready:
+                worker.join(SOON)
         return bool(self._dead())
 
     def _dead(self) -> dict[str, str]:
