@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader
+from torch.utils.data._utils import signal_handling
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gpuload.errors import TimedOutError, WorkerError
@@ -25,9 +26,12 @@ _begun: weakref.WeakSet[_MultiProcessingDataLoaderIter] = weakref.WeakSet()
 
 
 def _leave_alone() -> None:
-    """In a forked child: its parent's iterators end no workers when they are dropped here."""
+    """In a forked child: its parent's iterators end no workers when they are dropped here, nor are these watched."""
     for batches in _begun:
         batches._shutdown = True
+        if batches._worker_pids_set:  # under the iterator's address, which another one may have here
+            signal_handling._remove_worker_pids(id(batches))
+            batches._worker_pids_set = False
 
 
 os.register_at_fork(after_in_child=_leave_alone)
