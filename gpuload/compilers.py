@@ -5,6 +5,7 @@ processor, so that neither a new version nor a shared home folder can bring a wr
 """
 
 import atexit
+import errno
 import hashlib
 import os
 import platform
@@ -20,19 +21,28 @@ from typing import TypeVar
 
 from gpuload.errors import MissingError
 
-__all__ = ["build", "cache_folder", "compiler", "kernel_folder", "library_folder", "once", "processor"]
+__all__ = ["NO_ROOM", "build", "cache_folder", "compiler", "kernel_folder", "library_folder", "once", "processor"]
 
 INSTALL_COMPILER = "apt-get install g++, or set CXX"
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-shared", "-fPIC")
 SOURCES = (".cpp", ".cu", ".cuh", ".h", ".hpp")
+NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+FULL = (*map(os.strerror, NO_ROOM), "File size limit exceeded")  # as a compiler says it, or the signal that ended it
+DIGEST = hashlib.sha256().digest_size
 
-_folder_lock = threading.Lock()
 Made = TypeVar("Made")
+
+
+def process_lock() -> threading.Lock:
+    """A lock that is free in a forked child, whichever of its parent's threads held it. It is never freed."""
+    lock = threading.Lock()
+    os.register_at_fork(after_in_child=lock._at_fork_reinit)  # type: ignore[attr-defined]
+    return lock
 
 
 def once(make: Callable[[], Made]) -> Callable[[], Made]:
     """Make it once, on the first thread that asks; others wait."""
-    cached, lock = lru_cache(maxsize=1)(make), threading.Lock()
+    cached, lock = lru_cache(maxsize=1)(make), process_lock()
 
     @wraps(make)
     def get() -> Made:
@@ -108,6 +118,9 @@ def _temporary_folder(instead_of: Path) -> Path:
         return _make_temporary_folder(instead_of)
 
 
+_folder_lock = process_lock()
+
+
 @lru_cache(maxsize=8)
 def _make_temporary_folder(instead_of: Path) -> Path:
     try:
@@ -142,7 +155,8 @@ def build(source: Path, *flags: str) -> Path:
         has changed.
 
     Raises:
-        MissingError: no compiler, it failed (the message holds what it said), or no folder for what it makes.
+        MissingError: no compiler, it failed (the message holds what it said), or no folder, or no room, for what it
+            makes.
     """
     found = compiler()
     if found is None:
@@ -150,12 +164,22 @@ def build(source: Path, *flags: str) -> Path:
     command = [*found, *FLAGS, f"-I{kernel_folder()}", *flags, str(source)]
     name = f"{source.stem}-{_fingerprint(source, command, found)}.so"
     kept = wanted_folder() / name
-    if kept.exists() and _runs_code(kept.parent):  # the folder may well be one that only others can write to
+    if _is_whole(kept) and _runs_code(kept.parent):  # the folder may well be one that only others can write to
         return kept
     target = library_folder() / name
-    if not target.exists():
-        _compile(command, target)
-    return target
+    if _is_whole(target):
+        return target
+    try:
+        return _compiled(command, target)
+    except OSError:  # no room, say: on another disk there may be some
+        instead = _temporary_folder(kept.parent) / name
+    try:
+        return instead if _is_whole(instead) else _compiled(command, instead)
+    except OSError as error:
+        raise MissingError(
+            f"gpuload's kernels cannot be compiled into {target.parent} or {instead.parent}: make room there, or set "
+            f"GPULOAD_CACHE to a folder that has some: {error}"
+        ) from error
 
 
 def _fingerprint(source: Path, command: list[str], found: list[str]) -> str:
@@ -187,12 +211,43 @@ def processor() -> str:
     return platform.processor() if found is None else found  # which asks a program
 
 
-def _compile(command: list[str], target: Path) -> None:
+def _compiled(command: list[str], target: Path) -> Path:
+    """Compile it there.
+
+    Raises:
+        MissingError: the compiler failed.
+        OSError: nothing can be written there, or not that much.
+    """
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        run = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if run.returncode:
+        made, environment = Path(folder) / target.name, {**os.environ, "TMPDIR": folder}
+        ended = subprocess.run(
+            [*command, "-o", str(made)], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment
+        )
+        if ended.returncode and any(words in ended.stderr for words in FULL):
+            raise OSError(errno.ENOSPC, ended.stderr[-2000:])
+        if ended.returncode:
             raise MissingError(
-                f"the C++ compiler failed on gpuload's kernels ({shlex.join(command)}):\n{run.stderr[:2000]}"
+                f"the C++ compiler failed on gpuload's kernels ({shlex.join(command)}):\n{ended.stderr[:2000]}"
             )
+        _seal(made)
         os.replace(made, target)  # atomic: another process sees the whole library or none
+    return target
+
+
+# ---- whole libraries: what a crash has left half written is not loaded ----
+
+
+def _seal(library: Path) -> None:
+    """Append the digest of what is in it; nobody who loads it looks there."""
+    digest = hashlib.sha256(library.read_bytes()).digest()
+    with library.open("ab") as file:
+        file.write(digest)
+
+
+def _is_whole(library: Path) -> bool:
+    """Is it there, as it was sealed?"""
+    try:
+        data = library.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(data[:-DIGEST]).digest() == data[-DIGEST:]

@@ -12,6 +12,7 @@
     ├── CollateError       (also a RuntimeError)       samples that do not stack into one tensor
     ├── CaptureError       (also a RuntimeError)       a batch that was asked for inside of a CUDA graph's capture
     ├── TimedOutError      (also a RuntimeError)       a batch that did not come in time
+    ├── WorkerError        (also a RuntimeError)       workers that are gone: they ended, or stayed behind at a fork
     └── MissingError       (also an ImportError)       a package, a compiler or a GPU that is not there
 
 Each also derives from the exception that torch or torchvision raises in its place, so that code which
@@ -34,6 +35,7 @@ __all__ = [
     "MissingError",
     "SampleError",
     "TimedOutError",
+    "WorkerError",
 ]
 
 
@@ -148,6 +150,10 @@ class CaptureError(GpuloadError, RuntimeError):
 
 class TimedOutError(GpuloadError, RuntimeError):
     """A batch that did not come within the loader's ``timeout``; the message says what is waited for."""
+
+
+class WorkerError(GpuloadError, RuntimeError):
+    """Workers that are gone: one has ended, or the iterator is that of the process that this one was forked from."""
 
 
 class MissingError(GpuloadError, ImportError):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gpuload.compilers import cache_folder, kernel_folder, once
+from gpuload.compilers import NO_ROOM, cache_folder, kernel_folder, once
 from gpuload.errors import MissingError
 
 __all__ = ["cuda_kernel", "cupy", "launch", "nvrtc_options"]
@@ -34,9 +34,13 @@ def cupy() -> Any:
         raise MissingError(f"the CUDA engine needs CuPy, which does not import ({error}): {INSTALL_CUDA}") from error
 
 
+def _cupy_folder() -> str:
+    return os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache"))
+
+
 def _cupy_cache_serves() -> bool:
     """Can CuPy write to the folder that it would keep compiled kernels in?"""
-    folder = os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache"))
+    folder = _cupy_folder()
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError:
@@ -65,7 +69,7 @@ def cuda_kernel(name: str, device: int) -> Any:
 
     Raises:
         MissingError: CuPy does not compile it; the message holds what it said, and the command that installs all that
-            it compiles with.
+            it compiles with, or where room is wanted.
     """
     source = (kernel_folder() / f"{name.split('_')[0]}.cu").read_text()
     cuda = cupy().cuda
@@ -74,6 +78,11 @@ def cuda_kernel(name: str, device: int) -> Any:
     except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError):
         raise  # of the GPU or its driver, which no package brings
     except (RuntimeError, OSError, cuda.compiler.CompileException) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise MissingError(
+                f"CuPy cannot keep gpuload's kernels in {_cupy_folder()} ({error}): make room there, or set "
+                "CUPY_CACHE_DIR to a folder that has some"
+            ) from error
         raise MissingError(f"CuPy cannot compile gpuload's kernels ({error}): {INSTALL_CUDA}") from error
 
 

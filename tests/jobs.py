@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from gpuload.loading.prefetch import Stage
+from gpuload.loading.work import Stage
 
 WAIT = 5.0  # seconds after which something that should have happened counts as a hang
 
@@ -48,6 +48,9 @@ class FakeJob:
 
     def finish(self) -> None:
         self.finished += 1
+
+    def describe(self) -> str:
+        return f"running task {len(self.ran)}"
 
     def result(self) -> int:
         assert self.finished == 1

@@ -1,6 +1,7 @@
 """The C++ compiler makes libraries, which are kept."""
 
 import ctypes
+import shlex
 import stat
 from pathlib import Path
 
@@ -73,6 +74,52 @@ with tempfile.TemporaryDirectory() as folder:
 assert ctypes.CDLL(str(built)).one() == 1 << 22
 print(built)
 """
+
+
+@needs_compiler
+@pytest.mark.parametrize("room", ["elsewhere", "nowhere"])
+def test_a_full_disk(fresh: Pythons, tmp_path: Path, room: str) -> None:
+    """Another folder serves; where there is none, the error says what to do. Nothing that is half written is left."""
+    full, cache = tmp_path / "full", tmp_path / ("full" if room == "elsewhere" else "full too")
+    compiler = tmp_path / "compiler"
+    compiler.write_text(FULL_DISK.format(real=shlex.join(compilers.compiler() or []), full=full))
+    compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
+    folder = tmp_path if room == "elsewhere" else full
+    folder.mkdir(exist_ok=True)
+    run = fresh.run(SOURCE, GPULOAD_CACHE=str(cache), TMPDIR=str(folder), CXX=str(compiler))
+    if room == "elsewhere":
+        assert run.returncode == 0, run.stderr
+        assert Path(run.stdout.strip()).parent.parent == tmp_path
+    else:
+        assert run.returncode == 1
+        assert f"MissingError: gpuload's kernels cannot be compiled into {cache} or {full}/gpuload-" in run.stderr
+        assert "make room there, or set GPULOAD_CACHE to a folder that has some: [Errno 28]" in run.stderr
+        assert "final link failed: No space left on device" in run.stderr
+    assert [path for path in tmp_path.rglob("*") if path.suffix in (".so", ".o", ".s")] == []
+
+
+FULL_DISK = """#!/bin/sh
+case "$*" in
+*" -o {full}"*) echo "/usr/bin/ld: final link failed: No space left on device" >&2; exit 1;;
+*) exec {real} "$@";;
+esac
+"""
+
+
+@needs_compiler
+@pytest.mark.parametrize("left", [0, 10, 1000, -1])
+def test_a_library_that_a_crash_left_half_written_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    monkeypatch.setenv("GPULOAD_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "n.cpp"
+    source.write_text('extern "C" __attribute__((visibility("default"))) int n() { return 7; }')
+    built = compilers.build(source)
+    whole = built.read_bytes()
+    built.write_bytes(whole[:left])
+    assert compilers.build(source) == built
+    assert ctypes.CDLL(str(built)).n() == 7
+    assert compilers._is_whole(built)
 
 
 @needs_compiler

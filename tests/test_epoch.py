@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from torch.utils.data import DataLoader as TorchDataLoader, RandomSampler
 
-from gpuload.errors import TimedOutError
+from gpuload.errors import TimedOutError, WorkerError
 from gpuload.loading.epoch import Epoch
 from gpuload.samplers.position import Position
 
@@ -115,7 +115,8 @@ def test_what_it_holds_is_let_go_when_it_is_dropped(asked: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "at"), [(ValueError, [4, 5, 6]), (TimedOutError, [4, 4, 5]), (KeyboardInterrupt, [4, 4, 5])]
+    ("error", "at"),
+    [(ValueError, [4, 5, 6]), (TimedOutError, [4, 4, 5]), (WorkerError, [4, 4, 5]), (KeyboardInterrupt, [4, 4, 5])],
 )
 def test_its_position_passes_a_batch_that_failed(error: type[BaseException], at: list[int]) -> None:
     """What was interrupted may still come."""

@@ -20,6 +20,7 @@ from gpuload import errors
         (errors.CaptureError, RuntimeError),
         (errors.MissingError, ImportError),
         (errors.TimedOutError, RuntimeError),
+        (errors.WorkerError, RuntimeError),
     ],
 )
 def test_also_the_usual_exception(ours: type[Exception], theirs: type[Exception]) -> None:

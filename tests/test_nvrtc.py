@@ -1,5 +1,6 @@
 """NVRTC takes every kernel, for each architecture, with no GPU; and what CuPy says where it cannot."""
 
+import errno
 import os
 import re
 import sys
@@ -174,6 +175,18 @@ def test_what_is_missing_to_compile_comes_with_the_command(
         nvrtc.cuda_kernel("render_4", 0)
     said = f"CuPy cannot compile gpuload's kernels ({error}): {nvrtc.INSTALL_CUDA}"
     assert str(caught.value) == said and caught.value.__cause__ is error
+
+
+def test_a_full_disk_is_no_missing_package(
+    failing_cupy: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUPY_CACHE_DIR", "/full")
+    failing_cupy(OSError(errno.ENOSPC, "No space left on device"))
+    text = (
+        r"CuPy cannot keep gpuload's kernels in /full \(.*No space left on device\): make room there, or set CUPY_CACHE"
+    )
+    with pytest.raises(MissingError, match=text):
+        nvrtc.cuda_kernel("render_4", 0)
 
 
 @pytest.mark.parametrize("kind", [CUDARuntimeError, CUDADriverError])

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 import gpuload
-from gpuload.loading import prefetch, threads
-from gpuload.loading.prefetch import Aside, Gate, Pipeline, Stage
+from gpuload.loading import prefetch, threads, work
+from gpuload.loading.prefetch import Pipeline
 from gpuload.loading.threads import Threads
+from gpuload.loading.work import Aside, Gate, Stage
 from tests.jobs import WAIT, FakeJob, Run, in_time, nothing
 
 Alive = Callable[[], list[threading.Thread]]
@@ -672,7 +673,7 @@ def test_the_collector_may_run_wherever_python_code_does(workers_alive: Alive) -
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         nonlocal left
-        if frame.f_code.co_filename not in (prefetch.__file__, threads.__file__, threading.__file__):
+        if frame.f_code.co_filename not in (prefetch.__file__, work.__file__, threads.__file__, threading.__file__):
             return None
         if event == "line" and armed.is_set():
             left -= 1
@@ -747,6 +748,7 @@ def load(name):  # without torch
 
 load("gpuload.errors")
 threads = load("gpuload.loading.threads")
+load("gpuload.loading.work")
 prefetch = load("gpuload.loading.prefetch")
 
 class Job:

@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 import gpuload
 from gpuload.device import resolve
 from gpuload.errors import TimedOutError
-from gpuload.loading.prefetch import Gate, Pipeline, Stage
+from gpuload.loading.prefetch import Pipeline
 from gpuload.loading.threads import Threads
+from gpuload.loading.work import Gate, Stage
 from gpuload.staging import BufferPool, StagingPool
 from tests.jobs import WAIT, FakeJob, Fifo, alive, in_time
 
@@ -74,7 +75,7 @@ def test_a_batch_that_does_not_come_in_time_raises_as_torchs(fifo: Fifo) -> None
 def test_the_text_says_which_batch_is_waited_for_and_where_its_thread_is(fifo: Fifo) -> None:
     pipe = Pipeline(map(stalling(fifo, 1), range(6)), Threads(3), 2, timeout=0.1)
     assert next(pipe) == 0
-    text = r"batch 1 has 1 tasks of its stage 1 left; gpuload-worker-\d in read \(.*jobs\.py:\d+\)$"
+    text = r"batch 1 is running task 1; gpuload-worker-\d in read \(.*jobs\.py:\d+\)$"
     with pytest.raises(TimedOutError, match=text):
         next(pipe)
 
@@ -415,10 +416,10 @@ except KeyboardInterrupt:
 def test_ctrl_c_comes_at_once_whatever_stalls(tmp_path: Path, workers: int) -> None:
     body = """
 import time
-from gpuload.loading.prefetch import _Running
+from gpuload.loading.work import Running
 
 def tell():
-    main, stalls = threading.main_thread().ident, (_Running.wait.__code__, Fifo.read.__code__)
+    main, stalls = threading.main_thread().ident, (Running.wait.__code__, Fifo.read.__code__)
     while sys._current_frames()[main].f_code not in stalls:
         time.sleep(0.01)
     time.sleep(0.2)  # between its last look at signals and the read itself no Python hears of one

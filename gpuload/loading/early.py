@@ -24,7 +24,9 @@ class Early:
 
     def __init__(self, loader: Any, path: WorkerPath, progress: Progress) -> None:
         self._loader, self._path, self._progress = loader, path, progress
+        self._batches: Iterator[Any]
         self._theirs: Any
+        self._moves_on: bool
         self._begin()
 
     def __call__(self) -> tuple[Iterator[Any], Position]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from gpuload.errors import TimedOutError
+from gpuload.errors import TimedOutError, WorkerError
 from gpuload.samplers.position import Position
 
 __all__ = ["Epoch", "NoProcesses"]
@@ -62,7 +62,7 @@ class Epoch(Generic[Batch]):
         except StopIteration:
             position.is_over, self._batches = True, iter(())  # what made them is free
             raise
-        except (KeyboardInterrupt, TimedOutError):  # it may still come
+        except (KeyboardInterrupt, TimedOutError, WorkerError):  # it may still come, here or in an epoch from there on
             raise
         except BaseException:
             position.batch += 1

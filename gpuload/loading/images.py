@@ -20,11 +20,12 @@ from gpuload.loading.course import Course, Images, Settings
 from gpuload.loading.job import ImageJob
 from gpuload.loading.order import Integers, Order
 from gpuload.loading.outline import image_stages
-from gpuload.loading.prefetch import Pipeline, unless_stop_iteration
+from gpuload.loading.prefetch import Pipeline
 from gpuload.loading.quarantine import OfBatch, OfEpoch, Reserve
 from gpuload.loading.stretch import Planner, Stretch, from_start
 from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
+from gpuload.loading.work import unless_stop_iteration
 from gpuload.randomness import call_seeded
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage, name_of
@@ -88,17 +89,19 @@ class ImagePath:
         course = self.course(epoch, images, settings)
         anywhere = self.order.sampler is not None  # what a sampler of the user's does stays on the user's thread
         (threads, aside), depth = self._working(settings), self.depth(settings)
-        made = Pipeline(self._jobs(course, first), threads, depth, anywhere, settings.in_order, settings.timeout, aside)
+        made: Pipeline[tuple[Any, Any]] = Pipeline(
+            self._jobs(course, first), threads, depth, anywhere, settings.in_order, settings.timeout, aside
+        )
         sent = Moving(made, self.device, self._side) if course.is_sent else made
         return map(partial(unless_stop_iteration, course.collated), sent)
 
     def _working(self, settings: Settings) -> tuple[Threads, Threads | None]:
         """The workers of an epoch, and who waits for the GPU; persistent ones are those of the epoch before."""
         kept = self._kept
-        if kept is not None and settings.keeps_workers and kept[0].count == settings.workers:
+        if kept is not None and settings.keeps_workers and kept[0].count == settings.workers and _run(*kept):
             return kept
         start = partial(_start, self.device.enter, settings.worker_init_fn, self.rendering.seed)
-        threads, aside = Threads(settings.workers, start), None
+        threads, aside = Threads(settings.workers, start, settings.timeout), None
         if settings.workers and self.rendering.decoder != "cpu":
             aside = Threads(1, lambda number: self.device.enter())
         self._kept = (threads, aside) if settings.keeps_workers else None
@@ -234,6 +237,11 @@ class ImagePath:
                 gathered, count, wanted = [], 0, PLANNED
         if gathered:
             yield gathered
+
+
+def _run(*threads: Threads | None) -> bool:
+    """Are all of them there? They are not in a forked child, nor is one that something has ended."""
+    return not any(some.ended() for some in threads if some is not None)
 
 
 def _start(enter: Callable[[], None], worker_init_fn: Callable[[int], None] | None, seed: int, number: int) -> None:

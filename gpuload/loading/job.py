@@ -15,19 +15,23 @@ from gpuload.decoders.files import Files, Memory
 from gpuload.engines.base import Batch, Images, UnrenderedError
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
-from gpuload.loading.prefetch import Aside, Gate, Stage
 from gpuload.loading.stretch import Errors, Stretch, in_shares
+from gpuload.loading.words import progress
+from gpuload.loading.work import Aside, Gate, Stage
 from gpuload.native import Status
 from gpuload.randomness import call_seeded
 from gpuload.recipes.draws import call_seeds
 from gpuload.recipes.fuse import Fused
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import apply
+from gpuload.stage import name_of
 from gpuload.transforms.program import Leg, image_of, pixels_of, run
 
 __all__ = ["ImageJob"]
 
 ATTEMPTS = 3  # how often a batch is planned while its files are being replaced
+
+RENDERING = "reading, decoding and rendering"
 
 Pixels = NDArray[np.uint8]
 
@@ -59,6 +63,7 @@ class _Run(NamedTuple):
         batch: where that is rendered.
         errors: which samples went wrong.
         seeds: of the ordinary code after it, one for each sample.
+        alone: those that Pillow has done.
     """
 
     number: int
@@ -66,6 +71,11 @@ class _Run(NamedTuple):
     batch: Batch
     errors: Errors
     seeds: list[int]
+    alone: set[int]
+
+    def is_waiting(self, slot: int) -> bool:
+        """Is it still to be read, decoded and rendered?"""
+        return self.source.files.status[slot] != Status.OK and slot not in self.alone and not self.errors.has(slot)
 
 
 class ImageJob:
@@ -79,6 +89,7 @@ class ImageJob:
 
     def __init__(self, course: Course, stretch: Stretch, first: int, count: int) -> None:
         self._course, self._stretch, self._first, self._count = course, stretch, first, count
+        self._doing = ""  # what is not the stretch's, in words
         self._replaced: set[int] = set()  # samples whose file has not the size that was planned for
         self._between: dict[int, Pixels] = {}  # what ordinary code has made of samples, for the next leg
         self._made: dict[int, Any] = {}  # samples that ordinary code has finished
@@ -108,6 +119,31 @@ class ImageJob:
             native = {int(at): images[slot] for slot, at in enumerate(self._run.source.slots)}
             images = [(native | self._made)[at] for at in range(self._count)]
         return images, self._labels
+
+    def describe(self) -> str:
+        """What it is at, in words."""
+        if self._doing:
+            return self._doing if self._doing != RENDERING else self._describe_leg()
+        if self._first:
+            return f"waiting for a batch that is planned with it, which is {self._stretch.describe()}"
+        return self._stretch.describe()
+
+    def _describe_leg(self) -> str:
+        running = self._run
+        leg, slots = self._course.program.legs[running.number], running.source.slots.tolist()
+        dataset, indices = self._course.planners[0].dataset, self._indices[slots]
+        done = self._made.keys() | self._between.keys() if leg.calls else set(slots)
+        waiting = [
+            slot
+            for slot, at in enumerate(slots)
+            if running.is_waiting(slot) or (at not in done and not running.errors.has(slot))
+        ]
+        called = bool(waiting) and not running.is_waiting(waiting[0])
+        what = f"calling {self._call_names(running.number)} on" if called else RENDERING
+        return progress(what, dataset, indices, waiting)
+
+    def _call_names(self, number: int) -> str:
+        return ", ".join(map(name_of, self._course.program.legs[number].calls))
 
     def _images(self) -> Images:
         running = self._run
@@ -167,7 +203,7 @@ class ImageJob:
     def _planned_alone(self) -> Iterator[Stage]:
         dataset = self._course.planners[0].dataset
         self._stretch = self._stretch.alone(self._first, self._count)
-        self._first = 0
+        self._first, self._doing = 0, ""
         unknown = self._stretch.indices[list(self._replaced)]
         dataset.remember(unknown, np.zeros((len(unknown), 2), np.int32))
         for state in (self._replaced, self._between, self._made):
@@ -179,6 +215,7 @@ class ImageJob:
         stretch, planner, part = self._stretch, self._course.planners[0], slice(self._first, self._first + self._count)
         self._indices, self._positions = stretch.indices[part], stretch.positions[part]
         indices, dataset, first = self._indices, planner.dataset, self._first
+        self._doing = f"preparing the targets of {self._count} images"
         # here, not with the stretch: code of the user's runs for no more samples than are in flight
         self._labels = self._course.prepared(dataset.labels(indices))
         source = _Source(
@@ -192,6 +229,7 @@ class ImageJob:
 
     def _continued(self, number: int) -> _Run:
         """A later leg: of those samples that ordinary code made images of."""
+        self._doing = f"planning what comes after {self._call_names(number - 1)} for {len(self._between)} images"
         slots = np.array(sorted(self._between))
         pixels = [self._between.pop(slot) for slot in slots.tolist()]
         addresses = np.array([one.ctypes.data for one in pixels], np.uint64)
@@ -214,7 +252,7 @@ class ImageJob:
         positions = self._positions[source.slots]
         has_calls = bool(course.program.legs[number].calls)
         seeds = call_seeds(planner.seed, course.epoch, positions, number) if has_calls else []
-        return _Run(number, source, batch, errors, seeds)
+        return _Run(number, source, batch, errors, seeds, set())
 
     def _errors_of(self, number: int, slots: NDArray[np.int64]) -> Errors:
         """For what goes wrong in a leg: files may be tolerated that cannot be read."""
@@ -228,6 +266,7 @@ class ImageJob:
     def _rendered(self) -> Iterator[Stage]:
         running, elsewhere = self._run, self._run.source.files.elsewhere
         in_all = partial(in_shares, first=0, count=len(running.source.slots), share=self._course.planners[0].share)
+        self._doing = RENDERING
         with running.errors.raised():
             if elsewhere is None:
                 yield in_all(self._render)
@@ -266,6 +305,7 @@ class ImageJob:
             image = apply(image, running.source.recipe(slot))
         top, left, height, width = running.source.fused.regions[slot].tolist()
         running.batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
+        running.alone.add(slot)
 
     def _image(self, slot: int) -> Image.Image | None:
         """The sample's image; None: another sample stands for it now."""
@@ -290,6 +330,7 @@ class ImageJob:
             self._between[at] = pixels
 
     def _finish(self) -> None:
+        self._doing = f"finishing {self._count} images"
         if len(self._made) == self._count:
             self._stacked = self._course.stacked([self._made[at] for at in range(self._count)])
         else:

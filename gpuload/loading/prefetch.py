@@ -1,209 +1,29 @@
 """Jobs on threads: bounded queues, delivery in order or as they come, timeouts, shutdown. Knows no images.
 
-A job is a batch: stages of tasks, each stage a list of calls that any workers may run in any order. At most
-``depth`` jobs are in flight; they leave in the order in which they came, or in that in which they end. A task that
-raises spoils its own job alone, whose turn then raises; jobs before it are delivered, and jobs after it can be.
-
-An error's traceback holds what held the error: so errors are kept in lists, taken out when they are raised, and
-forgotten when the pipeline is closed. A task may still run then, on a thread that could not be waited for: it holds
-its job, and nothing holds what becomes of it.
+A job is a batch. At most ``depth`` jobs are in flight; they leave in the order in which they came, or in that in which
+they end. A task that raises spoils its own job alone, whose turn then raises; jobs before it are delivered, and jobs
+after it can be.
 """
 
+import logging
+import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from math import inf
+from collections.abc import Iterator
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic
 
-from gpuload.errors import TimedOutError
-from gpuload.loading.threads import Task, Threads
+from gpuload.errors import TimedOutError, WorkerError
+from gpuload.loading.threads import Threads
+from gpuload.loading.work import Job, Result, Running
 
-__all__ = ["Aside", "Gate", "Job", "Pipeline", "Stage", "unless_stop_iteration"]
+__all__ = ["Pipeline"]
 
-LOOK = 1.0  # seconds after which a wait looks for signals: one that came just before it has not ended it
+LOOK = 1.0  # seconds after which a wait looks for signals, one that came just before it has not ended it, and threads
+PATIENCE = 60.0  # seconds after which a wait says in the log what it waits for; and again after twice as long
 
-Result = TypeVar("Result", covariant=True)
-Returned = TypeVar("Returned")
-
-
-class Gate:
-    """What several jobs wait for, that one of them does. Once open it stays so."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[Callable[[], None]] | None = []
-
-    def open(self) -> None:
-        """Let those who wait go on."""
-        with self._lock:
-            waiting, self._waiting = self._waiting or [], None
-        for call in waiting:
-            call()
-
-    def when_open(self, call: Callable[[], None]) -> None:
-        """Call this as soon as it is open; at once, if it is."""
-        with self._lock:
-            if self._waiting is not None:
-                self._waiting.append(call)
-                return
-        call()
-
-
-class Aside:
-    """A task that waits rather than works: a thread of its own runs it, and no worker is held up.
-
-    Args:
-        task: what it does.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    def __call__(self) -> None:
-        self.task()
-
-
-Stage = Sequence[Task] | Gate  # whose tasks may be `Aside`
-
-
-class Job(Protocol[Result]):
-    """One batch of work."""
-
-    def stages(self) -> Iterator[Stage]:
-        """Yields one stage's tasks after the other; asked for the next when all have been run, or the gate is open.
-
-        What the generator itself does runs on a worker, too. Its end is the job's.
-        """
-
-    def result(self) -> Result:
-        """What is delivered, made on the consumer's thread."""
-
-
-def unless_stop_iteration(call: Callable[..., Returned], *arguments: Any) -> Returned:
-    """A StopIteration out of a job would end the consumer's loop in silence."""
-    try:
-        return call(*arguments)
-    except StopIteration as error:
-        raise RuntimeError(f"{call} raised StopIteration") from error
-
-
-class _Running(Generic[Result]):
-    """A job with its state: how many tasks of its stage are left, what went wrong first.
-
-    Args:
-        number: of the job.
-        job: what is done.
-        put: gives tasks to the workers.
-        put_aside: gives them those that are `Aside`.
-        caught: what is the job's error if a task raises it; else it is that of whoever runs the task.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        job: Job[Result],
-        put: Callable[[Task], None],
-        put_aside: Callable[[Task], None],
-        caught: type[BaseException],
-    ) -> None:
-        self.number = number
-        self._job, self._stages, self._caught = job, job.stages(), caught
-        self._put, self._put_aside = put, put_aside
-        self.ended: Callable[[_Running[Result]], None] = _ignore
-        self._lock = threading.Lock()
-        self._stage = self._left = 0
-        self._failed: list[tuple[int, BaseException]] = []  # at most one: the number of its task, and the error
-        self._forgotten = False
-        # not an Event: no Python code runs while this is held, so the garbage collector may call `release` any time
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def advance(self) -> None:
-        """Begin the next stage; the first, too."""
-        stage = self._next_stage()
-        if stage is None:
-            self._stages = iter(())  # with all that it holds
-            self.release()
-            self.ended(self)
-        elif isinstance(stage, Gate):
-            stage.when_open(partial(self._put, self.advance))
-        else:
-            self._left = len(stage)
-            for number, task in enumerate(stage):
-                put = self._put_aside if isinstance(task, Aside) else self._put
-                put(partial(self._run, number, task))
-
-    def _next_stage(self) -> Stage | None:
-        """A gate, or tasks; None: there is no more, or something went wrong."""
-        stage: Stage | None = ()
-        while not self._failed and not self._forgotten and stage is not None:
-            if isinstance(stage, Gate) or stage:
-                return stage
-            self._stage += 1
-            try:
-                stage = next(self._stages, None)
-            except self._caught as error:
-                self._fail(0, error)
-        return None
-
-    def _run(self, number: int, task: Task) -> None:
-        try:
-            if not self._forgotten:
-                unless_stop_iteration(task)
-        except self._caught as error:
-            self._fail(number, error)
-        with self._lock:
-            self._left -= 1
-            last = self._left == 0
-        if last:
-            self.advance()
-
-    def _fail(self, number: int, error: BaseException) -> None:
-        with self._lock:
-            first = not self._failed or number < self._failed[0][0]  # the same error, whatever the timing
-            if first and not self._forgotten:
-                self._failed = [(number, error)]
-
-    def wait(self, seconds: float) -> bool:
-        """Until the last stage has ended, or `release`; False: that took longer."""
-        if not self._gate.acquire(True, seconds):
-            return False
-        self.release()
-        return True
-
-    def release(self) -> None:
-        """Let whoever waits go on."""
-        try:  # noqa: SIM105  suppress() would cost the consumer more than the rest of its wait
-            self._gate.release()
-        except RuntimeError:  # it was released before
-            pass
-
-    def forget(self) -> None:
-        """Let go of the job, which nobody will ask for; it may hold a gate that holds this.
-
-        Tasks of it may still run; the others will do nothing.
-        """
-        self._forgotten = True
-        self._put = self._put_aside = self.ended = _ignore
-        self._stages = iter(())
-        self._failed.clear()
-        del self._job
-
-    def describe(self) -> str:
-        """How far it is."""
-        return f"batch {self.number} has {self._left} tasks of its stage {self._stage} left"
-
-    def result(self) -> Result:
-        if self._failed:
-            raise self._failed.pop()[1]
-        return unless_stop_iteration(self._job.result)
-
-
-def _ignore(_: object) -> None:
-    pass
+logger = logging.getLogger("gpuload")
 
 
 class _State(Generic[Result]):
@@ -215,12 +35,12 @@ class _State(Generic[Result]):
         self._aside = aside
         self.tasks = threads.tasks
         self._put_aside = (aside or threads).tasks.put
-        self._here = threads.count == 0
+        self._here, self._process = threads.count == 0, os.getpid()
         self._depth = 1 if self._here else max(depth, 1)
         self._feeding = threading.Lock()
         self._count = 0
         self._failed: list[Exception] = []  # at most one: why there are no more jobs
-        self.running: deque[_Running[Result]] = deque()
+        self.running: deque[Running[Result]] = deque()
         self.stopped = False
 
     def feed(self) -> None:
@@ -240,34 +60,58 @@ class _State(Generic[Result]):
                         self.running.append(running)
                         self.tasks.put(running.advance)
 
-    def _running(self, job: Job[Result]) -> _Running[Result]:
+    def _running(self, job: Job[Result]) -> Running[Result]:
         self._count += 1
         # Ctrl-C during a task on the consumer's own thread is no error of the job
         caught = Exception if self._here else BaseException
-        return _Running(self._count - 1, job, self.tasks.put, self._put_aside, caught)
+        return Running(self._count - 1, job, self.tasks.put, self._put_aside, caught)
 
-    def take(self, timeout: float | None) -> _Running[Result]:
+    def take(self, timeout: float | None) -> Running[Result]:
         """The job whose turn it is, when it has ended."""
         if self.stopped or not self.running:
             raise self._failed.pop() if self._failed else StopIteration
         if self._here:
             self._work_here()
-        left = inf if timeout is None else timeout
-        running = self._wait(min(left, LOOK))
-        while running is None and left > LOOK and not self.stopped:
-            left -= LOOK
-            running = self._wait(min(left, LOOK))
-        if self.stopped:  # maybe by another thread
-            raise StopIteration
+        running = self._wait(LOOK if timeout is None else min(timeout, LOOK))
         if running is None:
-            raise TimedOutError(self._describe_wait(timeout))
+            running = self._wait_on(timeout)
+        if self.stopped or running is None:  # maybe by another thread
+            raise StopIteration
         try:  # noqa: SIM105  likewise
             self.running.remove(running)
         except ValueError:  # another thread has just stopped all
             pass
         return running
 
-    def _wait(self, seconds: float) -> _Running[Result] | None:
+    def _wait_on(self, timeout: float | None) -> Running[Result] | None:
+        """Likewise, after a first look; None: all was stopped."""
+        running, waited, next_word = None, LOOK, PATIENCE
+        while running is None and not self.stopped:
+            if timeout is not None and waited >= timeout:
+                raise TimedOutError(f"DataLoader timed out after {timeout} seconds: {self._describe_wait()}")
+            self._assert_whole()
+            if waited >= next_word:
+                logger.warning("waiting for %g seconds: %s", waited, self._describe_wait())
+                next_word *= 2
+            left = LOOK if timeout is None else min(timeout - waited, LOOK)
+            running = self._wait(left)
+            waited += left
+        return running
+
+    def assert_here(self) -> None:
+        """A forked child has none of its parent's threads, and nobody else ends what they had begun."""
+        if os.getpid() != self._process and not self.stopped and (self.running or not self._here):
+            raise WorkerError(
+                "this iterator was begun in another process, from which this one was forked: its workers are not here. "
+                "Begin a new one here: iter(loader)"
+            )
+
+    def _assert_whole(self) -> None:
+        ended = [*(self._threads.ended() if self._threads else ()), *(self._aside.ended() if self._aside else ())]
+        if ended and not self.stopped:
+            raise WorkerError(f"DataLoader worker ({', '.join(ended)}) exited unexpectedly: {self._describe_wait()}")
+
+    def _wait(self, seconds: float) -> Running[Result] | None:
         """Until a job's turn has come; None: that took longer, or all was stopped."""
         try:
             running = self.running[0]
@@ -282,10 +126,14 @@ class _State(Generic[Result]):
             if task is not None:
                 task()
 
-    def _describe_wait(self, timeout: float | None) -> str:
+    def _describe_wait(self) -> str:
+        """What is waited for, and where the threads are."""
+        try:
+            where = self.running[0].describe()
+        except (IndexError, AttributeError):  # another thread has just stopped all
+            where = "the iterator is closed"
         busy = self._threads.busy() if self._threads is not None else ""
-        where = self.running[0].describe() if self.running else "the pipeline is closed"
-        return f"DataLoader timed out after {timeout} seconds: {where}" + (f"; {busy}" if busy else "")
+        return where + (f"; {busy}" if busy else "")
 
     def cancel(self) -> None:
         """End the iteration, without waiting for what runs."""
@@ -308,14 +156,14 @@ class _AsTheyEnd(_State[Result]):
 
     def __init__(self, jobs: Iterator[Job[Result]], threads: Threads, aside: Threads | None, depth: int) -> None:
         super().__init__(jobs, threads, aside, depth)
-        self._ended: SimpleQueue[_Running[Result] | None] = SimpleQueue()
+        self._ended: SimpleQueue[Running[Result] | None] = SimpleQueue()
 
-    def _running(self, job: Job[Result]) -> _Running[Result]:
+    def _running(self, job: Job[Result]) -> Running[Result]:
         running = super()._running(job)
         running.ended = self._ended.put
         return running
 
-    def _wait(self, seconds: float) -> _Running[Result] | None:
+    def _wait(self, seconds: float) -> Running[Result] | None:
         try:
             running = self._ended.get(True, seconds)
         except Empty:
@@ -348,6 +196,8 @@ class Pipeline(Generic[Result]):
 
     Raises:
         TimedOutError: by ``next``; the iteration is over then.
+        WorkerError: by ``next``: a thread has ended, and the iteration with it; or this process was forked from the
+            one whose threads they are.
     """
 
     def __init__(
@@ -370,13 +220,18 @@ class Pipeline(Generic[Result]):
 
     def __next__(self) -> Result:
         state = self._state
+        state.assert_here()
         try:
             if self._anywhere and state.running:
                 state.tasks.put(state.feed)
             else:
                 state.feed()
             running = state.take(self._timeout)
-        except (KeyboardInterrupt, TimedOutError):  # which come at once: threads are waited for when this is dropped
+        except (
+            KeyboardInterrupt,
+            TimedOutError,
+            WorkerError,
+        ):  # which come at once: threads are waited for when this is dropped
             state.cancel()
             raise
         except BaseException:  # the end, or a failure of where the jobs come from

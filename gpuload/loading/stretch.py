@@ -18,9 +18,10 @@ from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.engines.base import Engine
 from gpuload.errors import SampleError
-from gpuload.loading.prefetch import Gate
 from gpuload.loading.quarantine import Reserve, Tolerance
 from gpuload.loading.threads import Task
+from gpuload.loading.words import progress
+from gpuload.loading.work import Gate
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.fuse import Fused
@@ -209,6 +210,7 @@ class Stretch:
         self._planner, self._epoch, self.positions, self.indices = planner, epoch, positions, indices
         self._reserve = reserve
         self.planned, self.gate = False, Gate()
+        self._is_measured = False
         self.files: Files
         self.fused: Fused
 
@@ -238,10 +240,21 @@ class Stretch:
             yield from self._measured()
             while self._errors.are_replaced:
                 yield from self._measured()
+            self._is_measured = True
             self._plan()
             self.planned = True
         finally:
             self.gate.open()
+
+    def describe(self) -> str:
+        """What `stages` is at, in words."""
+        if self._is_measured:
+            return f"planning {len(self.indices)} images: drawing random numbers, fusing operations"
+        files = getattr(self, "files", None)
+        if files is None:
+            return f"looking up the files of {len(self.indices)} images"
+        waiting = np.flatnonzero(~files.sizes.all(axis=1)).tolist()
+        return progress("reading the sizes of", self._planner.dataset, self.indices, waiting)
 
     # ---- sizes ----
 

@@ -14,8 +14,8 @@ from gpuload.device import Device, Event
 from gpuload.lifting import Rows
 from gpuload.loading.course import Settings
 from gpuload.loading.order import Order, integers
-from gpuload.loading.prefetch import unless_stop_iteration
 from gpuload.loading.transfer import move, pinned
+from gpuload.loading.work import unless_stop_iteration
 from gpuload.stage import Stage, collated_by
 
 __all__ = ["Resident", "TensorPath", "gather_rows", "widest_word"]

@@ -12,7 +12,9 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+
+from gpuload.errors import TimedOutError
 
 __all__ = ["Task", "Threads"]
 
@@ -30,16 +32,18 @@ class Threads:
     Args:
         count: of threads; 0: whoever puts tasks runs them.
         start: called first on every thread, with its number; waited for.
+        timeout: most seconds that ``start`` is waited for; 0: as long as it takes.
 
     Attributes:
         count: of threads.
         tasks: what they are to do.
 
     Raises:
+        TimedOutError: ``start`` has not ended in time.
         whatever ``start`` raises, with a note of the thread.
     """
 
-    def __init__(self, count: int, start: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(self, count: int, start: Callable[[int], None] = lambda number: None, timeout: float = 0) -> None:
         self.count = count
         self.tasks: SimpleQueue[Task | None] = SimpleQueue()
         starts, started = [start] * count, SimpleQueue[BaseException | None]()
@@ -53,10 +57,20 @@ class Threads:
             for thread in self._threads:
                 thread.start()
             for _ in self._threads:
-                _raise_if_failed(started)
+                _raise_if_failed(started, timeout)
+        except Empty:
+            where = self.busy()
+            self._end()
+            raise TimedOutError(
+                f"DataLoader timed out after {timeout} seconds: worker_init_fn is still running; {where}"
+            ) from None
         except BaseException:
             self._end()
             raise
+
+    def ended(self) -> list[str]:
+        """Names of those that do not run, whatever ended them; in a forked child, of all."""
+        return [thread.name for thread in self._threads if not thread.is_alive()]
 
     def busy(self) -> str:
         """Which threads are in a task, and where in it; empty: none."""
@@ -67,8 +81,8 @@ def _name(number: int) -> str:
     return f"gpuload-worker-{number}"
 
 
-def _raise_if_failed(started: "SimpleQueue[BaseException | None]") -> None:
-    outcome = [started.get()]  # no variable holds the error: it would hold itself
+def _raise_if_failed(started: "SimpleQueue[BaseException | None]", timeout: float) -> None:
+    outcome = [started.get(True, timeout or None)]  # no variable holds the error: it would hold itself
     if outcome[0] is not None:
         raise outcome.pop()  # type: ignore[misc]
 

@@ -6,10 +6,12 @@ from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gpuload.collate import Collate
 from gpuload.device import Device
 from gpuload.loading.order import Order
+from gpuload.loading.processes import WorkerBatches, forget_ended
 from gpuload.loading.transfer import Moving, sending
 from gpuload.stage import CALLER, Stage, name_of, threads_of
 
@@ -69,6 +71,7 @@ class WorkerPath:
 
 def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[Any]:
     """torch's own iterator, of the batches from one on; of an iterable dataset, from the first."""
+    forget_ended(loader)
     if not first or isinstance(loader.dataset, IterableDataset):
         return TorchDataLoader.__iter__(loader)
     loader._iterator = None  # of persistent workers, which knows no other indices
@@ -85,7 +88,9 @@ def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[A
 
 def _from(theirs: Iterator[Any], loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
     """The batches from one on: nothing but an iterable dataset itself knows how it goes on there."""
-    return islice(theirs, first, None) if first and isinstance(loader.dataset, IterableDataset) else theirs
+    passed = first if isinstance(loader.dataset, IterableDataset) else 0
+    batches = WorkerBatches(theirs, first - passed) if isinstance(theirs, _MultiProcessingDataLoaderIter) else theirs
+    return islice(batches, passed, None) if passed else batches
 
 
 class _Rest:

@@ -21,6 +21,7 @@ What is unseeded by intent stays so: ``random.SystemRandom``, ``numpy.random.def
 ``torch.Generator``.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -63,6 +64,9 @@ def call_seeded(seed: int, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
 
 _ready = False
 _preparing = threading.Lock()
+os.register_at_fork(  # a fork waits: a child would find it half done
+    before=_preparing.acquire, after_in_parent=_preparing.release, after_in_child=_preparing.release
+)
 
 
 def _prepare() -> None:

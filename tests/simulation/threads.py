@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from gpuload.loading import prefetch, threads as threads_module
+from gpuload.loading import prefetch, threads as threads_module, work
 from tests.simulation.gpu import Deadlock, Gpu
 
 __all__ = ["Threads"]
@@ -119,8 +119,9 @@ class Threads:
             current_thread=threading.current_thread,
         )
         with ExitStack() as stack:
-            for module in (prefetch, threads_module):
+            for module in (prefetch, threads_module, work):
                 stack.enter_context(mock.patch.object(module, "threading", primitives))
+            for module in (prefetch, threads_module):
                 stack.enter_context(mock.patch.object(module, "SimpleQueue", type("Queue", (OfThese, _Queue), {})))
             stack.enter_context(mock.patch.object(self._gpu, "switch", self.switch))
             stack.enter_context(mock.patch.object(self._gpu, "until", self.pause))
