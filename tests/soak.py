@@ -312,7 +312,7 @@ def stalled(scene: Scene) -> None:
         name.unlink()
 
 
-ROUNDS = (resumed, pixels, replaced, raised, written_to, refused, abandoned, killed, stalled)
+ROUNDS = (resumed, pixels, replaced, raised, written_to, refused, abandoned, forked, killed, stalled)
 
 
 # ---- what is left ----

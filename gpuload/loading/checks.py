@@ -16,15 +16,7 @@ from gpuload.loading.images import DECODING
 from gpuload.samplers.sharded import Shard
 from gpuload.transforms.values import DTYPES
 
-__all__ = [
-    "assert_iterable",
-    "check_decoder",
-    "check_rendering",
-    "check_shard",
-    "known",
-    "length",
-    "level",
-]
+__all__ = ["assert_iterable", "check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
 
 ON_ERROR = "raise", "replace"
 

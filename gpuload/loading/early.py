@@ -24,9 +24,8 @@ class Early:
 
     def __init__(self, loader: Any, path: WorkerPath, progress: Progress) -> None:
         self._loader, self._path, self._progress = loader, path, progress
-        self._batches: Iterator[Any]
-        self._theirs: Any
-        self._moves_on: bool
+        self._batches: Iterator[Any] = iter(())
+        self._theirs: Any = NoProcesses()
         self._begin()
 
     def __call__(self) -> tuple[Iterator[Any], Position]:
