@@ -30,7 +30,7 @@ def _leave_alone() -> None:
     for batches in _begun:
         batches._shutdown = True
         if batches._worker_pids_set:  # under the iterator's address, which another one may have here
-            signal_handling._remove_worker_pids(id(batches))
+            signal_handling._remove_worker_pids(id(batches))  # type: ignore[attr-defined]
             batches._worker_pids_set = False
 
 
