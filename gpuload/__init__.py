@@ -21,6 +21,7 @@ from gpuload.errors import (
     MissingError,
     SampleError,
     TimedOutError,
+    WorkerError,
 )
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
@@ -63,6 +64,7 @@ __all__ = [
     "TensorDataset",
     "TimedOutError",
     "WeightedRandomSampler",
+    "WorkerError",
     "collate",
     "samplers",
     "transforms",
