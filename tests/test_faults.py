@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,20 @@ pytestmark = [
 
 ENGINES = ["pillow"] if host_library() is None else ["cpu", "pillow"]
 TRAIN = T.Compose([T.RandomResizedCrop(16), T.ToDtype(torch.float32, scale=True)])
+
+
+@pytest.fixture(autouse=True)
+def limit() -> Iterator[None]:
+    """A wait without an end is a failure."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
