@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpuload import DataLoader, ImageFolder, TimedOutError, transforms as T
-from gpuload.loading.progress import progress
+from gpuload.loading.words import progress
 from tests.jobs import Fifo
 
 pytestmark = pytest.mark.usefixtures("none_left", "short_grace")
