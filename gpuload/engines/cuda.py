@@ -67,9 +67,10 @@ class CudaEngine:
 
     def fuse(self, recipes: Recipes) -> Fused:
         fused = fuse(recipes)
-        if self.library is not None:
-            return fused
-        return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))
+        left = fused.adjustments.any
+        if self.library is None:
+            left = left | needs_host_weights(fused.records).any(axis=1)
+        return left_to_pillow(fused, recipes, left) if np.count_nonzero(left) else fused
 
     def batch(self, fused: Fused, files: Files) -> "_CudaBatch":
         return _CudaBatch(self, fused, files)
