@@ -2,6 +2,7 @@
 # make test   the tests
 # make setup  just .venv, with pinned versions
 # make sanitize  native code and kernels under sanitizers, damaged files, a thousand schedules on the simulated GPU
+# make soak   ten minutes of random breaks, resumes, faults and damaged files: nothing lost, nothing left behind
 # make check  format, lint, types; the Dockerfile, too
 # make bench  images per second beside torch's loader (and DALI and FFCV, after `make peers`), and what limits it
 # make wheels wheels with native code for x86-64 and aarch64, tried without a compiler and under emulators
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test sanitize wheels check gpu bench peers docs clean
+.PHONY: setup demo test sanitize soak wheels check gpu bench peers docs clean
 
 setup: $(READY)
 
@@ -30,6 +31,9 @@ test: $(READY)
 
 sanitize: $(READY)
 	$(BIN)/python -m tests.sanitize
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak --minutes 10
 
 wheels: $(READY)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[wheels]"

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, IterableDataset
 
-__all__ = ["Kept", "Sample", "Turns", "of_positions", "whole"]
+__all__ = ["Kept", "Sample", "Turns", "of_positions", "size_of_all", "skipped", "whole"]
 
 logger = logging.getLogger("gpuload")
 
@@ -33,6 +33,14 @@ class Kept(TorchDataLoader[Sample]):
     """
 
     turns: "Turns | None" = None
+
+    def _where(self) -> Any:
+        """How far it has come."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, for `load_state_dict`."""
+        raise NotImplementedError
 
     @property
     def _is_accelerate_prepared(self) -> bool:
@@ -79,33 +87,62 @@ def _remember(loader: Kept[Any]) -> None:
 
 @cache
 def _follow_accelerate() -> bool:
-    """Have Accelerate's adapters read with gpuload where the batches are a gpuload loader's; False: it has none."""
+    """Have Accelerate's adapters read with gpuload where the batches are a gpuload loader's; False: it has none.
+
+    Their state is then the loader's, too; in the place of torchdata's, where that was asked for.
+    """
     adapter = getattr(sys.modules[ACCELERATE], "DataLoaderAdapter", None)
     if adapter is None:
         return False
-    init = adapter.__init__
+    init, update = adapter.__init__, adapter._update_state_dict
+    state, load = adapter.state_dict, adapter.load_state_dict
 
     @wraps(init)
     def keeping(self: Any, *args: Any, **kwargs: Any) -> None:
+        loader = _origin(kwargs.get("batch_sampler"))
+        if loader is None:
+            init(self, *args, **kwargs)
+            return
+        is_stateful = kwargs.pop("use_stateful_dataloader", False)
         init(self, *args, **kwargs)
-        self.base_dataloader = _kept(self.base_dataloader)
+        self.base_dataloader, self.use_stateful_dataloader = _kept(loader, self.base_dataloader), is_stateful
+        self.dl_state_dict = {}
 
-    adapter.__init__ = keeping
+    @wraps(update)
+    def updating(self: Any) -> None:
+        if not isinstance(self.base_dataloader, Kept):
+            update(self)
+            return
+        at = self.base_dataloader._where()
+        self.dl_state_dict = {"epoch": at.epoch, "batch": at.batch - _ahead(self)}  # the rest, when it is asked for
+
+    @wraps(state)
+    def stating(self: Any) -> Any:
+        if not isinstance(self.base_dataloader, Kept):
+            return state(self)
+        return {**self.base_dataloader.state_dict(), **self.dl_state_dict}
+
+    @wraps(load)
+    def loading(self: Any, state_dict: Any) -> None:
+        load(self, state_dict)
+        if isinstance(self.base_dataloader, Kept):
+            self.base_dataloader.turns = Turns()
+            self.iteration = state_dict["epoch"]  # it tells the sampler
+            self.dl_state_dict = {}
+
+    adapter.__init__, adapter._update_state_dict = keeping, updating
+    adapter.state_dict, adapter.load_state_dict = stating, loading
     return True
 
 
-def _kept(made: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
-    """A gpuload loader for what Accelerate has made, where it made that of one."""
-    loader = _origin(made.batch_sampler)
-    if loader is None:
-        return made
-    if type(made) is not TorchDataLoader:
-        logger.warning(
-            "Accelerate reads with %s, and without gpuload: leave use_stateful_dataloader off; "
-            "accelerator.skip_first_batches(loader, n) goes on at a batch",
-            type(made).__name__,
-        )
-        return made
+def _ahead(adapter: Any) -> int:
+    """Batches that were taken of a round for which Accelerate takes one for each process, and sends them out."""
+    is_round = type(adapter).__name__ == "DataLoaderDispatcher" and not adapter.split_batches
+    return 0 if adapter.end_of_dataloader or not is_round else adapter.state.num_processes - 1
+
+
+def _kept(loader: Any, made: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
+    """A gpuload loader like the first for what Accelerate has made of it."""
     kept = object.__new__(type(loader))
     path = loader.path if made.batch_sampler is loader.batch_sampler else None
     kept.__setstate__({**loader.__getstate__(), **vars(made), "path": path, "turns": Turns()})
@@ -127,6 +164,22 @@ def _origin(batch_sampler: Any) -> Any:
 def whole(batch_sampler: Any) -> Any:
     """The batch sampler that they are a part of: of all processes' batches, from the first one; else the same."""
     return whole(batch_sampler.batch_sampler) if _is_part(batch_sampler) else batch_sampler
+
+
+def size_of_all(batch_sampler: Any) -> int | None:
+    """Samples of a batch, of all processes together; None: batches are not made of a number of them."""
+    if not _is_part(batch_sampler):
+        return getattr(batch_sampler, "global_batch_size", getattr(batch_sampler, "batch_size", None))
+    size = size_of_all(batch_sampler.batch_sampler)
+    is_share = size is not None and not getattr(batch_sampler, "split_batches", True)  # each has whole batches
+    return size * batch_sampler.num_processes if is_share else size
+
+
+def skipped(batch_sampler: Any) -> int:
+    """Batches of an epoch that are left out, from the first one on."""
+    if not _is_part(batch_sampler):
+        return 0
+    return getattr(batch_sampler, "skip_batches", 0) + skipped(batch_sampler.batch_sampler)
 
 
 def of_positions(batch_sampler: Any, count: int) -> Any:

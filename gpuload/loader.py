@@ -13,22 +13,15 @@ from torch.utils.data import Dataset, IterableDataset, Sampler
 from gpuload.arguments import epoch_number, seed_or_new
 from gpuload.device import resolve
 from gpuload.errors import ArgumentError
-from gpuload.frameworks import Kept, Sample
+from gpuload.frameworks import Kept, Sample, size_of_all
 from gpuload.lifting import Rows, Unknown, find
-from gpuload.loading.checks import (
-    assert_iterable,
-    check_decoder,
-    check_rendering,
-    check_shard,
-    known,
-    length,
-    level,
-)
+from gpuload.loading.checks import assert_iterable, check_decoder, check_rendering, check_shard, known, length, level
 from gpuload.loading.course import Images, Settings
-from gpuload.loading.epoch import Epoch, Position
+from gpuload.loading.early import Early
+from gpuload.loading.epoch import Epoch
 from gpuload.loading.images import ImagePath, Rendering
-from gpuload.loading.order import Order, keeper_of_epoch
-from gpuload.loading.progress import Progress
+from gpuload.loading.order import Order
+from gpuload.loading.progress import Progress, Samplers
 from gpuload.loading.quarantine import Quarantine, Tolerance
 from gpuload.loading.state import State, fingerprint
 from gpuload.loading.tensors import TensorPath
@@ -36,6 +29,7 @@ from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
 from gpuload.samplers import RandomSampler, SequentialSampler
 from gpuload.samplers.base import CounterSampler
+from gpuload.samplers.position import Position
 from gpuload.samplers.sharded import Shard, ShardedBatches
 from gpuload.stage import Stage, lay_out
 
@@ -262,7 +256,11 @@ class DataLoader(Kept[Sample]):
 
     @property
     def _keeper(self) -> Any:
-        return keeper_of_epoch(self.sampler, self.batch_sampler)
+        return self._samplers.keeper
+
+    @property
+    def _samplers(self) -> Samplers:
+        return Samplers.of(self)
 
     def __iter__(self) -> Any:
         path, found = self._now()
@@ -270,34 +268,19 @@ class DataLoader(Kept[Sample]):
         if self.turns is not None and isinstance(keeper, CounterSampler):
             keeper.set_epoch(self.turns.next(keeper.epoch))
         if isinstance(path, WorkerPath):
-            return self._begun_by_workers(path)
+            return Epoch(Early(self, path, self._progress), self.__len__)
         assert_iterable(self)
         return Epoch(partial(self._begin, path, found), self.__len__)
-
-    def _begun_by_workers(self, path: WorkerPath) -> Epoch[Any]:
-        """torch's workers begin before the first ``next``, and take the sampler's epoch."""
-        position = self._progress.start(self._keeper)
-        batches = path.batches(self, position.batch)
-        if not isinstance(self._keeper, CounterSampler):  # which moves on by itself
-            self._progress.turn_to(position.epoch + 1, self._keeper)
-        begun = partial(self._at, position, batches)
-        if self.epoch != position.epoch:  # they have taken it; without workers the first `next` does
-            begun()
-        return Epoch(begun, self.__len__)
 
     def _begin(self, path: ImagePath | TensorPath, found: Any) -> tuple[Iterator[Any], Position]:
         """The batches of the next epoch, and where it is."""
         keeper = self._keeper
-        position = self._progress.start(keeper)
+        position = self._progress.start(self._samplers)
         if isinstance(keeper, CounterSampler):  # others, as torch's DistributedSampler, have the user to tell them
             keeper.set_epoch(position.epoch + 1)
         self._progress.turn_to(position.epoch + 1, keeper)
-        return self._at(position, path.batches(position.epoch, found, self._settings(), position.batch))
-
-    def _at(self, position: Position, batches: Iterator[Any]) -> tuple[Iterator[Any], Position]:
-        """They have begun."""
-        self._progress.begun(position)
-        return batches, position
+        batches = path.batches(position.epoch, found, self._settings(), position.own)
+        return self._progress.begun(position, batches, keeper)
 
     # ---- where it is ----
 
@@ -331,26 +314,33 @@ class DataLoader(Kept[Sample]):
         Raises:
             ArgumentError: a sampler of your own makes the order.
         """
-        epoch, batches = self._progress.delivered(self._keeper)
+        epoch, batches = self._progress.delivered(self._samplers)
         path, _ = self._now()
         return path.order.digest(epoch, batches, f"{self.seed} {epoch} {batches}".encode())
 
+    def _where(self) -> Position:
+        """What is delivered next."""
+        return self._progress.here(self._samplers)
+
     def _state(self) -> State:
-        found, keeper = self._found(), self._keeper
+        found, keeper, at = self._found(), self._keeper, self._where()
         return State(
-            *self._progress.here(keeper),
+            at.epoch,
+            at.batch,
             self.seed,
             keeper.seed if isinstance(keeper, CounterSampler) else None,
             length(self.dataset),
             length(self.sampler),
-            getattr(self.batch_sampler, "global_batch_size", getattr(self.batch_sampler, "batch_size", None)),
+            size_of_all(self.batch_sampler),
             fingerprint(found.dataset) if isinstance(found, Images) else None,
             self.quarantine.plain(),
         )
 
     def _restore_seeds(self, state: State) -> None:
-        if isinstance(self._keeper, CounterSampler) and state.order_seed is not None:
-            self._keeper.seed = state.order_seed
+        if isinstance(self._keeper, CounterSampler):
+            self._keeper.begin_at(state.epoch, None)  # a state that was loaded into it before counts no longer
+            if state.order_seed is not None:
+                self._keeper.seed = state.order_seed
         if state.seed != self.seed:
             vars(self)["seed"] = state.seed
             self.path = None  # it draws with the other one

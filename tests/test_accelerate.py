@@ -193,24 +193,29 @@ def test_an_iterable_dataset(accelerator: Any, caplog: pytest.LogCaptureFixture)
     )
 
 
-def test_torchdatas_loader(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    class StatefulDataLoader(TorchDataLoader[Any]):
-        """In the place of torchdata's, which need not be installed."""
-
-    module = ModuleType("torchdata.stateful_dataloader")
-    module.StatefulDataLoader = StatefulDataLoader  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(data_loader, "is_torchdata_stateful_dataloader_available", lambda: True)
-    monkeypatch.setattr(data_loader.importlib.metadata, "version", lambda name: "0.11")
+def test_in_the_place_of_torchdatas_loader(accelerator: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """torchdata's does not read what gpuload's does; its state is not saved then, but gpuload's."""
     loader = DataLoader(TensorDataset(torch.arange(8)), 4, device="cpu")
     assert not loader._is_accelerate_prepared
     made = data_loader.DataLoaderShard(loader.dataset, batch_sampler=loader.batch_sampler, use_stateful_dataloader=True)
-    assert type(made.base_dataloader) is StatefulDataLoader
-    (line,) = lines(caplog)
-    assert line == (
-        "Accelerate reads with StatefulDataLoader, and without gpuload: leave use_stateful_dataloader off; "
-        "accelerator.skip_first_batches(loader, n) goes on at a batch"
-    )
+    assert type(made.base_dataloader) is DataLoader
+    assert made.use_stateful_dataloader
+    assert made.state_dict() == loader.state_dict()
+    assert lines(caplog) == []
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+def test_torchdatas_loader_of_torchs(accelerator: Any) -> None:
+    torchdata = pytest.importorskip("torchdata.stateful_dataloader")
+    assert not make(DataLoader, range(8))._is_accelerate_prepared  # adapters are gpuload's from now on
+    made = data_loader.DataLoaderShard(range(8), batch_size=4, use_stateful_dataloader=True)
+    assert type(made.base_dataloader) is torchdata.StatefulDataLoader
+    batches = iter(made)
+    next(batches)
+    state = made.state_dict()
+    assert not state["_iterator_finished"]
+    made.load_state_dict(state)
+    assert [batch.tolist() for batch in made] == [batch.tolist() for batch in batches] == [[4, 5, 6, 7]]
 
 
 def test_an_accelerate_without_adapters(

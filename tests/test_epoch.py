@@ -9,7 +9,8 @@ import pytest
 from torch.utils.data import DataLoader as TorchDataLoader, RandomSampler
 
 from gpuload.errors import TimedOutError
-from gpuload.loading.epoch import Epoch, Position
+from gpuload.loading.epoch import Epoch
+from gpuload.samplers.position import Position
 
 
 def epoch_of(begin: Callable[[], Iterator[int]], length: Callable[[], int], first: int = 0) -> Epoch[int]:

@@ -14,7 +14,7 @@ import gpuload
 PACKAGE = Path(gpuload.__file__).parent
 LAYERS = [  # of gpuload's modules and packages; imports point to layers further up in this list
     {"errors", "frameworks", "native", "philox", "shipped", "stage", "structure"},
-    {"arguments", "compilers", "randomness"},
+    {"arguments", "compilers", "randomness", "saved"},
     {"libraries", "nvrtc"},
     {"device"},
     {"staging", "samplers", "recipes", "collate"},

@@ -177,6 +177,59 @@ def test_a_run_that_is_resumed_is_as_one_that_went_on(dataset: Any, tmp_path: Pa
         assert len({tuple(sorted(unbroken.looks[at : at + SAMPLES])) for at in range(0, 4 * SAMPLES, SAMPLES)}) == 4
 
 
+class Steps(Module):
+    """Remembers, of each step, where it was, which samples it got and what they looked like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Any] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        images, labels = batch
+        self.steps.append([self.current_epoch, batch_idx, labels.tolist(), images.sum(dim=(1, 2, 3)).tolist()])
+        return self.layer(images.mean(dim=(2, 3))).square().mean()
+
+
+class Saves(lightning.Callback):  # type: ignore[misc]
+    """Saves a checkpoint after each step, and after each epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+    def on_train_epoch_end(self, trainer: Any, *rest: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step} epoch.ckpt")
+
+
+def steps_of(
+    make_loader: Callable[[], Any], saves: Path | None = None, start: Path | None = None, **options: Any
+) -> Any:
+    """The steps of three epochs, or of what is left of them."""
+    module, loop = Steps(), trainer(3, callbacks=[Saves(saves)] if saves else [], **options)
+    module.train_dataloader = make_loader  # by then there is a process group
+    module.validation_step = None  # there is nothing to validate
+    loop.fit(module, ckpt_path=start)
+    return module.steps
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@every_kind
+def test_a_run_that_is_resumed_in_mid_epoch(dataset: Any, workers: int, tmp_path: Path) -> None:
+    """Or at an epoch's end. Lightning saves the loader's state by itself; between the epochs it wants the seed."""
+
+    def loader(seed: int | None) -> Any:
+        return make(DataLoader, dataset, shuffle=True, seed=seed, num_workers=workers)
+
+    unbroken = steps_of(lambda: loader(3), tmp_path)
+    assert len(unbroken) == 9
+    for step in range(1, 9) if workers == 0 else (1, 3, 5, 6):
+        assert steps_of(lambda: loader(None), start=tmp_path / f"{step}.ckpt") == unbroken[step:], step
+    for step in (3, 6):
+        assert steps_of(lambda: loader(3), start=tmp_path / f"{step} epoch.ckpt") == unbroken[step:], step
+
+
 @every_kind
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_lightning_warns_of_what_it_would_with_torchs(dataset: Any, shuffle: bool) -> None:
@@ -257,3 +310,42 @@ def test_each_rank_has_its_share(run_python: Callable[..., Any], folder: Path, t
         if "images" in name:
             assert looks[: len(train[0])] != looks[len(train[0]) :], name
     assert "terminate" not in ended.stderr
+
+
+RESUMED = """
+import json, sys, warnings
+warnings.simplefilter("ignore")  # Lightning's and torch's own
+from pathlib import Path
+import torch
+from gpuload import DataLoader, Shard
+from tests.ranks import ranks
+from tests.test_lightning import KINDS, RANKS_SAMPLES, dataset_of, make, steps_of
+
+folder, told = map(Path, sys.argv[1:])
+with ranks(2) as rank:
+    torch.manual_seed(rank)
+    found = []
+    for kind in KINDS:
+        for is_replaced in (False, True):
+            torch.manual_seed(2)  # of the tensors
+            dataset, saves = dataset_of(kind, folder, RANKS_SAMPLES), told / f"{kind} {is_replaced}"
+            def loader(seed):
+                shard = None if is_replaced else Shard.here()
+                return make(DataLoader, dataset, shuffle=True, seed=seed, shard=shard)
+            options = {"devices": 2, "strategy": "ddp", "use_distributed_sampler": is_replaced}
+            unbroken = steps_of(lambda: loader(3), saves, **options)
+            for step in (3, 8, 11):
+                resumed = steps_of(lambda: loader(4), start=saves / f"{step}.ckpt", **options)
+                found.append((unbroken[step:], resumed))
+    (told / str(rank)).write_text(json.dumps(found))
+"""
+
+
+def test_ranks_that_are_resumed_in_mid_epoch(run_python: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    """With a shard, and with the sampler that Lightning puts in."""
+    run_python(RESUMED, folder, tmp_path, timeout=180)
+    for rank in range(2):
+        runs = json.loads((tmp_path / str(rank)).read_text())
+        assert [len(unbroken) for unbroken, _ in runs] == [21, 16, 13] * 2 * len(KINDS)
+        for unbroken, resumed in runs:
+            assert resumed == unbroken

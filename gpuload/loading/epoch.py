@@ -4,29 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from gpuload.errors import TimedOutError
+from gpuload.samplers.position import Position
 
-__all__ = ["Epoch", "Position"]
+__all__ = ["Epoch"]
 
 Batch = TypeVar("Batch")
-
-
-class Position:
-    """How far an epoch has come.
-
-    Args:
-        epoch: which one.
-        batch: the first that it delivers.
-
-    Attributes:
-        epoch: as given.
-        batch: the one that is delivered next; those that failed are passed.
-        is_over: there are no more.
-    """
-
-    __slots__ = ("batch", "epoch", "is_over")
-
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.epoch, self.batch, self.is_over = epoch, batch, False
 
 
 class Epoch(Generic[Batch]):

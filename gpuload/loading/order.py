@@ -19,7 +19,7 @@ from gpuload.samplers.orders import EpochOrder
 from gpuload.samplers.sharded import ShardedBatches
 from gpuload.stage import CALLER, Stage, name_of
 
-__all__ = ["Integers", "Order", "integers", "keeper_of_epoch"]
+__all__ = ["Integers", "Order", "counter", "integers", "keeper_of_epoch"]
 
 Integers = NDArray[np.int64]
 
@@ -51,17 +51,12 @@ class Order:
     @property
     def sampler(self) -> CounterSampler | None:
         """The sampler, where it is counter-based, plainly iterated, and torch's plain batches are wanted of it."""
-        found = self._plain
-        is_plain = isinstance(found, CounterSampler) and type(found).__iter__ is CounterSampler.__iter__
-        return found if is_plain else None
+        return counter(self._sampler, self._batch_sampler)
 
     @property
     def _plain(self) -> Any:
         """The sampler that is asked, one index after the other; None: batches are made in a way of the user's."""
-        if self._batch_sampler is None:
-            return self._sampler
-        batches = whole(self._batch_sampler)
-        return batches.sampler if type(batches) in (BatchSampler, ShardedBatches) else None
+        return _asked(self._sampler, self._batch_sampler)
 
     @property
     def _is_part(self) -> bool:
@@ -224,6 +219,21 @@ def keeper_of_epoch(sampler: Any, batch_sampler: Any) -> Any:
             return found
         found = getattr(found, "batch_sampler", getattr(found, "sampler", None))
     return None
+
+
+def counter(sampler: Any, batch_sampler: Any) -> CounterSampler | None:
+    """The sampler, where it is counter-based, plainly iterated, and torch's plain batches are wanted of it."""
+    asked = _asked(sampler, batch_sampler)
+    is_plain = isinstance(asked, CounterSampler) and type(asked).__iter__ is CounterSampler.__iter__
+    return asked if is_plain else None
+
+
+def _asked(sampler: Any, batch_sampler: Any) -> Any:
+    """The sampler that is asked, one index after the other; None: batches are made in a way of the user's."""
+    if batch_sampler is None:
+        return sampler
+    batches = whole(batch_sampler)
+    return batches.sampler if type(batches) in (BatchSampler, ShardedBatches) else None
 
 
 def integers(batch: Any) -> Integers:

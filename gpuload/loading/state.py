@@ -8,11 +8,25 @@ import numpy as np
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.errors import ArgumentError
+from gpuload.saved import integer, or_none, read
 
 __all__ = ["State", "fingerprint"]
 
 VERSION = 1
 LOOKED_AT = 256  # files: as many as tell folders apart, at a cost that does not grow with them
+
+NUMBER = integer(63)
+FIELDS = {
+    "epoch": integer(32),
+    "batch": NUMBER,
+    "seed": integer(64),
+    "order_seed": or_none(integer(64)),
+    "samples": or_none(NUMBER),
+    "positions": or_none(NUMBER),
+    "global_batch_size": or_none(NUMBER),
+    "dataset": or_none(lambda value: isinstance(value, str)),
+    "quarantine": lambda value: isinstance(value, list) and all(map(_is_bad_sample, value)),
+}
 
 
 class State(NamedTuple):
@@ -51,19 +65,7 @@ class State(NamedTuple):
         Raises:
             ArgumentError: it is none.
         """
-        if not isinstance(plain, dict) or "version" not in plain:
-            raise ArgumentError(f"state must be what DataLoader.state_dict() gave, got {_short(plain)}")
-        if plain["version"] != VERSION:
-            raise ArgumentError(
-                f"state has version {_short(plain['version'])}, but this gpuload reads version {VERSION}: "
-                "use the gpuload that wrote it, or a newer one"
-            )
-        found = {name: value for name, value in plain.items() if name != "version"}
-        wrong = sorted(set(cls._fields) ^ set(found))
-        wrong += [name for name, value in found.items() if name not in wrong and not _is_allowed(name, value)]
-        if wrong:
-            raise ArgumentError(f"state is damaged: {wrong[0]} is {_short(found.get(wrong[0], 'missing'))}")
-        return cls(**found)
+        return cls(**read(plain, "DataLoader", VERSION, FIELDS))
 
     def check(self, now: "State") -> None:
         """Does it fit the loader that has this state now?
@@ -97,24 +99,5 @@ def fingerprint(dataset: ImageDataset) -> str:
     return digest.hexdigest()
 
 
-BITS = {"epoch": 32, "batch": 63, "seed": 64, "order_seed": 64, "samples": 63, "positions": 63, "global_batch_size": 63}
-OPTIONAL = "order_seed", "samples", "positions", "global_batch_size", "dataset"
-
-
-def _is_allowed(name: str, value: Any) -> bool:
-    if value is None:
-        return name in OPTIONAL
-    if name == "dataset":
-        return isinstance(value, str)
-    if name == "quarantine":
-        return isinstance(value, list) and all(map(_is_bad_sample, value))
-    return type(value) is int and 0 <= value < 1 << BITS[name]
-
-
 def _is_bad_sample(value: Any) -> bool:
     return isinstance(value, list) and [*map(type, value)] == [int, str, str] and value[0] >= 0
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

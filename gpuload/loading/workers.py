@@ -101,7 +101,7 @@ class _Rest:
         if sampler is None:
             yield from islice(self._whole, self._first, None)
             return
-        epoch, sampler.epoch = sampler.epoch, sampler.epoch + 1
+        epoch, _ = sampler.begin()
         for _, indices in self.order.host_batches(epoch, self._first):  # of no more than is wanted
             yield indices.item() if self.order.single else indices.tolist()
 

@@ -4,6 +4,7 @@ What stands at position p of epoch e depends on (seed, e, p) alone, and is bit-e
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -11,11 +12,17 @@ import torch
 from torch.utils.data import Sampler
 
 from gpuload.arguments import epoch_number, seed_or_new
+from gpuload.errors import ArgumentError
 from gpuload.samplers.orders import EpochOrder
+from gpuload.samplers.position import Progress, Yielded
+from gpuload.saved import integer, read
 
-__all__ = ["CHUNK", "CounterSampler", "Made"]
+__all__ = ["CHUNK", "CounterSampler", "Indices", "Made"]
 
 CHUNK = 1 << 13  # indices made at a time: a millisecond's work, and what numpy makes of them stays in the cache
+
+VERSION = 1  # of a state
+FIELDS = {"seed": integer(64), "epoch": integer(32), "position": integer(63), "samples": integer(63)}
 
 T = TypeVar("T")
 
@@ -32,7 +39,12 @@ class CounterSampler(Sampler[int]):
         seed: int, 64 bits; that of the next epoch, if it begins now. One that is set stays.
         generator: as given.
         epoch: the epoch that the next iteration yields.
+        is_chosen: it was, by ``set_epoch``, since one was begun.
     """
+
+    is_chosen = False
+    _progress: Progress | None = None  # of the epoch that was begun last
+    _resumed: tuple[int, int] | None = None  # an epoch, and the position that it is to begin at
 
     def __init__(self, seed: int | None = 0, generator: torch.Generator | None = None) -> None:
         self.generator, self.epoch = generator, 0
@@ -42,7 +54,7 @@ class CounterSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields: from 0 to 2^32 - 1."""
-        self.epoch = epoch_number(epoch)
+        self.epoch, self.is_chosen = epoch_number(epoch), True
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -88,10 +100,123 @@ class CounterSampler(Sampler[int]):
         return f"{type(self).__name__}: {len(self)} samples an epoch, from seed {self.seed} and the epoch alone"
 
     def __iter__(self) -> Iterator[int]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = self.order(epoch)
-        for start in range(0, len(order), CHUNK):
-            yield from order.indices(start, min(start + CHUNK, len(order))).tolist()
+        return Indices.of(self)
+
+    # ---- where it is ----
+
+    def state_dict(self) -> dict[str, int]:
+        """Where it is: plain JSON, for `load_state_dict`. Indices count that its iterator has yielded.
+
+        In gpuload's `DataLoader` those of the batches that were delivered do, of all ranks.
+        """
+        last = self._progress
+        if last is not None and not last.is_over and self.epoch == last.epoch + 1:
+            return self.state_at(last.epoch, last.position)
+        return self.state_at(self.epoch, self.resumed_at(self.epoch) or 0)
+
+    def state_at(self, epoch: int, position: int) -> dict[str, int]:
+        """The state at a position of an epoch; beyond the end, as where a last batch is not full, it is at the end."""
+        samples = len(self)
+        position = min(position, samples)
+        return {"version": VERSION, "seed": self.seed, "epoch": epoch, "position": position, "samples": samples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where another sampler was, or this one: the next iteration yields the rest of its epoch.
+
+        It costs the same at any position. The seed becomes the state's.
+
+        Raises:
+            ArgumentError: it is no state, or one of a sampler of another length.
+        """
+        state = read(state_dict, type(self).__name__, VERSION, FIELDS)
+        if state["samples"] != len(self):
+            raise ArgumentError(
+                f"state is of a sampler with {state['samples']} samples in an epoch, but this one has {len(self)}"
+            )
+        if state["position"] > len(self):
+            raise ArgumentError(f"state is damaged: position is {state['position']}, of {len(self)} samples")
+        self.seed = state["seed"]
+        self.begin_at(state["epoch"], state["position"])
+
+    def begin_at(self, epoch: int, position: int | None) -> None:
+        """Choose the epoch that the next iteration yields, and, unless None, the position that it begins at."""
+        self.epoch, self._progress = epoch, None
+        self._resumed = None if position is None else (epoch, position)
+
+    def resumed_at(self, epoch: int) -> int | None:
+        """The position that an epoch begins at if it begins now; None: no state was loaded that says it."""
+        resumed = self._resumed
+        return resumed[1] if resumed is not None and resumed[0] == epoch else None
+
+    def begin(self) -> tuple[int, int]:
+        """The number of the epoch that begins, and the position that it begins at; the next one is the one after it."""
+        epoch, self.epoch, self.is_chosen = self.epoch, self.epoch + 1, False
+        return epoch, self.resumed_at(epoch) or 0
+
+    def follow(self, progress: Progress) -> None:
+        """From now on, this is how far the epoch that was begun last has come."""
+        self._progress, self._resumed, self.is_chosen = progress, None, False
+
+    def is_led(self, epoch: int) -> bool:
+        """Whether an epoch of which nothing was asked for has somebody to count it: a loader that iterates."""
+        last = self._progress
+        return last is not None and (last.epoch, last.position) == (epoch, 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_progress": None}  # copies do not go on; what was loaded stays
+
+
+class Indices(chain[int]):
+    """The indices of a sampler's next epoch, which begins with the first ``next``: at C's speed, and with a state.
+
+    torchdata's loader asks iterators for it. Unlike a sampler's, that of one that has ended is still of its epoch.
+    """
+
+    _sampler: CounterSampler
+    _yielded: Yielded
+
+    @classmethod
+    def of(cls, sampler: CounterSampler) -> "Indices":
+        """Those of a sampler."""
+        yielded = Yielded()
+        made: Any = cls.from_iterable(_chunks(sampler, yielded))
+        made._sampler, made._yielded = sampler, yielded
+        return made  # type: ignore[no-any-return]
+
+    def state_dict(self) -> dict[str, int]:
+        """As of the sampler."""
+        yielded = self._yielded
+        if not yielded.has_begun:
+            return self._sampler.state_dict()
+        return self._sampler.state_at(yielded.epoch, yielded.position)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there, as of the sampler, which is to yield the next epoch then.
+
+        Raises:
+            ArgumentError: it has begun, or as of the sampler.
+        """
+        if self._yielded.has_begun:
+            raise ArgumentError("state must be loaded before the first index is asked for: into a new iterator")
+        self._sampler.load_state_dict(state_dict)
+        _begin(self._sampler, self._yielded)
+
+
+def _begin(sampler: CounterSampler, yielded: Yielded) -> None:
+    epoch, start = sampler.begin()
+    yielded.begin(epoch, start)
+    if not sampler.is_led(epoch):
+        sampler.follow(yielded)
+
+
+def _chunks(sampler: CounterSampler, yielded: Yielded) -> Iterator[Iterator[int]]:
+    if not yielded.has_begun:
+        _begin(sampler, yielded)
+    order = sampler.order(yielded.epoch)
+    while yielded.end < len(order):
+        stop = min(yielded.end + CHUNK, len(order))
+        yield yielded.through(order.indices(yielded.end, stop).tolist())
+    yielded.is_over = True
 
 
 class Made(Generic[T]):

@@ -18,6 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 from gpuload.arguments import at_least
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.samplers.base import CounterSampler
+from gpuload.samplers.position import Position, batch_at
 
 __all__ = ["Shard", "ShardedBatches"]
 
@@ -118,10 +119,26 @@ class ShardedBatches(BatchSampler):
         return self.count(len(self.sampler))
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch, self.sampler.epoch = self.sampler.epoch, self.sampler.epoch + 1
+        epoch, start = self.sampler.begin()
         order = self.sampler.order(epoch)
-        for positions in self.positions(len(order)):
+        progress = Position(epoch, batch_at(start, self.global_batch_size, len(order)), self.global_batch_size)
+        self.sampler.follow(progress)
+        for positions in self.positions(len(order), progress.batch):
+            progress.batch += 1
             yield order.at(positions).tolist()
+        progress.is_over = True
+
+    def state_dict(self) -> dict[str, int]:
+        """The sampler's, which counts the samples of all ranks: it is the same on each, on any number of them."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there: the next iteration gives the rest of the epoch.
+
+        Raises:
+            ArgumentError: as of the sampler; when it is iterated: no global batch begins there.
+        """
+        self.sampler.load_state_dict(state_dict)
 
     def count(self, samples: int) -> int:
         """Batches of an epoch of so many samples."""
