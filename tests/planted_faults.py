@@ -184,8 +184,8 @@ FAULTS = {
     ),
     "an index behind an array's end": Fault(
         "engine.h",
-        "for (int r = 0; r < used; ++r) {",
-        "for (int r = 0; r <= used; ++r) {",
+        "for (int r = 0; r < used; ++r) take(",
+        "for (int r = 0; r <= used; ++r) take(",
         whole,
         ("index 4 out of bounds for type",),
     ),

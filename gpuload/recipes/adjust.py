@@ -1,7 +1,7 @@
 """What can be done to an image's colors: `Adjust`, an operation like those of `gpuload.recipes.ops`.
 
-Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``Image.convert("HSV")``), as torchvision's functional uses it for PIL
-images.
+Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``Image.convert("HSV")``), as torchvision's functional uses it for
+PIL images.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,7 @@ from gpuload.recipes.ops import Filter, Mask, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
 
-__all__ = ["Adjustments", "Fused", "fuse", "left_to_pillow", "unfused"]
+__all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
 
 SUPPORT = np.array([0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0])  # of each Filter, in pixels
 NEAREST = np.array(["NEAREST" in filter.name for filter in Filter])
@@ -109,6 +109,12 @@ def fuse(recipes: Recipes) -> Fused:
         op.fuse(fusion, where)
     fused = fusion.done()
     return left_to_pillow(fused, recipes, fused.by_pillow) if np.count_nonzero(fused.by_pillow) else fused
+
+
+def fuse_unadjusted(recipes: Recipes) -> Fused:
+    """The same for an engine that adjusts no colors: samples whose colors are adjusted are left to Pillow."""
+    fused = fuse(recipes)
+    return left_to_pillow(fused, recipes, fused.adjustments.any) if len(fused.adjustments.steps) else fused
 
 
 def unfused(recipes: Recipes) -> Fused:

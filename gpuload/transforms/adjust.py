@@ -49,12 +49,12 @@ class ColorJitter(Transform):
             name: _around(name, getattr(self, name), 1.0, 0.0, math.inf)
             for name in ("brightness", "contrast", "saturation")
         }
-        self._ranges = [*factors.values(), _around("hue", self.hue, 0.0, -0.5, 0.5)]
+        self.ranges = [*factors.values(), _around("hue", self.hue, 0.0, -0.5, 0.5)]
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         every = np.arange(len(height))
         order = draws.permutation(len(JITTERED), every)
-        values = [None if span is None else draws.uniform(*span, every) for span in self._ranges]
+        values = [None if span is None else draws.uniform(*span, every) for span in self.ranges]
         for turn in range(len(JITTERED)):
             for number, (adjustment, value) in enumerate(zip(JITTERED, values, strict=True)):
                 if value is not None:

@@ -151,8 +151,10 @@ def _rgb(transform: Any, hand: Hand) -> Native | None:
 
 
 def _color_jitter(transform: Any, hand: Hand) -> Native | None:
-    jitter = ColorJitter(transform.brightness, transform.contrast, transform.saturation, transform.hue)
-    return [jitter] if hand.form is Form.PIL else None
+    spans = [getattr(transform, name) for name in ("brightness", "contrast", "saturation", "hue")]
+    jitter = ColorJitter(*spans)
+    draws_alike = jitter.ranges == [span and tuple(span) for span in spans]  # whatever was put there since
+    return [jitter] if draws_alike and hand.form is Form.PIL else None
 
 
 def _adjusting(kind: type[Transform], *names: str) -> Maker:
