@@ -8,6 +8,7 @@
 
 #include "passes.h"
 #include "share.h"
+#include "simd.h"
 
 namespace adjust {
 
@@ -22,8 +23,6 @@ struct Picture {
 struct Table {
     uint8_t of[3][256];
 };
-
-inline int gray(const uint8_t* rgb) { return (19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 32768) >> 16; }
 
 // Image.blend of two values. Between 0 and 1 nothing has to be clipped: the result is the same.
 inline uint8_t blend(int from, int to, float factor) {
@@ -47,109 +46,143 @@ inline void brightness(const Picture& picture, float factor) {
     look_up(picture, all_alike([&](int i) { return blend(0, i, factor); }));
 }
 
+// Pixels that are worked at together, color by color, so that a compiler makes vectors of them.
+constexpr int TOGETHER = 64;
+
+struct Colors {
+    uint8_t red[TOGETHER], green[TOGETHER], blue[TOGETHER];
+};
+
+// Pixels by color, and back.
+inline void part(const uint8_t* pixels, int count, Colors& to) {
+    int i = 0;
+    for (; i + simd::PARTED <= count; i += simd::PARTED)
+        simd::part(pixels + i * 3, to.red + i, to.green + i, to.blue + i);
+    for (; i < count; ++i) to.red[i] = pixels[i * 3], to.green[i] = pixels[i * 3 + 1], to.blue[i] = pixels[i * 3 + 2];
+}
+
+inline void join(const Colors& from, int count, uint8_t* pixels) {
+    int i = 0;
+    for (; i + simd::PARTED <= count; i += simd::PARTED)
+        simd::join(from.red + i, from.green + i, from.blue + i, pixels + i * 3);
+    for (; i < count; ++i) pixels[i * 3] = from.red[i], pixels[i * 3 + 1] = from.green[i], pixels[i * 3 + 2] = from.blue[i];
+}
+
+// Do something to all pixels, so many at a time: work(colors, count).
+template <class Work>
+void each_color(const Picture& picture, Work work) {
+    Colors colors = {};
+    const int64_t pixels = picture.height * picture.width;
+    for (int64_t first = 0; first < pixels; first += TOGETHER) {
+        uint8_t* at = picture.pixels + first * 3;
+        const int count = int(std::min<int64_t>(TOGETHER, pixels - first));
+        part(at, count, colors);
+        if (work(colors, count)) join(colors, count, at);
+    }
+}
+
+inline int gray(const Colors& of, int i) {
+    return (19595 * of.red[i] + 38470 * of.green[i] + 7471 * of.blue[i] + 32768) >> 16;
+}
+
 inline void contrast(const Picture& picture, float factor) {
     int64_t sum = 0;
-    for (const uint8_t *at = picture.pixels, *end = at + picture.bytes(); at < end; at += 3) sum += gray(at);
+    each_color(picture, [&](const Colors& colors, int count) {
+        int grays = 0;
+        for (int i = 0; i < count; ++i) grays += gray(colors, i);
+        sum += grays;
+        return false;
+    });
     const int mean = int(double(sum) / double(picture.height * picture.width) + 0.5);
     look_up(picture, all_alike([&](int i) { return blend(mean, i, factor); }));
 }
 
 inline void saturation(const Picture& picture, float factor) {
-    for (uint8_t *at = picture.pixels, *end = at + picture.bytes(); at < end; at += 3) {
-        const int luma = gray(at);
-        for (int c = 0; c < 3; ++c) at[c] = blend(luma, at[c], factor);
-    }
+    each_color(picture, [&](Colors& colors, int) {
+        for (int i = 0; i < TOGETHER; ++i) {
+            const int luma = gray(colors, i);
+            colors.red[i] = blend(luma, colors.red[i], factor);
+            colors.green[i] = blend(luma, colors.green[i], factor);
+            colors.blue[i] = blend(luma, colors.blue[i], factor);
+        }
+        return true;
+    });
 }
 
 inline void grayscale(const Picture& picture) {
-    for (uint8_t *at = picture.pixels, *end = at + picture.bytes(); at < end; at += 3)
-        std::memset(at, gray(at), 3);
+    passes::to_grayscale(picture.pixels, picture.height * picture.width, picture.pixels + picture.bytes(), picture.pixels);
 }
 
-// Pixels of a picture that are worked at together, color by color, so that a compiler makes vectors of them.
-constexpr int TOGETHER = 64;
-
-struct Colors {
-    int red[TOGETHER], green[TOGETHER], blue[TOGETHER];
-};
+// ---- hue ----
+//
+// Pillow goes to HSV, as bytes, and back, in floats and doubles. The same bytes come of less: where they differ from the
+// exact values' whole part is known, and of all colors and all hues none is different (tests/test_adjust.py).
 
 struct Hsv {
     int hue[TOGETHER], saturation[TOGETHER], value[TOGETHER];
 };
 
-// As Pillow's, whose value is the greatest of the three colors. Doubles are doubles there, too. Loops without a branch:
-// what is chosen from has been computed before.
-inline void to_hsv(const Colors& from, Hsv& to) {
-    int range[TOGETHER], highest[TOGETHER];  // 0 red, 1 green, 2 blue
-    float of_red[TOGETHER], of_green[TOGETHER], of_blue[TOGETHER], s[TOGETHER];
+// Where a hue's exact value is a whole number, Pillow's floats come to that or to a bit less, by the number alone: what
+// to take off.
+struct Late {
+    float by[256] = {};
+    Late() {
+        for (int n = 0; n < 255; ++n) {  // asked of a color that has it
+            const float r = lacks(n * 4), g = lacks(std::abs(n * 4 - 340)), b = lacks(std::abs(n * 4 - 680));
+            const float sixths = r == 0 ? b - g : g == 0 ? float(2.0 + r - b) : float(4.0 + g - r);
+            const double turns = sixths / 6.0 + 1.0;
+            by[n] = int(float(turns - int(turns)) * 255.0) < n ? 1.0f / 4096 : 0.0f;
+        }
+    }
+    // What a color has less of than the most, of 170: so far from where it has the most, around 1020 hues.
+    static float lacks(int away) { return float(std::min(std::max(std::min(away, 1020 - away) - 170, 0), 170)) / 170.0f; }
+};
+
+inline void to_hsv(const Colors& from, const Late& late, Hsv& to) {
+    int ways[TOGETHER], ranges[TOGETHER];  // around the hues, in sixths of a color's range
     for (int i = 0; i < TOGETHER; ++i) {
         const int r = from.red[i], g = from.green[i], b = from.blue[i];
-        const int most = std::max(r, std::max(g, b));
-        range[i] = most - std::min(r, std::min(g, b));
-        highest[i] = (r != most) * (1 + (g != most));
-        to.value[i] = most;
+        const int most = std::max(r, std::max(g, b)), range = most - std::min(r, std::min(g, b));
+        const int of_red = g - b + (g < b) * 6 * range, of_green = b - r + 2 * range, of_blue = r - g + 4 * range;
+        const int later = g == most ? of_green : of_blue;
+        ways[i] = r == most ? of_red : later, ranges[i] = range, to.value[i] = most;
     }
     for (int i = 0; i < TOGETHER; ++i) {
-        const int most = to.value[i];
-        const float whole = float(std::max(range[i], 1));
-        const float rc = float(most - from.red[i]) / whole, gc = float(most - from.green[i]) / whole,
-                    bc = float(most - from.blue[i]) / whole;
-        s[i] = float(range[i]) / float(std::max(most, 1));
-        of_red[i] = bc - gc;
-        of_green[i] = float(2.0 + rc - bc);
-        of_blue[i] = float(4.0 + gc - rc);
-    }
-    for (int i = 0; i < TOGETHER; ++i) {
-        const float later = highest[i] == 1 ? of_green[i] : of_blue[i];
-        of_red[i] = highest[i] == 0 ? of_red[i] : later;
-    }
-    for (int i = 0; i < TOGETHER; ++i) {
-        const double turns = of_red[i] / 6.0 + 1.0;  // from 5/6 to 11/6: of that, fmod would leave the fraction
-        const int hue = int(float(turns - int(turns)) * 255.0);
-        to.hue[i] = hue * (range[i] > 0);
-        to.saturation[i] = int(s[i] * 255.0);
+        const float exact = float(ways[i]) * 42.5f / float(std::max(ranges[i], 1));
+        to.hue[i] = int(exact - late.by[int(exact)]);
+        to.saturation[i] = int(float(ranges[i] * 255) / float(std::max(to.value[i], 1)));
     }
 }
 
-// What round() gives: nothing here is negative.
-inline int rounded(double value) { return int(value + 0.5); }
-
 inline void to_rgb(const Hsv& from, Colors& to) {
-    int sector[TOGETHER], p[TOGETHER], q[TOGETHER], t[TOGETHER];
+    int for_red[TOGETHER], for_green[TOGETHER], for_blue[TOGETHER], sectors[TOGETHER];
     for (int i = 0; i < TOGETHER; ++i) {
-        const double sixths = from.hue[i] * 6.0 / 255.0, v = from.value[i];
-        const double f = float(sixths - int(sixths)), fs = float(from.saturation[i] / 255.0);
-        sector[i] = int(sixths);
-        p[i] = rounded(v * (1.0 - fs));
-        q[i] = rounded(v * (1.0 - float(fs * f)));  // a product of floats, there
-        t[i] = rounded(v * (1.0 - fs * (1.0 - f)));
+        const int sixths = from.hue[i] * 6, sector = (sixths * 257 + 257) >> 16, within = sixths - sector * 255;
+        const float v = float(from.value[i]), s = float(from.saturation[i]) / 255.0f;
+        const float share = float(within ^ (~sector & 1) * 255) / 255.0f;  // in even ones, of what is left of 255
+        const int most = from.value[i], least = int(v * (1.0f - s) + 0.5f), other = int(v * (1.0f - s * share) + 0.5f);
+        for_red[i] = most, for_green[i] = other, for_blue[i] = least, sectors[i] = sector;
     }
-    for (int i = 0; i < TOGETHER; ++i) {
-        const int u = from.value[i], at = sector[i];  // 6 is 0 again
-        to.red[i] = at == 1 ? q[i] : at == 4 ? t[i] : at == 2 || at == 3 ? p[i] : u;
-        to.green[i] = at == 1 || at == 2 ? u : at == 3 ? q[i] : at == 4 || at == 5 ? p[i] : t[i];
-        to.blue[i] = at == 3 || at == 4 ? u : at == 2 ? t[i] : at == 5 ? q[i] : p[i];
+    for (int i = 0; i < TOGETHER; ++i) {  // without a branch, for the compiler
+        const int most = for_red[i], other = for_green[i], least = for_blue[i], sector = sectors[i];  // 6 is 0 again
+        const int red = (sector == 2) | (sector == 3) ? least : most;
+        const int green = (sector == 1) | (sector == 2) ? most : other;
+        const int blue = (sector == 3) | (sector == 4) ? most : least;
+        to.red[i] = uint8_t((sector == 1) | (sector == 4) ? other : red);
+        to.green[i] = uint8_t((sector == 4) | (sector == 5) ? least : green);
+        to.blue[i] = uint8_t((sector == 2) | (sector == 5) ? other : blue);
     }
 }
 
 inline void hue(const Picture& picture, int shift) {
-    Colors colors = {};
+    static const Late late;
     Hsv hsv;
-    const int64_t pixels = picture.height * picture.width;
-    for (int64_t first = 0; first < pixels; first += TOGETHER) {
-        uint8_t* at = picture.pixels + first * 3;
-        const int count = int(std::min<int64_t>(TOGETHER, pixels - first));
-        for (int i = 0; i < count; ++i)
-            colors.red[i] = at[i * 3], colors.green[i] = at[i * 3 + 1], colors.blue[i] = at[i * 3 + 2];
-        to_hsv(colors, hsv);
+    each_color(picture, [&](Colors& colors, int) {
+        to_hsv(colors, late, hsv);
         for (int i = 0; i < TOGETHER; ++i) hsv.hue[i] = (hsv.hue[i] + shift) & 255;
         to_rgb(hsv, colors);
-        for (int i = 0; i < count; ++i) {
-            at[i * 3] = uint8_t(colors.red[i]);
-            at[i * 3 + 1] = uint8_t(colors.green[i]);
-            at[i * 3 + 2] = uint8_t(colors.blue[i]);
-        }
-    }
+        return true;
+    });
 }
 
 // Blended with ImageFilter.SMOOTH, whose edges are the image's.

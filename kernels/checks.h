@@ -93,17 +93,21 @@ inline bool output_fits(const Work& work, const Record& record) {
     return fits(record.output, record.y.extent, row, work.out_elements);
 }
 
+inline bool value_fits(const Adjustment& step) {
+    switch (step.kind) {
+        case HUE: return step.value >= -255 && step.value <= 255;
+        case POSTERIZE: return step.value >= 1 && step.value <= 8;
+        case SOLARIZE: return step.value >= 0 && step.value <= 256;
+        default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
+    }
+}
+
 // Are the adjustments of sample i there, and with values that they have?
 inline bool adjustments_fit(const Work& work, int64_t i) {
     if (!work.adjustments) return true;
     const int64_t begin = work.adjusted_at[i], end = work.adjusted_at[i + 1];
     if (begin < 0 || end < begin || end > work.adjustment_count) return false;
-    for (int64_t at = begin; at < end; ++at) {
-        const Adjustment& step = work.adjustments[at];
-        if (!in(step.kind, BRIGHTNESS, LUMA) || !(step.value >= -1e6f && step.value <= 1e6f)) return false;
-        if (step.kind == POSTERIZE && !(step.value >= 1 && step.value <= 8)) return false;
-    }
-    return true;
+    return std::all_of(work.adjustments + begin, work.adjustments + end, value_fits);
 }
 
 // Is sample i as it must be for its pixels to be put where they belong?

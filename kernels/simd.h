@@ -104,6 +104,50 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
     _mm_storel_epi64((__m128i*)(out + 16), _mm_shuffle_epi8(lumas, last));
 }
 
+constexpr int PARTED = 16;  // pixels that are parted into their colors at once
+
+// The bytes of 16 pixels, in three vectors, that a vector of one color has, or those of a color that one of pixels has.
+struct Places {
+    __m128i of[3][3];
+    Places(bool join) {
+        for (int color = 0; color < 3; ++color)
+            for (int part = 0; part < 3; ++part) {
+                alignas(16) int8_t from[16];
+                for (int i = 0; i < 16; ++i) {
+                    const int byte = join ? part * 16 + i - color : i * 3 + color - part * 16;
+                    from[i] = join ? (byte % 3 ? -1 : int8_t(byte / 3)) : (byte >= 0 && byte < 16 ? int8_t(byte) : -1);
+                }
+                of[color][part] = _mm_load_si128((const __m128i*)from);
+            }
+    }
+};
+
+inline void part(const uint8_t* pixels, uint8_t* red, uint8_t* green, uint8_t* blue) {
+    static const Places places(false);
+    uint8_t* to[] = {red, green, blue};
+    for (int color = 0; color < 3; ++color) {
+        __m128i found = _mm_setzero_si128();
+        for (int k = 0; k < 3; ++k) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i*)(pixels + 16 * k));
+            found = _mm_or_si128(found, _mm_shuffle_epi8(bytes, places.of[color][k]));
+        }
+        _mm_storeu_si128((__m128i*)to[color], found);
+    }
+}
+
+inline void join(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* pixels) {
+    static const Places places(true);
+    const uint8_t* from[] = {red, green, blue};
+    for (int k = 0; k < 3; ++k) {
+        __m128i made = _mm_setzero_si128();
+        for (int color = 0; color < 3; ++color) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i*)from[color]);
+            made = _mm_or_si128(made, _mm_shuffle_epi8(bytes, places.of[color][k]));
+        }
+        _mm_storeu_si128((__m128i*)(pixels + 16 * k), made);
+    }
+}
+
 constexpr int GRAYS = 16;  // gray pixels that become RGB at once
 
 inline void to_rgb(const uint8_t* gray, uint8_t* out) {
@@ -146,6 +190,16 @@ inline void interleave(const uint8_t* const* rows, int64_t at, uint8_t* out) {
 inline void grayscale(const uint8_t* p, uint8_t* out) {
     const uint8_t l = luma(p[0], p[1], p[2]);
     out[0] = out[1] = out[2] = l;
+}
+
+constexpr int PARTED = 1;
+
+inline void part(const uint8_t* pixels, uint8_t* red, uint8_t* green, uint8_t* blue) {
+    *red = pixels[0], *green = pixels[1], *blue = pixels[2];
+}
+
+inline void join(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* pixels) {
+    pixels[0] = *red, pixels[1] = *green, pixels[2] = *blue;
 }
 
 constexpr int GRAYS = 1;

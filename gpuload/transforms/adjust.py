@@ -24,6 +24,7 @@ __all__ = [
 
 Range = float | Sequence[float] | None
 HUES = 255  # of torchvision's: a shift of 1.0
+MOST_FACTOR = float(np.finfo(np.float32).max)
 
 
 class ColorJitter(Transform):
@@ -46,7 +47,7 @@ class ColorJitter(Transform):
 
     def resolve(self) -> None:
         factors = {
-            name: _around(name, getattr(self, name), 1.0, 0.0, math.inf)
+            name: _around(name, getattr(self, name), 1.0, 0.0, MOST_FACTOR)
             for name in ("brightness", "contrast", "saturation")
         }
         self.ranges = [*factors.values(), _around("hue", self.hue, 0.0, -0.5, 0.5)]
@@ -122,8 +123,10 @@ class RandomAdjustSharpness(_Adjusting):
         super().__init__(sharpness_factor=sharpness_factor, p=p)
 
     def value(self) -> float:
-        if not is_number(self.sharpness_factor) or self.sharpness_factor < 0:
-            raise ArgumentError(f"sharpness_factor must be a number, none below 0, got {self.sharpness_factor!r}")
+        if not is_number(self.sharpness_factor):
+            raise ArgumentTypeError(f"sharpness_factor must be a number, got {self.sharpness_factor!r}")
+        if not 0 <= self.sharpness_factor <= MOST_FACTOR:
+            raise ArgumentError(f"sharpness_factor must be at least 0, and finite, got {self.sharpness_factor}")
         return float(self.sharpness_factor)
 
 

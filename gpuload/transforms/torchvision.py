@@ -4,6 +4,7 @@ Where one does something else than gpuload's operation would (to a tensor instea
 argument that gpuload has not), its maker gives None.
 """
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -161,8 +162,10 @@ def _adjusting(kind: type[Transform], *names: str) -> Maker:
     """With these attributes, and ``p``."""
 
     def make(transform: Any, hand: Hand) -> Native | None:
-        arguments = {name: getattr(transform, name) for name in (*names, "p")}
-        return [kind(**arguments)] if hand.form is Form.PIL else None
+        arguments = {name: getattr(transform, name) for name in names}
+        # v1 compares doubles: with float32, which draws are whole 2**-24th of, that is the next one
+        p = math.ceil(transform.p * 2**24) / 2**24 if is_v1(transform) else transform.p
+        return [kind(**arguments, p=p)] if hand.form is Form.PIL else None
 
     return make
 
