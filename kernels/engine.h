@@ -46,7 +46,7 @@ class Rendering {
         out += record_.output;
         if (!adjustment_count_)
             return each_line(source, [&](int y, const uint8_t* line) { emit(y, line, table, out); });
-        const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3 + SLACK), y_.count, x_.count};
+        const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3), y_.count, x_.count};
         const int64_t pitch = int64_t(x_.count) * 3;
         each_line(source, [&](int y, const uint8_t* line) { std::memcpy(picture.pixels + y * pitch, line, size_t(pitch)); });
         for (int64_t at = 0; at < adjustment_count_; ++at) adjust::apply(adjustments_[at], picture, scratch_.memory);

@@ -110,9 +110,7 @@ def test_every_pair_of_values_is_blended(factor: float) -> None:
 
 # ---- with geometry ----
 
-MOVES: list[Op] = [
-    Crop(1, 2, 12, 15), Resize(9, 11, Filter.BILINEAR), Flip(True), Pad(1, 2, 3, 4, (9, 8, 7), PadMode.CONSTANT),
-]  # fmt: skip
+MOVES: list[Op] = [Crop(1, 2, 12, 15), Resize(9, 11, Filter.BILINEAR), Pad(1, 2, 3, 4, (9, 8, 7), PadMode.CONSTANT)]
 
 
 @every_adjustment
@@ -125,6 +123,17 @@ def test_what_moves_pixels_comes_first_or_pillow_does_it(adjustment: Adjustment,
     fused = fuse(batched([picture] * 2, [(move, op), (op, move)]))
     assert fused.by_pillow.tolist() == [False, True]
     assert np.diff(fused.adjustments.at).tolist() == [1, 0]  # Pillow has done it
+
+
+@every_adjustment
+@pytest.mark.parametrize("horizontal", [True, False])
+def test_a_flip_may_come_later(adjustment: Adjustment, horizontal: bool) -> None:
+    rng = random.Random(2)
+    for _ in range(cases(20)):
+        picture, first = some_picture(rng), Adjust(adjustment, value_of(adjustment, rng))
+        height, width = picture.shape[:2]
+        recipe = (Crop(0, 0, height, width), first, Flip(horizontal), random_adjustment(rng), Flip(True))
+        assert np.array_equal(rendered(picture, recipe), np.asarray(functional(Image.fromarray(picture), recipe)))
 
 
 def test_gray_before_a_resize_stays_there() -> None:

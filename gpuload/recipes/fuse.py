@@ -154,7 +154,7 @@ class _Fusion:
         self.window = np.zeros((2, n), np.int64)
         self.kept, self.count = self.length.copy(), self.length.copy()
         self.begin, self.step = np.zeros((2, n), np.int64), np.ones((2, n), np.int64)
-        self.adjusted = np.zeros(n, bool)  # True: what moves pixels comes too late
+        self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
         self.adjustments: list[tuple[int, Any, Mask]] = []
 
     def refuse(self, where: Mask) -> None:
@@ -184,7 +184,7 @@ class _Fusion:
         return both
 
     def flip(self, axis: int, where: Mask) -> None:
-        self.refuse(where & self.adjusted)
+        # before an adjustment or after it is the same; sums of the sharpness, too, round alike in any order
         self.mirrored[axis] ^= where & ~self.resized
         later = where & self.resized
         if np.count_nonzero(later):
