@@ -19,33 +19,6 @@ struct Picture {
     int64_t bytes() const { return height * width * 3; }
 };
 
-// Each channel's new values.
-struct Table {
-    uint8_t of[3][256];
-};
-
-// Image.blend of two values. Between 0 and 1 nothing has to be clipped: the result is the same.
-inline uint8_t blend(int from, int to, float factor) {
-    const float mixed = float(from) + factor * float(to - from);
-    return uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
-}
-
-template <class Value>
-Table all_alike(Value value) {
-    Table table;
-    for (int i = 0; i < 256; ++i) table.of[0][i] = table.of[1][i] = table.of[2][i] = value(i);
-    return table;
-}
-
-inline void look_up(const Picture& picture, const Table& table) {
-    for (uint8_t *at = picture.pixels, *end = at + picture.bytes(); at < end; at += 3)
-        for (int c = 0; c < 3; ++c) at[c] = table.of[c][at[c]];
-}
-
-inline void brightness(const Picture& picture, float factor) {
-    look_up(picture, all_alike([&](int i) { return blend(0, i, factor); }));
-}
-
 // Pixels that are worked at together, color by color, so that a compiler makes vectors of them.
 constexpr int TOGETHER = 64;
 
@@ -68,8 +41,8 @@ inline void join(const Colors& from, int count, uint8_t* pixels) {
     for (; i < count; ++i) pixels[i * 3] = from.red[i], pixels[i * 3 + 1] = from.green[i], pixels[i * 3 + 2] = from.blue[i];
 }
 
-// Do something to all pixels, so many at a time: work(colors, count).
-template <class Work>
+// Do something to all pixels, so many at a time: work(colors, count); `Writes`: what that leaves stays.
+template <bool Writes, class Work>
 void each_color(const Picture& picture, Work work) {
     Colors colors = {};
     const int64_t pixels = picture.height * picture.width;
@@ -77,40 +50,50 @@ void each_color(const Picture& picture, Work work) {
         uint8_t* at = picture.pixels + first * 3;
         const int count = int(std::min<int64_t>(TOGETHER, pixels - first));
         part(at, count, colors);
-        if (work(colors, count)) join(colors, count, at);
+        work(colors, count);
+        if (Writes) join(colors, count, at);
     }
 }
 
-inline int gray(const Colors& of, int i) {
+// Each value of these pixels: change(value).
+template <class Change>
+void each_value(Colors& colors, Change change) {
+    for (uint8_t* values : {colors.red, colors.green, colors.blue})
+        for (int i = 0; i < TOGETHER; ++i) values[i] = uint8_t(change(values[i]));
+}
+
+inline int luma(const Colors& of, int i) {
     return (19595 * of.red[i] + 38470 * of.green[i] + 7471 * of.blue[i] + 32768) >> 16;
 }
 
-inline void contrast(const Picture& picture, float factor) {
-    int64_t sum = 0;
-    each_color(picture, [&](const Colors& colors, int count) {
-        int grays = 0;
-        for (int i = 0; i < count; ++i) grays += gray(colors, i);
-        sum += grays;
-        return false;
-    });
-    const int mean = int(double(sum) / double(picture.height * picture.width) + 0.5);
-    look_up(picture, all_alike([&](int i) { return blend(mean, i, factor); }));
+inline void lumas(const Colors& of, uint8_t* to) {
+    for (int i = 0; i < TOGETHER; ++i) to[i] = uint8_t(luma(of, i));
 }
 
-inline void saturation(const Picture& picture, float factor) {
-    each_color(picture, [&](Colors& colors, int) {
-        for (int i = 0; i < TOGETHER; ++i) {
-            const int luma = gray(colors, i);
-            colors.red[i] = blend(luma, colors.red[i], factor);
-            colors.green[i] = blend(luma, colors.green[i], factor);
-            colors.blue[i] = blend(luma, colors.blue[i], factor);
-        }
-        return true;
-    });
+inline void blend(const uint8_t* from, uint8_t* values, float factor) {
+    for (int i = 0; i < TOGETHER; i += simd::BLENDED) simd::blend(from + i, values + i, factor, values + i);
 }
 
-inline void grayscale(const Picture& picture) {
-    passes::to_grayscale(picture.pixels, picture.height * picture.width, picture.pixels + picture.bytes(), picture.pixels);
+inline void blend(const uint8_t* from, Colors& colors, float factor) {
+    for (uint8_t* values : {colors.red, colors.green, colors.blue}) blend(from, values, factor);
+}
+
+inline void blend(int from, Colors& colors, float factor) {
+    uint8_t alike[TOGETHER];
+    std::memset(alike, from, TOGETHER);
+    blend(alike, colors, factor);
+}
+
+inline void saturation(Colors& colors, float factor) {
+    uint8_t grays[TOGETHER];
+    lumas(colors, grays);
+    blend(grays, colors, factor);
+}
+
+inline void grayscale(Colors& colors) {
+    lumas(colors, colors.red);
+    std::memcpy(colors.green, colors.red, TOGETHER);
+    std::memcpy(colors.blue, colors.red, TOGETHER);
 }
 
 // ---- hue ----
@@ -154,36 +137,79 @@ inline void to_hsv(const Colors& from, const Late& late, Hsv& to) {
     }
 }
 
+constexpr float PART = 1.0f / (255 * 255);
+
 inline void to_rgb(const Hsv& from, Colors& to) {
-    int for_red[TOGETHER], for_green[TOGETHER], for_blue[TOGETHER], sectors[TOGETHER];
+    uint8_t for_red[TOGETHER], for_green[TOGETHER], for_blue[TOGETHER], sectors[TOGETHER];
     for (int i = 0; i < TOGETHER; ++i) {
         const int sixths = from.hue[i] * 6, sector = (sixths * 257 + 257) >> 16, within = sixths - sector * 255;
-        const float v = float(from.value[i]), s = float(from.saturation[i]) / 255.0f;
-        const float share = float(within ^ (~sector & 1) * 255) / 255.0f;  // in even ones, of what is left of 255
-        const int most = from.value[i], least = int(v * (1.0f - s) + 0.5f), other = int(v * (1.0f - s * share) + 0.5f);
-        for_red[i] = most, for_green[i] = other, for_blue[i] = least, sectors[i] = sector;
+        const int most = from.value[i], s = from.saturation[i];
+        const int share = within ^ (~sector & 1) * 255;  // in even ones, what is left of 255
+        const int least = int(float(most * (255 - s) * 255) * PART + 0.5f);
+        const int other = int(float(most * (255 * 255 - s * share)) * PART + 0.5f);
+        for_red[i] = uint8_t(most), for_green[i] = uint8_t(other), for_blue[i] = uint8_t(least), sectors[i] = uint8_t(sector);
     }
     for (int i = 0; i < TOGETHER; ++i) {  // without a branch, for the compiler
-        const int most = for_red[i], other = for_green[i], least = for_blue[i], sector = sectors[i];  // 6 is 0 again
-        const int red = (sector == 2) | (sector == 3) ? least : most;
-        const int green = (sector == 1) | (sector == 2) ? most : other;
-        const int blue = (sector == 3) | (sector == 4) ? most : least;
-        to.red[i] = uint8_t((sector == 1) | (sector == 4) ? other : red);
-        to.green[i] = uint8_t((sector == 4) | (sector == 5) ? least : green);
-        to.blue[i] = uint8_t((sector == 2) | (sector == 5) ? other : blue);
+        const uint8_t most = for_red[i], other = for_green[i], least = for_blue[i], sector = sectors[i];  // 6 is 0 again
+        const uint8_t red = (sector == 2) | (sector == 3) ? least : most;
+        const uint8_t green = (sector == 1) | (sector == 2) ? most : other;
+        const uint8_t blue = (sector == 3) | (sector == 4) ? most : least;
+        to.red[i] = (sector == 1) | (sector == 4) ? other : red;
+        to.green[i] = (sector == 4) | (sector == 5) ? least : green;
+        to.blue[i] = (sector == 2) | (sector == 5) ? other : blue;
     }
 }
 
-inline void hue(const Picture& picture, int shift) {
+inline void hue(Colors& colors, int shift) {
     static const Late late;
     Hsv hsv;
-    each_color(picture, [&](Colors& colors, int) {
-        to_hsv(colors, late, hsv);
-        for (int i = 0; i < TOGETHER; ++i) hsv.hue[i] = (hsv.hue[i] + shift) & 255;
-        to_rgb(hsv, colors);
-        return true;
-    });
+    to_hsv(colors, late, hsv);
+    for (int i = 0; i < TOGETHER; ++i) hsv.hue[i] = (hsv.hue[i] + shift) & 255;
+    to_rgb(hsv, colors);
 }
+
+// ---- pixel by pixel ----
+
+inline int mean_luma(const Picture& picture) {
+    int64_t sum = 0;
+    each_color<false>(picture, [&](const Colors& colors, int count) {
+        int some = 0;
+        for (int i = 0; i < count; ++i) some += luma(colors, i);
+        sum += some;
+    });
+    return int(double(sum) / double(picture.height * picture.width) + 0.5);
+}
+
+inline void change(Colors& colors, const Adjustment& step, int mean) {
+    const float factor = step.value;
+    const int value = step.kind == HUE || step.kind == POSTERIZE || step.kind == SOLARIZE ? int(step.value) : 0;
+    switch (step.kind) {
+        case BRIGHTNESS: return blend(0, colors, factor);
+        case CONTRAST: return blend(mean, colors, factor);
+        case SATURATION: return saturation(colors, factor);
+        case HUE: return hue(colors, value);
+        case POSTERIZE: return each_value(colors, [=](int v) { return v >> (8 - value) << (8 - value); });
+        case SOLARIZE: return each_value(colors, [=](int v) { return v < value ? v : 255 - v; });
+        default: return grayscale(colors);
+    }
+}
+
+inline bool is_by_pixel(const Adjustment& step) {
+    return step.kind != SHARPNESS && step.kind != AUTOCONTRAST && step.kind != EQUALIZE;
+}
+
+// The first steps that can be done in one pass, and how many these are: contrast must see all pixels first.
+inline int64_t one_pass(const Picture& picture, const Adjustment* steps, int64_t count) {
+    int64_t end = 1;
+    while (end < count && is_by_pixel(steps[end]) && steps[end].kind != CONTRAST) ++end;
+    const int mean = steps->kind == CONTRAST ? mean_luma(picture) : 0;
+    each_color<true>(picture, [&](Colors& colors, int) {
+        for (int64_t at = 0; at < end; ++at) change(colors, steps[at], mean);
+    });
+    return end;
+}
+
+// ---- whole images ----
 
 // Blended with ImageFilter.SMOOTH, whose edges are the image's: weights of 1 and 5 in the middle, over 13. Pillow adds
 // floats, and a half; a sum of 13ths is never near enough to one and a half for these to round otherwise.
@@ -200,12 +226,24 @@ inline void sharpness(const Picture& picture, float factor, Buffer& memory) {
         for (int64_t x = 3; x < pitch - 3; ++x) {
             const int column = above[x] + below[x] + above[x - 3] + below[x - 3] + above[x + 3] + below[x + 3];
             const int sum = column + here[x - 3] + here[x + 3] + 5 * here[x];
-            out[x] = blend((2 * sum + 13) / 26, here[x], factor);
+            out[x] = uint8_t((2 * sum + 13) / 26);
+        }
+        for (int64_t x = 3; x < pitch - 3; ++x) {
+            const float mixed = float(out[x]) + factor * float(here[x] - out[x]);
+            out[x] = uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
         }
     }
 }
 
-// ---- tables of histograms ----
+// Each channel's new values.
+struct Table {
+    uint8_t of[3][256];
+};
+
+inline void look_up(const Picture& picture, const Table& table) {
+    for (uint8_t *at = picture.pixels, *end = at + picture.bytes(); at < end; at += 3)
+        for (int c = 0; c < 3; ++c) at[c] = table.of[c][at[c]];
+}
 
 struct Histogram {
     int64_t of[3][256];
@@ -254,19 +292,14 @@ inline void equalize(const Picture& picture) {
 
 // ---- all of them ----
 
-inline void apply(const Adjustment& step, const Picture& picture, Buffer& memory) {
-    const int value = int(step.value);
-    switch (step.kind) {
-        case BRIGHTNESS: return brightness(picture, step.value);
-        case CONTRAST: return contrast(picture, step.value);
-        case SATURATION: return saturation(picture, step.value);
-        case HUE: return hue(picture, value);
-        case SHARPNESS: return sharpness(picture, step.value, memory);
-        case POSTERIZE: return look_up(picture, all_alike([&](int i) { return uint8_t(i & ~((1 << (8 - value)) - 1)); }));
-        case SOLARIZE: return look_up(picture, all_alike([&](int i) { return uint8_t(i < value ? i : 255 - i); }));
-        case AUTOCONTRAST: return autocontrast(picture);
-        case EQUALIZE: return equalize(picture);
-        default: return grayscale(picture);
+inline void apply(const Picture& picture, const Adjustment* steps, int64_t count, Buffer& memory) {
+    for (int64_t at = 0; at < count;) {
+        switch (steps[at].kind) {
+            case SHARPNESS: sharpness(picture, steps[at++].value, memory); break;
+            case AUTOCONTRAST: autocontrast(picture), ++at; break;
+            case EQUALIZE: equalize(picture), ++at; break;
+            default: at += one_pass(picture, steps + at, count - at);
+        }
     }
 }
 

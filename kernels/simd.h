@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #endif
 
+#include <algorithm>
+
 #include "weights.cuh"
 
 namespace simd {
@@ -104,6 +106,23 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
     _mm_storel_epi64((__m128i*)(out + 16), _mm_shuffle_epi8(lumas, last));
 }
 
+constexpr int BLENDED = 32;  // values that are blended at once
+
+// As Image.blend: from + factor * (to - from), as floats, clipped. What no integer holds below becomes the least one.
+inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) {
+    const __m256 factors = _mm256_set1_ps(factor), most = _mm256_set1_ps(255);
+    const auto eight = [&](int k) {
+        const __m256i a = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(from + k * 8)));
+        const __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(to + k * 8)));
+        const __m256 added = _mm256_mul_ps(factors, _mm256_cvtepi32_ps(_mm256_sub_epi32(b, a)));
+        return _mm256_cvttps_epi32(_mm256_min_ps(_mm256_add_ps(_mm256_cvtepi32_ps(a), added), most));
+    };
+    const __m256i words[] = {_mm256_packs_epi32(eight(0), eight(1)), _mm256_packs_epi32(eight(2), eight(3))};
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words[0], words[1]), order);
+    _mm256_storeu_si256((__m256i*)out, bytes);
+}
+
 constexpr int PARTED = 16;  // pixels that are parted into their colors at once
 
 // The bytes of 16 pixels, in three vectors, that a vector of one color has, or those of a color that one of pixels has.
@@ -190,6 +209,13 @@ inline void interleave(const uint8_t* const* rows, int64_t at, uint8_t* out) {
 inline void grayscale(const uint8_t* p, uint8_t* out) {
     const uint8_t l = luma(p[0], p[1], p[2]);
     out[0] = out[1] = out[2] = l;
+}
+
+constexpr int BLENDED = 1;
+
+inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) {
+    const float mixed = float(*from) + factor * float(*to - *from);
+    *out = uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
 }
 
 constexpr int PARTED = 1;
