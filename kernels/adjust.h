@@ -1,5 +1,5 @@
 // What is done to the colors of a whole RGB image, after its geometry: bit for bit what Pillow 13 does
-// (ImageEnhance, ImageOps, libImaging's Blend.c, Filter.c and Convert.c, with the same float and double arithmetic).
+// (ImageEnhance, ImageOps, libImaging's Blend.c, Filter.c and Convert.c).
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -188,12 +188,12 @@ FAULTS = {
         adjusted,
         ("heap-buffer-overflow", "WRITE of size"),
     ),
-    "a read beyond an image whose colors are adjusted": Fault(
+    "an index behind some pixels' colors": Fault(
         "adjust.h",
         "part(at, count, colors);",
         "part(at, count + 1, colors);",
         adjusted,
-        ("heap-buffer-overflow", "READ of size"),
+        ("index 64 out of bounds for type",),
     ),
     "a use of freed memory": Fault(
         "engine.h",
