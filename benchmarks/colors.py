@@ -24,7 +24,7 @@ from benchmarks.drop_in import IMAGES, VALUES, endless
 from gpuload import DataLoader
 from gpuload.tools.machine import machine
 
-MAKERS = {"gpuload": partial(DataLoader, device="cpu"), "torch": TorchDataLoader}
+MAKERS: dict[str, Any] = {"gpuload": partial(DataLoader, device="cpu"), "torch": TorchDataLoader}
 MIDDLE: dict[str, list[Any]] = {"plain": [], "jitter": [v2.ColorJitter(0.4, 0.4, 0.4, 0.1)]}
 RATIOS = {
     "gpuload, with ColorJitter over without": (("gpuload", "jitter"), ("gpuload", "plain")),

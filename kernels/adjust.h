@@ -38,7 +38,8 @@ inline void join(const Colors& from, int count, uint8_t* pixels) {
     int i = 0;
     for (; i + simd::PARTED <= count; i += simd::PARTED)
         simd::join(from.red + i, from.green + i, from.blue + i, pixels + i * 3);
-    for (; i < count; ++i) pixels[i * 3] = from.red[i], pixels[i * 3 + 1] = from.green[i], pixels[i * 3 + 2] = from.blue[i];
+    for (uint8_t* at = pixels + i * 3; i < count; ++i, at += 3)
+        at[0] = from.red[i], at[1] = from.green[i], at[2] = from.blue[i];
 }
 
 // Do something to all pixels, so many at a time: work(colors, count); `Writes`: what that leaves stays.
@@ -98,8 +99,8 @@ inline void grayscale(Colors& colors) {
 
 // ---- hue ----
 //
-// Pillow goes to HSV, as bytes, and back, in floats and doubles. The same bytes come of less: where they differ from the
-// exact values' whole part is known, and of all colors and all hues none is different (tests/test_adjust.py).
+// Pillow goes to HSV, as bytes, and back, in floats and doubles. The same bytes come of less: where they differ from
+// the exact values' whole part is known, and of all colors and all hues none is different (tests/test_adjust.py).
 
 struct Hsv {
     int hue[TOGETHER], saturation[TOGETHER], value[TOGETHER];
@@ -118,7 +119,9 @@ struct Late {
         }
     }
     // What a color has less of than the most, of 170: so far from where it has the most, around 1020 hues.
-    static float lacks(int away) { return float(std::min(std::max(std::min(away, 1020 - away) - 170, 0), 170)) / 170.0f; }
+    static float lacks(int away) {
+        return float(std::min(std::max(std::min(away, 1020 - away) - 170, 0), 170)) / 170.0f;
+    }
 };
 
 inline void to_hsv(const Colors& from, const Late& late, Hsv& to) {
@@ -137,20 +140,20 @@ inline void to_hsv(const Colors& from, const Late& late, Hsv& to) {
     }
 }
 
-constexpr float PART = 1.0f / (255 * 255);
+constexpr float PART = 1.0f / (255 * 255);  // of whole numbers below 2^24, which floats hold
 
 inline void to_rgb(const Hsv& from, Colors& to) {
-    uint8_t for_red[TOGETHER], for_green[TOGETHER], for_blue[TOGETHER], sectors[TOGETHER];
+    uint8_t mosts[TOGETHER], leasts[TOGETHER], others[TOGETHER], sectors[TOGETHER];
     for (int i = 0; i < TOGETHER; ++i) {
         const int sixths = from.hue[i] * 6, sector = (sixths * 257 + 257) >> 16, within = sixths - sector * 255;
         const int most = from.value[i], s = from.saturation[i];
         const int share = within ^ (~sector & 1) * 255;  // in even ones, what is left of 255
         const int least = int(float(most * (255 - s) * 255) * PART + 0.5f);
         const int other = int(float(most * (255 * 255 - s * share)) * PART + 0.5f);
-        for_red[i] = uint8_t(most), for_green[i] = uint8_t(other), for_blue[i] = uint8_t(least), sectors[i] = uint8_t(sector);
+        mosts[i] = uint8_t(most), leasts[i] = uint8_t(least), others[i] = uint8_t(other), sectors[i] = uint8_t(sector);
     }
     for (int i = 0; i < TOGETHER; ++i) {  // without a branch, for the compiler
-        const uint8_t most = for_red[i], other = for_green[i], least = for_blue[i], sector = sectors[i];  // 6 is 0 again
+        const uint8_t most = mosts[i], least = leasts[i], other = others[i], sector = sectors[i];  // 6 is 0 again
         const uint8_t red = (sector == 2) | (sector == 3) ? least : most;
         const uint8_t green = (sector == 1) | (sector == 2) ? most : other;
         const uint8_t blue = (sector == 3) | (sector == 4) ? most : least;
@@ -188,8 +191,8 @@ inline void change(Colors& colors, const Adjustment& step, int mean) {
         case CONTRAST: return blend(mean, colors, factor);
         case SATURATION: return saturation(colors, factor);
         case HUE: return hue(colors, value);
-        case POSTERIZE: return each_value(colors, [=](int v) { return v >> (8 - value) << (8 - value); });
-        case SOLARIZE: return each_value(colors, [=](int v) { return v < value ? v : 255 - v; });
+        case POSTERIZE: return each_value(colors, [=](uint8_t v) { return v & uint8_t(255 << (8 - value)); });
+        case SOLARIZE: return each_value(colors, [=](uint8_t v) { return v < value ? v : uint8_t(255 - v); });
         default: return grayscale(colors);
     }
 }
@@ -221,17 +224,17 @@ inline void sharpness(const Picture& picture, float factor, Buffer& memory) {
     for (int64_t y = 1; y < picture.height - 1; ++y) {
         uint8_t* __restrict out = picture.pixels + y * pitch;
         uint8_t* __restrict here = rows + y % 2 * pitch;
-        const uint8_t *__restrict above = rows + (y - 1) % 2 * pitch, *__restrict below = picture.pixels + (y + 1) * pitch;
+        const uint8_t* __restrict above = rows + (y - 1) % 2 * pitch;
+        const uint8_t* __restrict below = picture.pixels + (y + 1) * pitch;
         std::memcpy(here, out, size_t(pitch));
         for (int64_t x = 3; x < pitch - 3; ++x) {
             const int column = above[x] + below[x] + above[x - 3] + below[x - 3] + above[x + 3] + below[x + 3];
             const int sum = column + here[x - 3] + here[x + 3] + 5 * here[x];
             out[x] = uint8_t((2 * sum + 13) / 26);
         }
-        for (int64_t x = 3; x < pitch - 3; ++x) {
-            const float mixed = float(out[x]) + factor * float(here[x] - out[x]);
-            out[x] = uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
-        }
+        int64_t x = 3;
+        for (; x + simd::BLENDED <= pitch - 3; x += simd::BLENDED) simd::blend(out + x, here + x, factor, out + x);
+        for (; x < pitch - 3; ++x) out[x] = simd::blend(out[x], here[x], factor);
     }
 }
 

@@ -48,7 +48,8 @@ class Rendering {
             return each_line(source, [&](int y, const uint8_t* line) { emit(y, line, table, out); });
         const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3), y_.count, x_.count};
         const int64_t pitch = int64_t(x_.count) * 3;
-        each_line(source, [&](int y, const uint8_t* line) { std::memcpy(picture.pixels + y * pitch, line, size_t(pitch)); });
+        const auto keep = [&](int y, const uint8_t* line) { std::memcpy(picture.pixels + y * pitch, line, size_t(pitch)); };
+        each_line(source, keep);
         adjust::apply(picture, adjustments_, adjustment_count_, scratch_.memory);
         for (int y = 0; y < y_.count; ++y) emit(y, picture.pixels + y * pitch, table, out);
     }

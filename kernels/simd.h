@@ -17,6 +17,12 @@ constexpr int STRIP = 4;   // rows that the horizontal pass takes at once
 constexpr int GROUP = 4;   // outputs that it makes of them at once
 constexpr int SLACK = 32;  // bytes that may be read and written behind a row of the engine's own
 
+// As Image.blend: from + factor * (to - from), as floats, clipped.
+inline uint8_t blend(uint8_t from, uint8_t to, float factor) {
+    const float mixed = float(from) + factor * float(to - from);
+    return uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
+}
+
 #if defined(__AVX2__)
 
 struct Lanes {
@@ -108,7 +114,7 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
 
 constexpr int BLENDED = 32;  // values that are blended at once
 
-// As Image.blend: from + factor * (to - from), as floats, clipped. What no integer holds below becomes the least one.
+// What is so little that no integer holds it becomes the least one.
 inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) {
     const __m256 factors = _mm256_set1_ps(factor), most = _mm256_set1_ps(255);
     const auto eight = [&](int k) {
@@ -127,41 +133,40 @@ constexpr int PARTED = 16;  // pixels that are parted into their colors at once
 
 // The bytes of 16 pixels, in three vectors, that a vector of one color has, or those of a color that one of pixels has.
 struct Places {
-    __m128i of[3][3];
-    Places(bool join) {
+    alignas(16) int8_t of[3][3][16] = {};
+    constexpr Places(bool join) {
         for (int color = 0; color < 3; ++color)
-            for (int part = 0; part < 3; ++part) {
-                alignas(16) int8_t from[16];
+            for (int part = 0; part < 3; ++part)
                 for (int i = 0; i < 16; ++i) {
                     const int byte = join ? part * 16 + i - color : i * 3 + color - part * 16;
-                    from[i] = join ? (byte % 3 ? -1 : int8_t(byte / 3)) : (byte >= 0 && byte < 16 ? int8_t(byte) : -1);
+                    const bool is_there = join ? byte % 3 == 0 : byte >= 0 && byte < 16;
+                    of[color][part][i] = is_there ? int8_t(join ? byte / 3 : byte) : int8_t(-1);
                 }
-                of[color][part] = _mm_load_si128((const __m128i*)from);
-            }
     }
+    __m128i at(int color, int part) const { return _mm_load_si128((const __m128i*)of[color][part]); }
 };
 
 inline void part(const uint8_t* pixels, uint8_t* red, uint8_t* green, uint8_t* blue) {
-    static const Places places(false);
+    static constexpr Places places(false);
     uint8_t* to[] = {red, green, blue};
     for (int color = 0; color < 3; ++color) {
         __m128i found = _mm_setzero_si128();
         for (int k = 0; k < 3; ++k) {
             const __m128i bytes = _mm_loadu_si128((const __m128i*)(pixels + 16 * k));
-            found = _mm_or_si128(found, _mm_shuffle_epi8(bytes, places.of[color][k]));
+            found = _mm_or_si128(found, _mm_shuffle_epi8(bytes, places.at(color, k)));
         }
         _mm_storeu_si128((__m128i*)to[color], found);
     }
 }
 
 inline void join(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* pixels) {
-    static const Places places(true);
+    static constexpr Places places(true);
     const uint8_t* from[] = {red, green, blue};
     for (int k = 0; k < 3; ++k) {
         __m128i made = _mm_setzero_si128();
         for (int color = 0; color < 3; ++color) {
             const __m128i bytes = _mm_loadu_si128((const __m128i*)from[color]);
-            made = _mm_or_si128(made, _mm_shuffle_epi8(bytes, places.of[color][k]));
+            made = _mm_or_si128(made, _mm_shuffle_epi8(bytes, places.at(color, k)));
         }
         _mm_storeu_si128((__m128i*)(pixels + 16 * k), made);
     }
@@ -213,10 +218,7 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
 
 constexpr int BLENDED = 1;
 
-inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) {
-    const float mixed = float(*from) + factor * float(*to - *from);
-    *out = uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
-}
+inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) { *out = blend(*from, *to, factor); }
 
 constexpr int PARTED = 1;
 
