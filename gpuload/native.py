@@ -54,6 +54,9 @@ class Work(ctypes.Structure):
         ("channels_last", ctypes.c_int32),
         ("upright", ctypes.c_int32),  # 1: a file whose EXIF orientation is not surely 1 is ODD
         ("encoded", ctypes.c_void_p),  # (count,) struct Encoded: where files that are AWAY are read to
+        ("adjustments", ctypes.c_void_p),  # ADJUSTMENT, of all samples; None: there are none
+        ("adjustment_count", ctypes.c_int64),
+        ("adjusted_at", ctypes.c_void_p),  # (count + 1,) int64: where each sample's begin, and the last one's end
     ]
 
 

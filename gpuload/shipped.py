@@ -5,7 +5,7 @@ A function says where it was written, and under which name: nothing has to be re
 
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -84,7 +84,12 @@ def replaced_below(function: FunctionType, library: str, seen: set[Any] | None =
 
 
 def _function(value: Any) -> Any:
-    return value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+    match value:
+        case property():
+            return value.fget
+        case cached_property():
+            return value.func
+    return getattr(value, "__func__", value)
 
 
 def _is_in(module: Any, library: str) -> bool:

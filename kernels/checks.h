@@ -93,6 +93,23 @@ inline bool output_fits(const Work& work, const Record& record) {
     return fits(record.output, record.y.extent, row, work.out_elements);
 }
 
+inline bool value_fits(const Adjustment& step) {
+    switch (step.kind) {
+        case HUE: return step.value >= -255 && step.value <= 255;
+        case POSTERIZE: return step.value >= 1 && step.value <= 8;
+        case SOLARIZE: return step.value >= 0 && step.value <= 256;
+        default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
+    }
+}
+
+// Are the adjustments of sample i there, and with values that they have?
+inline bool adjustments_fit(const Work& work, int64_t i) {
+    if (!work.adjustments) return true;
+    const int64_t begin = work.adjusted_at[i], end = work.adjusted_at[i + 1];
+    if (begin < 0 || end < begin || end > work.adjustment_count) return false;
+    return std::all_of(work.adjustments + begin, work.adjustments + end, value_fits);
+}
+
 // Is sample i as it must be for its pixels to be put where they belong?
 inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
@@ -101,7 +118,8 @@ inline bool record_fits(const Work& work, int64_t i) {
         !axis_fits(record.x, record.filter) || region[2] != record.y.span || region[3] != record.x.span)
         return false;
     const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
-    if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
+    if (!work.staging)
+        return width && in(work.channels, 1, 3) && output_fits(work, record) && adjustments_fit(work, i);
     return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, work.staging_bytes) &&
            rows_fit(work, record.y, record.filter, record.weights_y) &&
            rows_fit(work, record.x, record.filter, record.weights_x);

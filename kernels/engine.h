@@ -1,6 +1,7 @@
 // The CPU engine: one sample, on the thread that decoded it. Same weights and same rounding as render.cu, in an order
 // that suits a CPU.
 #pragma once
+#include "adjust.h"
 #include "passes.h"
 #include "share.h"
 
@@ -14,14 +15,19 @@ using simd::STRIP;
 // What one thread keeps from sample to sample.
 struct Scratch {
     Rows y, x;
-    Buffer grayscale, middle, columns, lines, strip;
+    Buffer grayscale, middle, columns, lines, strip, whole, memory;
 };
 
 // One sample while it is rendered, four lines of the output at a time.
 class Rendering {
   public:
-    Rendering(const Work& work, const Record& record, Scratch& scratch)
-        : work_(work), record_(record), scratch_(scratch), y_(scratch.y), x_(scratch.x) {
+    Rendering(const Work& work, int64_t sample, Scratch& scratch)
+        : work_(work), record_(work.records[sample]), scratch_(scratch), y_(scratch.y), x_(scratch.x) {
+        const Record& record = record_;
+        if (work.adjustments) {
+            adjustments_ = work.adjustments + work.adjusted_at[sample];
+            adjustment_count_ = work.adjusted_at[sample + 1] - work.adjusted_at[sample];
+        }
         y_.make(record.y, record.filter);
         x_.make(record.x, record.filter);
         blank_ = y_.end == 0 || x_.end == 0;
@@ -37,21 +43,35 @@ class Rendering {
     void run(Image source, const Out* table, Out* out) {
         if (!blank_ && gray_first_) source = in_grayscale(source);
         if (!blank_ && across_first_) source = all_across(source);
-        const int64_t width = x_.count, plane = width * y_.count, channels = work_.channels;
         out += record_.output;
+        if (!adjustment_count_)
+            return each_line(source, [&](int y, const uint8_t* line) { emit(y, line, table, out); });
+        const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3), y_.count, x_.count};
+        const int64_t pitch = int64_t(x_.count) * 3;
+        const auto keep = [&](int y, const uint8_t* line) { std::memcpy(picture.pixels + y * pitch, line, size_t(pitch)); };
+        each_line(source, keep);
+        adjust::apply(picture, adjustments_, adjustment_count_, scratch_.memory);
+        for (int y = 0; y < y_.count; ++y) emit(y, picture.pixels + y * pitch, table, out);
+    }
+
+  private:
+    template <class Take>
+    void each_line(const Image& source, Take take) {
         for (int y = 0; y < y_.count; y += STRIP) {
             const uint8_t* lines[STRIP] = {};
             const int used = std::min(STRIP, y_.count - y);
             if (!blank_) make_lines(source, y, used, lines);
-            for (int r = 0; r < used; ++r) {
-                const uint8_t* line = finish(lines[r], lines_ + r * line_pitch_);
-                Out* to = out + (y + r) * width * (work_.channels_last ? channels : 1);
-                passes::emit(line, width, table, work_.channels, plane, work_.channels_last, to);
-            }
+            for (int r = 0; r < used; ++r) take(y + r, finish(lines[r], lines_ + r * line_pitch_));
         }
     }
 
-  private:
+    template <class Out>
+    void emit(int y, const uint8_t* line, const Out* table, Out* out) const {
+        const int64_t width = x_.count, plane = width * y_.count;
+        Out* to = out + y * width * (work_.channels_last ? work_.channels : 1);
+        passes::emit(line, width, table, work_.channels, plane, work_.channels_last, to);
+    }
+
     Image in_grayscale(const Image& source) {
         const int64_t width = record_.x.span, height = record_.y.span, pitch = width * 3;
         uint8_t* out = scratch_.grayscale.room(height * pitch + SLACK);
@@ -134,11 +154,13 @@ class Rendering {
     bool blank_, across_first_, gray_first_, gray_last_;
     int64_t line_pitch_;
     uint8_t* lines_;
+    const Adjustment* adjustments_ = nullptr;
+    int64_t adjustment_count_ = 0;
 };
 
 // A sample's pixels, RGB rows of its region, into its place in the output.
-inline void render(const Work& work, const Record& record, const Image& source, Scratch& scratch) {
-    Rendering rendering(work, record, scratch);
+inline void render(const Work& work, int64_t sample, const Image& source, Scratch& scratch) {
+    Rendering rendering(work, sample, scratch);
     switch (work.element_bytes) {
         case 1: return rendering.run(source, (const uint8_t*)work.table, (uint8_t*)work.out);
         case 2: return rendering.run(source, (const uint16_t*)work.table, (uint16_t*)work.out);

@@ -33,7 +33,7 @@ void place_weights(const Work& work, const Record& record) {
 // Sample i's region, RGB: to its place in staging, or rendered into the output.
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
-    if (!work.staging) return engine::render(work, record, source, mine.scratch);
+    if (!work.staging) return engine::render(work, i, source, mine.scratch);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
     place_weights(work, record);

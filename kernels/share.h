@@ -22,6 +22,25 @@ struct Encoded {
 // A region of a JPEG into packed RGB rows. size: height, width; region: top, left, height, width.
 typedef bool (*Decode)(const uint8_t* data, int64_t bytes, const int32_t* size, const int32_t* region, uint8_t* out);
 
+enum Kind : int32_t {
+    BRIGHTNESS = 0,
+    CONTRAST = 1,
+    SATURATION = 2,
+    HUE = 3,
+    SHARPNESS = 4,
+    POSTERIZE = 5,
+    SOLARIZE = 6,
+    AUTOCONTRAST = 7,
+    EQUALIZE = 8,
+    LUMA = 9
+};
+
+// What is done to a sample's colors once its geometry is.
+struct Adjustment {
+    int32_t kind;  // Kind
+    float value;   // a factor, a shift, a number of bits, a threshold; 0 where there is none
+};
+
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
 // `out`: from where they lie, or from memory of the thread's own.
@@ -45,4 +64,7 @@ struct Work {
     int32_t element_bytes, channels, channels_last;
     int32_t upright;   // 1: a file whose EXIF orientation is not surely 1 is ODD
     Encoded* encoded;  // where files that another decoder is to have are read to; null: none is
+    const Adjustment* adjustments;  // of all samples, one sample's after the other; null: there are none
+    int64_t adjustment_count;       // of all of them
+    const int64_t* adjusted_at;     // (count + 1) where each sample's begin, and the last one's end
 };

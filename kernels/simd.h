@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #endif
 
+#include <algorithm>
+
 #include "weights.cuh"
 
 namespace simd {
@@ -14,6 +16,12 @@ constexpr int LANES = 16;  // integers that are added at once
 constexpr int STRIP = 4;   // rows that the horizontal pass takes at once
 constexpr int GROUP = 4;   // outputs that it makes of them at once
 constexpr int SLACK = 32;  // bytes that may be read and written behind a row of the engine's own
+
+// As Image.blend: from + factor * (to - from), as floats, clipped.
+inline uint8_t blend(uint8_t from, uint8_t to, float factor) {
+    const float mixed = float(from) + factor * float(to - from);
+    return uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
+}
 
 #if defined(__AVX2__)
 
@@ -104,6 +112,66 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
     _mm_storel_epi64((__m128i*)(out + 16), _mm_shuffle_epi8(lumas, last));
 }
 
+constexpr int BLENDED = 32;  // values that are blended at once
+
+// What is so little that no integer holds it becomes the least one.
+inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) {
+    const __m256 factors = _mm256_set1_ps(factor), most = _mm256_set1_ps(255);
+    const auto eight = [&](int k) {
+        const __m256i a = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(from + k * 8)));
+        const __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(to + k * 8)));
+        const __m256 added = _mm256_mul_ps(factors, _mm256_cvtepi32_ps(_mm256_sub_epi32(b, a)));
+        return _mm256_cvttps_epi32(_mm256_min_ps(_mm256_add_ps(_mm256_cvtepi32_ps(a), added), most));
+    };
+    const __m256i words[] = {_mm256_packs_epi32(eight(0), eight(1)), _mm256_packs_epi32(eight(2), eight(3))};
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words[0], words[1]), order);
+    _mm256_storeu_si256((__m256i*)out, bytes);
+}
+
+constexpr int PARTED = 16;  // pixels that are parted into their colors at once
+
+// The bytes of 16 pixels, in three vectors, that a vector of one color has, or those of a color that one of pixels has.
+struct Places {
+    alignas(16) int8_t of[3][3][16] = {};
+    constexpr Places(bool join) {
+        for (int color = 0; color < 3; ++color)
+            for (int part = 0; part < 3; ++part)
+                for (int i = 0; i < 16; ++i) {
+                    const int byte = join ? part * 16 + i - color : i * 3 + color - part * 16;
+                    const bool is_there = join ? byte % 3 == 0 : byte >= 0 && byte < 16;
+                    of[color][part][i] = is_there ? int8_t(join ? byte / 3 : byte) : int8_t(-1);
+                }
+    }
+    __m128i at(int color, int part) const { return _mm_load_si128((const __m128i*)of[color][part]); }
+};
+
+inline void part(const uint8_t* pixels, uint8_t* red, uint8_t* green, uint8_t* blue) {
+    static constexpr Places places(false);
+    uint8_t* to[] = {red, green, blue};
+    for (int color = 0; color < 3; ++color) {
+        __m128i found = _mm_setzero_si128();
+        for (int k = 0; k < 3; ++k) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i*)(pixels + 16 * k));
+            found = _mm_or_si128(found, _mm_shuffle_epi8(bytes, places.at(color, k)));
+        }
+        _mm_storeu_si128((__m128i*)to[color], found);
+    }
+}
+
+inline void join(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* pixels) {
+    static constexpr Places places(true);
+    const uint8_t* from[] = {red, green, blue};
+    for (int k = 0; k < 3; ++k) {
+        __m128i made = _mm_setzero_si128();
+        for (int color = 0; color < 3; ++color) {
+            const __m128i bytes = _mm_loadu_si128((const __m128i*)from[color]);
+            made = _mm_or_si128(made, _mm_shuffle_epi8(bytes, places.at(color, k)));
+        }
+        _mm_storeu_si128((__m128i*)(pixels + 16 * k), made);
+    }
+}
+
 constexpr int GRAYS = 16;  // gray pixels that become RGB at once
 
 inline void to_rgb(const uint8_t* gray, uint8_t* out) {
@@ -146,6 +214,20 @@ inline void interleave(const uint8_t* const* rows, int64_t at, uint8_t* out) {
 inline void grayscale(const uint8_t* p, uint8_t* out) {
     const uint8_t l = luma(p[0], p[1], p[2]);
     out[0] = out[1] = out[2] = l;
+}
+
+constexpr int BLENDED = 1;
+
+inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) { *out = blend(*from, *to, factor); }
+
+constexpr int PARTED = 1;
+
+inline void part(const uint8_t* pixels, uint8_t* red, uint8_t* green, uint8_t* blue) {
+    *red = pixels[0], *green = pixels[1], *blue = pixels[2];
+}
+
+inline void join(const uint8_t* red, const uint8_t* green, const uint8_t* blue, uint8_t* pixels) {
+    pixels[0] = *red, pixels[1] = *green, pixels[2] = *blue;
 }
 
 constexpr int GRAYS = 1;

@@ -91,8 +91,16 @@ class Batch:
             element_bytes=table.itemsize,
             channels=len(table),
         )
+        self.adjust(fused)
         for name, value in more.items():
             setattr(self.work, name, value)
+
+    def adjust(self, fused: Fused) -> None:
+        """Tell it of adjustments, where there are any."""
+        steps, at = fused.adjustments
+        if len(steps):
+            self.work.adjustments, self.work.adjustment_count = steps.ctypes.data, len(steps)
+            self.work.adjusted_at = at.ctypes.data
 
     def stage(self, size: int) -> None:
         """Give it a staging buffer."""

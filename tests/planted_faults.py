@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gpuload.compilers import build, kernel_folder
 from gpuload.native import Status, declare
+from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Recipe, Resize
 from tests.conftest import encode, make_photo
@@ -60,6 +61,11 @@ def grown(library: ctypes.CDLL) -> bool:
 
 def vertical_first(library: ctypes.CDLL) -> bool:
     return put(library, (Resize(9, 31, Filter.LANCZOS),), 97, 35)
+
+
+def adjusted(library: ctypes.CDLL) -> bool:
+    value = {Adjustment.ADJUST_HUE: -99.0}
+    return put(library, tuple(Adjust(each, value.get(each, 2.0)) for each in Adjustment), 9, 21)
 
 
 def with_host_weights(library: ctypes.CDLL) -> bool:
@@ -110,7 +116,7 @@ def away(library: ctypes.CDLL) -> bool:
 
 
 SCENARIOS: list[Callable[[ctypes.CDLL], bool]] = [
-    whole, flipped, narrow, grown, vertical_first, with_host_weights, measured, in_colors, in_gray, away,
+    whole, flipped, narrow, grown, vertical_first, adjusted, with_host_weights, measured, in_colors, in_gray, away,
 ]  # fmt: skip
 
 
@@ -175,6 +181,20 @@ FAULTS = {
         away,
         ("heap-buffer-overflow", "WRITE of size"),
     ),
+    "a write beyond the rows that sharpening keeps": Fault(
+        "adjust.h",
+        "memory.room(2 * pitch)",
+        "memory.room(2 * pitch - 1)",
+        adjusted,
+        ("heap-buffer-overflow", "WRITE of size"),
+    ),
+    "an index behind some pixels' colors": Fault(
+        "adjust.h",
+        "part(at, count, colors);",
+        "part(at, count + 1, colors);",
+        adjusted,
+        ("index 64 out of bounds for type",),
+    ),
     "a use of freed memory": Fault(
         "engine.h",
         "scratch_.columns.room(STRIP * pitch)",
@@ -184,8 +204,8 @@ FAULTS = {
     ),
     "an index behind an array's end": Fault(
         "engine.h",
-        "for (int r = 0; r < used; ++r) {",
-        "for (int r = 0; r <= used; ++r) {",
+        "for (int r = 0; r < used; ++r) take(",
+        "for (int r = 0; r <= used; ++r) take(",
         whole,
         ("index 4 out of bounds for type",),
     ),

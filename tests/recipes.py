@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode, functional as F
 
+from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.transforms.base import torch_filter_of
@@ -27,7 +28,7 @@ def random_picture(rng: random.Random, largest: int = 200) -> Pixels:
 
 
 def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
-    kind = rng.choice(("crop", "resize", "flip", "pad", "grayscale"))
+    kind = rng.choice(("crop", "resize", "flip", "pad", "grayscale", "adjust"))
     if kind == "crop":
         h, w = rng.randint(1, height), rng.randint(1, width)
         return Crop(rng.randint(0, height - h), rng.randint(0, width - w), h, w)
@@ -39,7 +40,21 @@ def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
     if kind == "pad":
         fill = rng.choice(((0, 0, 0), (7, 100, 250)))
         return Pad(*(rng.randint(0, 9) for _ in range(4)), fill, rng.choice(list(PadMode)))
-    return Grayscale()
+    return random_adjustment(rng) if kind == "adjust" else Grayscale()
+
+
+def random_adjustment(rng: random.Random) -> Adjust:
+    adjustment = rng.choice(list(Adjustment))
+    match adjustment:
+        case Adjustment.ADJUST_HUE:
+            return Adjust(adjustment, float(rng.randint(-127, 127)))
+        case Adjustment.POSTERIZE:
+            return Adjust(adjustment, float(rng.randint(1, 8)))
+        case Adjustment.SOLARIZE:
+            return Adjust(adjustment, float(rng.randint(0, 256)))
+        case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE | Adjustment.GRAYSCALE:
+            return Adjust(adjustment)
+    return Adjust(adjustment, rng.choice((0.0, 1.0, rng.uniform(0, 1), rng.uniform(0.9, 1.1), rng.uniform(0, 3))))
 
 
 def random_recipe(rng: random.Random, height: int, width: int, largest: int = 80) -> Recipe:
@@ -77,8 +92,26 @@ def functional(image: Image.Image, recipe: Recipe) -> Image.Image:
             case Pad(left, top, right, bottom, fill, pad_mode):
                 margins = [left, top, right, bottom]
                 image = F.pad(image, margins, fill=list(fill), padding_mode=pad_mode.name.lower())
+            case Adjust(adjustment, value):
+                image = adjusted(image, adjustment, value)
             case Grayscale():
                 image = F.rgb_to_grayscale(image, num_output_channels=3)
             case _:
                 raise TypeError(f"no functional of torchvision's for {op!r}")
     return image
+
+
+def adjusted(image: Image.Image, adjustment: Adjustment, value: float) -> Image.Image:
+    """One adjustment with torchvision's functional."""
+    match adjustment:
+        case Adjustment.ADJUST_HUE:  # of 255, truncated
+            return F.adjust_hue(image, (value + (0.5 if value > 0 else -0.5)) / 255 if value else 0.0)
+        case Adjustment.POSTERIZE:
+            return F.posterize(image, int(value))
+        case Adjustment.SOLARIZE:
+            return F.solarize(image, value)
+        case Adjustment.GRAYSCALE:
+            return F.rgb_to_grayscale(image, num_output_channels=3)
+        case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE:
+            return getattr(F, adjustment.name.lower())(image)
+    return getattr(F, adjustment.name.lower())(image, value)

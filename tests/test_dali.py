@@ -49,6 +49,10 @@ SHOWN = {
     "ToDtype(torch.float32, scale=True)": T.ToDtype(torch.float32, scale=True),
     "Normalize(mean, std)": T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
+COLORS = [
+    T.ColorJitter(0.4, 0.4, 0.4, 0.1), T.RandomAdjustSharpness(2, 1.0), T.RandomPosterize(3, 1.0),
+    T.RandomSolarize(99, 1.0), T.RandomInvert(1.0), T.RandomAutocontrast(1.0), T.RandomEqualize(1.0),
+]  # fmt: skip
 DRAWS = 8  # of each photo
 SOME = Resizing((4, 5), 1)
 
@@ -107,7 +111,14 @@ def test_the_page_says_how_far_pixels_are(samples: Path) -> None:
 
 def test_the_page_has_all_transforms() -> None:
     others = {"RGB", "ToImage", "PILToTensor", "Compose", "Transform", "InterpolationMode"}  # nothing for DALI to do
-    assert {type(transform).__name__ for transform in SHOWN.values()} | others == set(T.__all__)
+    shown = {type(transform).__name__ for transform in SHOWN.values()}
+    assert shown | {type(transform).__name__ for transform in COLORS} | others == set(T.__all__)
+
+
+@pytest.mark.parametrize("transform", COLORS, ids=repr)
+def test_colors_are_left_to_pillow(samples: Path, transform: Any) -> None:
+    for image in differences(samples, T.Compose([T.RandomResizedCrop(64), transform, T.RandomHorizontalFlip()])):
+        assert not image.any()
 
 
 # ---- what it is told ----

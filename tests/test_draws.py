@@ -56,6 +56,22 @@ GOLDEN = {
 }  # fmt: skip
 
 
+def test_permutations_never_change() -> None:
+    draws = CounterDraws(7, 3, [1, 2, 3])
+    assert draws.permutation(4, np.array([0, 2])).tolist() == [[3, 2, 0, 1], [3, 2, 1, 0]]
+    assert words(draws, 1, 1) == words(CounterDraws(7, 3, [2]), 1)  # it was not asked
+
+
+@given(seeds, st.integers(0, 9))
+def test_permutations_are_permutations(seed: int, count: int) -> None:
+    together = CounterDraws(seed, 0, range(6)).permutation(count, np.arange(6))
+    assert together.shape == (6, count) and (np.sort(together) == np.arange(count)).all()
+    for i, one in enumerate(together.tolist()):
+        assert CounterDraws(seed, 0, [i]).permutation(count, ONE).tolist() == [one]
+    torchs = TorchDraws().permutation(count, np.arange(2))
+    assert torchs.shape == (2, count) and (np.sort(torchs) == np.arange(count)).all()
+
+
 @pytest.mark.parametrize(("counter", "expected"), GOLDEN.items(), ids=str)
 def test_they_never_change(counter: tuple[int, int, int], expected: tuple[float, ...]) -> None:
     seed, epoch, position = counter
@@ -126,6 +142,7 @@ def test_no_samples() -> None:
     for draws in (CounterDraws(0, 0, []), CounterDraws(0, 0, range(3)), TorchDraws()):
         assert draws.uniform(0, 1, nobody).shape == (0,) and draws.uniform(0, 1, nobody).dtype == np.float64
         assert draws.log_uniform(0, 1, nobody).shape == (0,)
+        assert draws.permutation(4, nobody).shape == (0, 4)
         assert draws.integer(5, nobody).shape == (0,) and draws.integer(5, nobody).dtype == np.int64
 
 

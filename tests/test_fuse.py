@@ -231,8 +231,7 @@ def same(one: Fused, other: Fused) -> bool:
 
 
 def sample_of(fused: Fused, i: int) -> Fused:
-    one = slice(i, i + 1)
-    return Fused(fused.extents[one], fused.regions[one], fused.records[one], fused.by_pillow[one])
+    return fused[i : i + 1]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -374,12 +374,16 @@ def test_the_fill_that_v2_was_made_with_counts() -> None:
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "CenterCrop": (9,),
+    "ColorJitter": (0.4, 0.4, 0.4, 0.1),
     "ConvertImageDtype": (torch.float32,),
     "Grayscale": (3,),
     "Normalize": (MEAN, STD),
     "Pad": (2,),
+    "RandomAdjustSharpness": (2,),
     "RandomCrop": (9,),
+    "RandomPosterize": (2,),
     "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
+    "RandomSolarize": (90,),
     "Resize": (9, v1.InterpolationMode.NEAREST),
     "ToDtype": (torch.float32,),
 }

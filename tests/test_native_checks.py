@@ -1,21 +1,24 @@
 """Records, regions and offsets that would lead outside their memory are refused before anything is touched."""
 
+import math
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gpuload.compilers import compiler
 from gpuload.libraries import jpeg_library
 from gpuload.native import Status
+from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
 from tests.conftest import encode, make_photo
 from tests.native_batch import Batch, in_memory, native, needs_decoder, of_files, staged
-from tests.recipes import batched
+from tests.recipes import batched, random_adjustment
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
@@ -40,6 +43,66 @@ def test_a_spoiled_record_touches_nothing(name: str) -> None:
             target[name] = value
             assert batch.put(0, picture) == Status.INVALID, value
             assert batch.untouched()
+
+
+SPOILED_VALUES = {
+    Adjustment.ADJUST_CONTRAST: [math.nan, math.inf, -math.inf], Adjustment.ADJUST_SHARPNESS: [math.nan, math.inf],
+    Adjustment.ADJUST_HUE: [math.nan, 256.0, -256.0, 1e30], Adjustment.POSTERIZE: [math.nan, 0.0, 9.0, -1e30],
+    Adjustment.SOLARIZE: [math.nan, -1.0, 257.0, math.inf], Adjustment.EQUALIZE: [math.nan],
+}  # fmt: skip
+
+
+def adjusting(adjustment: Adjustment, count: int = 1) -> tuple[Batch, NDArray[np.uint8]]:
+    """Samples of 12 x 12, each with two adjustments, and a picture for them."""
+    picture = np.full((12, 12, 3), 77, np.uint8)
+    recipe = (Adjust(Adjustment.GRAYSCALE), Adjust(adjustment, 1.0))
+    return Batch(fuse(batched([picture] * count, [recipe] * count))), picture
+
+
+def check_adjusted(batch: Batch, picture: NDArray[np.uint8], accepted: bool) -> None:
+    assert batch.put(0, picture) == (Status.OK if accepted else Status.INVALID)
+    assert batch.untouched() != accepted
+
+
+@pytest.mark.parametrize("adjustment", SPOILED_VALUES)
+def test_a_spoiled_adjustment_touches_nothing(adjustment: Adjustment) -> None:
+    check_adjusted(*adjusting(adjustment), accepted=True)
+    for value in SPOILED_VALUES[adjustment]:
+        batch, picture = adjusting(adjustment)
+        batch.fused.adjustments.steps["value"][1] = value
+        check_adjusted(batch, picture, accepted=False)
+    for kind in (-1, len(Adjustment), 1 << 30):
+        batch, picture = adjusting(adjustment)
+        batch.fused.adjustments.steps["kind"][1] = kind
+        check_adjusted(batch, picture, accepted=False)
+
+
+@pytest.mark.parametrize("at", [(-1, 2), (2, 1), (0, 5), (1 << 62, 2), (-(1 << 62), 2), (0, 1 << 62), (5, 5)], ids=str)
+def test_adjustments_that_are_not_there_touch_nothing(at: tuple[int, int]) -> None:
+    batch, picture = adjusting(Adjustment.ADJUST_HUE, 2)  # four in all
+    batch.fused.adjustments.at[:2] = at
+    check_adjusted(batch, picture, accepted=False)
+
+
+def test_random_adjustments_are_refused_or_done() -> None:
+    """Overwritten at random: whatever is accepted reads and writes within its memory."""
+    rng, picture, accepted = random.Random(0), np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8), 0
+    values = [0.0, 1.0, -1.0, 8.0, 255.0, 256.0, -255.0, 1e9, -1e9, 3.4e38, -3.4e38, math.nan, math.inf, 1e-45]
+    for _ in range(3000):
+        height, width = rng.randint(1, 7), rng.randint(1, 9)
+        part = np.ascontiguousarray(picture[:height, :width])
+        recipe = (*(random_adjustment(rng) for _ in range(3)), Adjust(Adjustment.ADJUST_HUE, 1.0))
+        batch = Batch(fuse(batched([part], [recipe])))
+        steps, at = batch.fused.adjustments
+        for _ in range(rng.randint(1, 4)):
+            steps["kind"][rng.randrange(4)] = rng.randint(-1, len(Adjustment))
+            steps["value"][rng.randrange(4)] = rng.choice(values)
+            at[rng.randrange(2)] = rng.randint(-1, 5)
+        status = batch.put(0, part)
+        assert status in (Status.OK, Status.INVALID) and batch.guards_hold()
+        assert status == Status.OK or batch.untouched()
+        accepted += status == Status.OK
+    assert 100 < accepted < 2900
 
 
 def test_random_records_never_reach_outside() -> None:

@@ -209,6 +209,16 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"size": 20, "scale": (0.1, 0.5), "ratio": (0.5, 1.0), "interpolation": "bilinear", "antialias": True},
         {"size": (9, 8), "scale": [0.5, 0.9], "ratio": (1.0, 1.2), "interpolation": "box", "antialias": None},
     ],
+    "ColorJitter": [
+        {"brightness": 0.4, "contrast": 0.4, "saturation": (0.0, 3.0), "hue": 0.1},
+        {"brightness": (0.2, 0.3), "contrast": None, "saturation": 0, "hue": (-0.5, -0.4)},
+    ],
+    "RandomAdjustSharpness": [{"sharpness_factor": 2, "p": 1.0}, {"sharpness_factor": 0.5, "p": 0.0}],
+    "RandomPosterize": [{"bits": 2, "p": 1.0}, {"bits": 5, "p": 0.0}],
+    "RandomSolarize": [{"threshold": 128, "p": 1.0}, {"threshold": 77.5, "p": 0.0}],
+    "RandomInvert": [{"p": 1.0}, {"p": 0.0}],
+    "RandomAutocontrast": [{"p": 1.0}, {"p": 0.0}],
+    "RandomEqualize": [{"p": 1.0}, {"p": 0.0}],
     "RandomHorizontalFlip": [{"p": 1.0}, {"p": 0.0}],
     "RandomVerticalFlip": [{"p": 1.0}, {"p": 0.0}],
     "Pad": [
@@ -247,7 +257,7 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         assert repr(ours) == f"{name}({shown})"
     theirs = {"Grayscale": "num_output_channels", "ToDtype": "dtype", "Normalize": "mean"}.get(name, "size")
-    assert theirs in arguments or {*arguments} & {"p", "padding"}
+    assert theirs in arguments or {*arguments} & {"p", "padding", "hue"}
     assert {*arguments} <= {*inspect.signature(getattr(v2, name).__init__).parameters}
 
 

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import BinaryIO
 
 import PIL
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageEnhance, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from gpuload.errors import DecodeError
 from gpuload.shipped import is_shipped
@@ -13,10 +13,13 @@ from gpuload.shipped import is_shipped
 __all__ = ["decode", "describe", "image_size", "pixel_limit", "replaced"]
 
 STOOD_IN_FOR = {  # functions whose work native code does
-    Image: "open new fromarray frombuffer frombytes Image.convert Image.copy Image.crop Image.frombytes Image.getbands "
-    "Image.load Image.paste Image.resize Image.tobytes Image.transpose",
+    Image: "open new blend fromarray frombuffer frombytes merge Image.convert Image.copy Image.crop Image.filter "
+    "Image.frombytes Image.getbands Image.histogram Image.load Image.paste Image.point Image.resize Image.split "
+    "Image.tobytes Image.transpose",
+    ImageEnhance: "Brightness.__init__ Color.__init__ Contrast.__init__ Sharpness.__init__ _Enhance.enhance",
     ImageFile: "ImageFile.load",
-    ImageOps: "exif_transpose expand",
+    ImageOps: "_lut autocontrast equalize exif_transpose expand invert posterize solarize",
+    ImageStat: "Stat.__init__ Stat.count Stat.mean Stat.sum",
 }
 
 

@@ -18,7 +18,7 @@ from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
 from gpuload.engines.base import Images, Layout, check, native_decoders
 from gpuload.libraries import host_library
-from gpuload.recipes.fuse import Fused, fuse, left_to_pillow
+from gpuload.recipes.fuse import Fused, fuse_unadjusted, left_to_pillow
 from gpuload.recipes.ops import Filter
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import NO_WEIGHTS
@@ -66,7 +66,7 @@ class CudaEngine:
         self.staging = StagingPool(device, device.stream())
 
     def fuse(self, recipes: Recipes) -> Fused:
-        fused = fuse(recipes)
+        fused = fuse_unadjusted(recipes)
         if self.library is not None:
             return fused
         return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))

@@ -11,7 +11,6 @@ from gpuload.loading.course import Course
 from gpuload.loading.stretch import Planner
 from gpuload.randomness import call_seeded
 from gpuload.recipes.draws import CounterDraws, call_seeds
-from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import Recipes
 from gpuload.transforms.program import image_of, pixels_of
@@ -69,7 +68,7 @@ def survey(planner: Planner, epoch: int) -> Survey:
             continue
         found.count += DRAWS
         found.sizes |= set(zip(recipes.final_height.tolist(), recipes.final_width.tolist(), strict=True))
-        found.breaks += [_break(recipes[i], height, width) for i in np.flatnonzero(left).tolist()]
+        found.breaks += [_break(planner, recipes[i], height, width) for i in np.flatnonzero(left).tolist()]
     return found
 
 
@@ -99,9 +98,8 @@ def cost_of_calls(course: Course) -> dict[int, float]:
     return costs
 
 
-def _break(recipe: Recipe, height: int, width: int) -> str:
-    """The first operation at which a recipe does not fuse."""
-    for end, op in enumerate(recipe, start=1):
-        if fuse(Recipes.of([recipe[:end]], [height], [width])).by_pillow[0]:
-            return type(op).__name__
-    return "no operation of its own"  # the engine leaves it to Pillow
+def _break(planner: Planner, recipe: Recipe, height: int, width: int) -> str:
+    """The first operation at which the engine leaves a recipe to Pillow."""
+    begun = (Recipes.of([recipe[:end]], [height], [width]) for end in range(1, len(recipe) + 1))
+    left = (type(so_far[0][-1]).__name__ for so_far in begun if planner.engine.fuse(so_far).by_pillow[0])
+    return next(left, "no operation of its own")

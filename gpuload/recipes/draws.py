@@ -33,6 +33,9 @@ class Draws(Protocol):
     def integer(self, bound: Any, rows: Rows) -> Integers:
         """An integer in [0, bound) for each of ``rows``; bound: an int, or int64 of one for each."""
 
+    def permutation(self, count: int, rows: Rows) -> Integers:
+        """A permutation of 0, ..., count - 1 for each of ``rows``: (len(rows), count)."""
+
 
 class TorchDraws:
     """One sample's numbers from torch's default generator, call for call as torchvision's v2 transforms draw.
@@ -49,6 +52,9 @@ class TorchDraws:
     def integer(self, bound: Any, rows: Rows) -> Integers:
         bounds = np.broadcast_to(bound, len(rows)).tolist()
         return np.array([int(torch.randint(0, b, size=())) for b in bounds], np.int64)
+
+    def permutation(self, count: int, rows: Rows) -> Integers:
+        return np.array([torch.randperm(count).tolist() for _ in rows], np.int64).reshape(len(rows), count)
 
 
 BLOCKS_AHEAD = 4  # blocks of four words made at once for all samples; few samples need more
@@ -113,3 +119,11 @@ class CounterDraws:
     def integer(self, bound: Any, rows: Rows) -> Integers:
         bounds = np.asarray(bound).astype(np.uint64)
         return ((self._next(rows).astype(np.uint64) * bounds) >> np.uint64(32)).astype(np.int64)
+
+    def permutation(self, count: int, rows: Rows) -> Integers:
+        """By Fisher and Yates: each place from the first on changes with one from there on."""
+        order, each = np.tile(np.arange(count), (len(rows), 1)), np.arange(len(rows))
+        for place in range(count - 1):
+            other = place + self.integer(count - place, rows)
+            order[:, place], order[each, other] = order[each, other], order[:, place].copy()
+        return order

@@ -7,17 +7,19 @@ makes the sample's pixels operation by operation, and its record leaves them whe
 Arrays are (2, n): the y axis, then the x axis, of n samples.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
 from gpuload.recipes.ops import Filter, Mask, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
 
-__all__ = ["Fused", "fuse", "left_to_pillow", "unfused"]
+__all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
 
 SUPPORT = np.array([0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0])  # of each Filter, in pixels
 NEAREST = np.array(["NEAREST" in filter.name for filter in Filter])
@@ -26,6 +28,48 @@ LUMA = np.array([19595, 38470, 7471])  # Pillow's RGB -> L, times 2^16
 NOT_PADDED = -1
 
 Array = NDArray[np.int64]
+
+
+class Adjustments(NamedTuple):
+    """Adjustments of n samples.
+
+    Attributes:
+        steps: (k,) `ADJUSTMENT`: the first sample's, in order, then the second one's, ...
+        at: (n + 1,) int64: where each sample's begin, and the last one's end.
+    """
+
+    steps: NDArray[np.void]
+    at: Array
+
+    @classmethod
+    def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":
+        """Of those that were added one after the other: kind, value, and for which of ``count`` samples."""
+        at = np.zeros(count + 1, np.int64)
+        for _, _, where in added:
+            at[1:] += where
+        np.cumsum(at, out=at)
+        steps, free = np.zeros(int(at[-1]), ADJUSTMENT), at[:-1].copy()
+        for kind, value, where in added:
+            steps["kind"][free[where]] = kind
+            steps["value"][free[where]] = value[where] if isinstance(value, np.ndarray) else value
+            free += where
+        return cls(steps, at)
+
+    def sliced(self, part: slice) -> "Adjustments":
+        """Some of the samples', as views."""
+        start, stop, _ = part.indices(len(self.at) - 1)
+        return Adjustments(self.steps, self.at[start : stop + 1])
+
+    def without(self, where: Mask) -> "Adjustments":
+        """The same, but none for the samples ``where``."""
+        counts = np.diff(self.at)
+        at = np.concatenate([[0], np.cumsum(np.where(where, 0, counts))])
+        return Adjustments(self.steps[np.repeat(~where, counts)], at)
+
+    @property
+    def any(self) -> Mask:
+        """(n,) the samples that have some."""
+        return np.asarray(np.diff(self.at) > 0)
 
 
 @dataclass(frozen=True)
@@ -38,16 +82,19 @@ class Fused:
             image, or, where ``by_pillow``, of what Pillow has made of it.
         records: (n,) `RECORD`; offsets are not set yet.
         by_pillow: (n,) bool: Pillow runs the sample's recipe first.
+        adjustments: what is done to the colors after that.
     """
 
     extents: Array
     regions: NDArray[np.int32]
     records: NDArray[np.void]
     by_pillow: Mask
+    adjustments: "Adjustments"
 
     def __getitem__(self, part: slice) -> "Fused":
         """Some of the samples, as views."""
-        return Fused(self.extents[part], self.regions[part], self.records[part], self.by_pillow[part])
+        adjustments = self.adjustments.sliced(part)
+        return Fused(self.extents[part], self.regions[part], self.records[part], self.by_pillow[part], adjustments)
 
     @property
     def pixel_bytes(self) -> Array:
@@ -64,10 +111,16 @@ def fuse(recipes: Recipes) -> Fused:
     return left_to_pillow(fused, recipes, fused.by_pillow) if np.count_nonzero(fused.by_pillow) else fused
 
 
+def fuse_unadjusted(recipes: Recipes) -> Fused:
+    """The same for an engine that adjusts no colors: samples whose colors are adjusted are left to Pillow."""
+    fused = fuse(recipes)
+    return left_to_pillow(fused, recipes, fused.adjustments.any) if len(fused.adjustments.steps) else fused
+
+
 def unfused(recipes: Recipes) -> Fused:
     """The same with every sample left to Pillow: records of finished pixels."""
     finished = _Fusion(recipes.final_height, recipes.final_width).done()
-    return Fused(finished.extents, finished.regions, finished.records, np.ones(len(recipes), bool))
+    return replace(finished, by_pillow=np.ones(len(recipes), bool))
 
 
 def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
@@ -78,6 +131,7 @@ def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
         np.where(where[:, None], finished.regions, fused.regions),
         np.where(where, finished.records, fused.records),
         fused.by_pillow | where,
+        fused.adjustments.without(where),
     )
 
 
@@ -100,11 +154,18 @@ class _Fusion:
         self.window = np.zeros((2, n), np.int64)
         self.kept, self.count = self.length.copy(), self.length.copy()
         self.begin, self.step = np.zeros((2, n), np.int64), np.ones((2, n), np.int64)
+        self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
+        self.adjustments: list[tuple[int, Any, Mask]] = []
 
     def refuse(self, where: Mask) -> None:
         self.by_pillow |= where
 
+    def adjust(self, kind: int, value: Any, where: Mask) -> None:
+        self.adjusted |= where
+        self.adjustments.append((kind, value, where))
+
     def crop(self, top: Any, left: Any, height: Any, width: Any, where: Mask) -> None:
+        self.refuse(where & self.adjusted)
         at, size = self._both(top, left), self._both(height, width)
         if np.count_nonzero(size) < size.size:
             self.refuse(where & ((size[Y] == 0) | (size[X] == 0)))
@@ -123,6 +184,7 @@ class _Fusion:
         return both
 
     def flip(self, axis: int, where: Mask) -> None:
+        # before an adjustment or after it is the same; sums of the sharpness, too, round alike in any order
         self.mirrored[axis] ^= where & ~self.resized
         later = where & self.resized
         if np.count_nonzero(later):
@@ -133,13 +195,14 @@ class _Fusion:
         size = self._both(height, width)
         differs = size != self.count
         where = where & (differs[Y] | differs[X])
-        self.refuse(where & self.resized)
+        self.refuse(where & (self.resized | self.adjusted))
         for array in (self.virtual, self.kept, self.count):
             np.copyto(array, size, where=where)
         self.filter[where] = filter
         self.resized |= where
 
     def pad(self, before: Any, after: Any, fill: tuple[int, int, int], mode: int, where: Mask) -> None:
+        self.refuse(where & self.adjusted)
         constant = (self.padding == mode) & (mode == PadMode.CONSTANT.value) & (self.fill == fill).all(1)
         self.refuse(where & (self.padding != NOT_PADDED) & ~constant)
         self.resized |= where
@@ -153,6 +216,10 @@ class _Fusion:
         self.padding[where], self.fill[where] = mode, fill
 
     def grayscale(self, where: Mask) -> None:
+        late = where & self.adjusted
+        if np.count_nonzero(late):
+            self.adjustments.append((Adjustment.GRAYSCALE.value, 0.0, late))
+        where = where & ~late
         bits = np.where(self.resized, GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE)
         self.grayscale_bits |= np.where(where, bits, 0)
         padded = where & (self.padding != NOT_PADDED)
@@ -206,7 +273,8 @@ class _Fusion:
         records["fill"][:, :3] = self.fill
         regions = np.empty((len(records), 4), np.int32)
         regions[:, :2], regions[:, 2:] = (self.start + first).T, span.T
-        return Fused(np.ascontiguousarray(self.count.T), regions, records, self.by_pillow)
+        adjustments = Adjustments.of(len(records), self.adjustments)
+        return Fused(np.ascontiguousarray(self.count.T), regions, records, self.by_pillow, adjustments)
 
 
 def _sources(length: Array, resized: Array, filter: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:

@@ -88,6 +88,9 @@ class Fusing(Protocol):
     def grayscale(self, where: Mask) -> None:
         """Replace each pixel by its luma."""
 
+    def adjust(self, kind: int, value: Any, where: Mask) -> None:
+        """Adjust the colors."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 

@@ -8,6 +8,15 @@ PIL images, so resizing is Pillow's and always antialiased. Called on a PIL imag
 Sizes are (height, width) in pixels.
 """
 
+from gpuload.transforms.adjust import (
+    ColorJitter,
+    RandomAdjustSharpness,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+)
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
@@ -25,16 +34,23 @@ from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 __all__ = [
     "RGB",
     "CenterCrop",
+    "ColorJitter",
     "Compose",
     "Grayscale",
     "InterpolationMode",
     "Normalize",
     "PILToTensor",
     "Pad",
+    "RandomAdjustSharpness",
+    "RandomAutocontrast",
     "RandomCrop",
+    "RandomEqualize",
     "RandomGrayscale",
     "RandomHorizontalFlip",
+    "RandomInvert",
+    "RandomPosterize",
     "RandomResizedCrop",
+    "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
     "ToDtype",

@@ -4,6 +4,7 @@ Where one does something else than gpuload's operation would (to a tensor instea
 argument that gpuload has not), its maker gives None.
 """
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,16 @@ import torch
 from PIL import Image
 
 from gpuload.errors import ArgumentError
-from gpuload.transforms.base import torch_filter_of
+from gpuload.transforms.adjust import (
+    ColorJitter,
+    RandomAdjustSharpness,
+    RandomAutocontrast,
+    RandomEqualize,
+    RandomInvert,
+    RandomPosterize,
+    RandomSolarize,
+)
+from gpuload.transforms.base import Transform, torch_filter_of
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.geometry import (
     CenterCrop,
@@ -141,6 +151,36 @@ def _rgb(transform: Any, hand: Hand) -> Native | None:
     return None if hand.floats else [RGB()]
 
 
+def _color_jitter(transform: Any, hand: Hand) -> Native | None:
+    spans = [getattr(transform, name) for name in ("brightness", "contrast", "saturation", "hue")]
+    jitter = ColorJitter(*spans)
+    draws_alike = jitter.ranges == [span and tuple(span) for span in spans]  # whatever was put there since
+    return [jitter] if draws_alike and hand.form is Form.PIL else None
+
+
+def _adjusting(kind: type[Transform], *names: str) -> Maker:
+    """With these attributes, and ``p``."""
+
+    def make(transform: Any, hand: Hand) -> Native | None:
+        arguments = {name: getattr(transform, name) for name in names}
+        # v1 compares doubles: with float32, which draws are whole 2**-24th of, that is the next one
+        p = math.ceil(transform.p * 2**24) / 2**24 if is_v1(transform) else transform.p
+        return [kind(**arguments, p=p)] if hand.form is Form.PIL else None
+
+    return make
+
+
+ADJUSTING = {
+    "RandomAdjustSharpness": _adjusting(RandomAdjustSharpness, "sharpness_factor"),
+    "RandomPosterize": _adjusting(RandomPosterize, "bits"),
+    "RandomSolarize": _adjusting(RandomSolarize, "threshold"),
+    "RandomInvert": _adjusting(RandomInvert),
+    "RandomAutocontrast": _adjusting(RandomAutocontrast),
+    "RandomEqualize": _adjusting(RandomEqualize),
+    "ColorJitter": _color_jitter,
+}
+
+
 # ---- values ----
 
 
@@ -215,6 +255,8 @@ def _image_classification(transform: Any, hand: Hand) -> Native | None:
 
 
 MAKERS: dict[str, Maker] = {
+    **{f"{V1}{name}": maker for name, maker in ADJUSTING.items()},
+    **{f"{V2}_color.{name}": maker for name, maker in ADJUSTING.items()},
     f"{V1}Resize": _resize,
     f"{V1}RandomResizedCrop": _random_resized_crop,
     f"{V1}CenterCrop": _center_crop,

@@ -26,7 +26,7 @@ from gpuload.engines.dali.check import check_plan, check_records
 from gpuload.engines.dali.graph import Graph, dali_version, encoded, listed
 from gpuload.libraries import host_library
 from gpuload.native import Status
-from gpuload.recipes.fuse import Fused, fuse
+from gpuload.recipes.fuse import Fused, fuse_unadjusted
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
 from gpuload.transforms.plan import Plan
@@ -72,7 +72,7 @@ class DaliEngine:
         self._turn = threading.Lock()  # of consumers: a loader can have several iterators
 
     def fuse(self, recipes: Recipes) -> Fused:
-        fused = fuse(recipes)
+        fused = fuse_unadjusted(recipes)
         check_records(fused.records)
         return fused
 

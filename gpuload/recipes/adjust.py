@@ -1,0 +1,73 @@
+"""What can be done to an image's colors: `Adjust`, an operation like those of `gpuload.recipes.ops`.
+
+Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``Image.convert("HSV")``), as torchvision's functional uses it for
+PIL images.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from gpuload.recipes.ops import Fusing, Mask, Pixels
+
+__all__ = ["ADJUSTMENT", "Adjust", "Adjustment"]
+
+ADJUSTMENT = np.dtype([("kind", "<i4"), ("value", "<f4")])  # ``struct Adjustment`` of ``kernels/share.h``
+
+
+def _hue(image: Image.Image, shift: float) -> Image.Image:
+    hue, saturation, value = image.convert("HSV").split()
+    shifted = np.array(hue) + np.int32(shift).astype(np.uint8)
+    return Image.merge("HSV", (Image.fromarray(shifted), saturation, value)).convert("RGB")
+
+
+class Adjustment(Enum):
+    """What is done, by the name of torchvision's functional, and what one number says of it."""
+
+    ADJUST_BRIGHTNESS = 0  # the factor
+    ADJUST_CONTRAST = 1
+    ADJUST_SATURATION = 2
+    ADJUST_HUE = 3  # how far the hue is shifted: 256 is once around
+    ADJUST_SHARPNESS = 4  # the factor
+    POSTERIZE = 5  # bits that are kept
+    SOLARIZE = 6  # values from here on are inverted
+    AUTOCONTRAST = 7
+    EQUALIZE = 8
+    GRAYSCALE = 9
+
+    def __call__(self, image: Image.Image, value: float) -> Image.Image:
+        """An RGB image with that done, by Pillow."""
+        return REFERENCES[self](image, value)
+
+
+REFERENCES: dict[Adjustment, Callable[[Image.Image, float], Image.Image]] = {
+    Adjustment.ADJUST_BRIGHTNESS: lambda image, factor: ImageEnhance.Brightness(image).enhance(factor),
+    Adjustment.ADJUST_CONTRAST: lambda image, factor: ImageEnhance.Contrast(image).enhance(factor),
+    Adjustment.ADJUST_SATURATION: lambda image, factor: ImageEnhance.Color(image).enhance(factor),
+    Adjustment.ADJUST_HUE: _hue,
+    Adjustment.ADJUST_SHARPNESS: lambda image, factor: ImageEnhance.Sharpness(image).enhance(factor),
+    Adjustment.POSTERIZE: lambda image, bits: ImageOps.posterize(image, int(bits)),
+    Adjustment.SOLARIZE: lambda image, threshold: ImageOps.solarize(image, int(threshold)),
+    Adjustment.AUTOCONTRAST: lambda image, _: ImageOps.autocontrast(image),
+    Adjustment.EQUALIZE: lambda image, _: ImageOps.equalize(image),
+    Adjustment.GRAYSCALE: lambda image, _: image.convert("L").convert("RGB"),
+}
+
+
+class Adjust(NamedTuple):
+    """An adjustment of colors; ``value`` is what it says of that, a float for one sample or (n,) float64."""
+
+    adjustment: Adjustment
+    value: Any = 0.0
+
+    def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
+        return height, width
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        return self.adjustment(image, float(self.value))
+
+    def fuse(self, fusing: Fusing, where: Mask) -> None:
+        fusing.adjust(self.adjustment.value, self.value, where)
