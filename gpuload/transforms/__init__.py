@@ -17,6 +17,7 @@ from gpuload.transforms.adjust import (
     RandomPosterize,
     RandomSolarize,
 )
+from gpuload.transforms.auto import AutoAugment, RandAugment, TrivialAugmentWide
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
@@ -29,10 +30,13 @@ from gpuload.transforms.geometry import (
     RandomVerticalFlip,
     Resize,
 )
+from gpuload.transforms.policies import AutoAugmentPolicy
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 
 __all__ = [
     "RGB",
+    "AutoAugment",
+    "AutoAugmentPolicy",
     "CenterCrop",
     "ColorJitter",
     "Compose",
@@ -41,6 +45,7 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "RandAugment",
     "RandomAdjustSharpness",
     "RandomAutocontrast",
     "RandomCrop",
@@ -56,4 +61,5 @@ __all__ = [
     "ToDtype",
     "ToImage",
     "Transform",
+    "TrivialAugmentWide",
 ]
