@@ -17,7 +17,7 @@ from gpuload.transforms.adjust import (
     RandomPosterize,
     RandomSolarize,
 )
-from gpuload.transforms.auto import AutoAugment, RandAugment, TrivialAugmentWide
+from gpuload.transforms.auto import AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
@@ -30,7 +30,6 @@ from gpuload.transforms.geometry import (
     RandomVerticalFlip,
     Resize,
 )
-from gpuload.transforms.policies import AutoAugmentPolicy
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 
 __all__ = [

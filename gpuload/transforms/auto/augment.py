@@ -1,6 +1,6 @@
 """Automatic augmentation: TrivialAugmentWide, RandAugment and AutoAugment."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import Enum
 
 import numpy as np
@@ -10,14 +10,13 @@ from gpuload.arguments import at_least
 from gpuload.errors import ArgumentError
 from gpuload.recipes.draws import Draws, Rows
 from gpuload.recipes.ops import Mask
-from gpuload.transforms.augmentation import NAMES, SCALED, SIGNED, Amounts, Choice, Space, amounts, look_of, steps_of
-from gpuload.transforms.base import Interpolation, InterpolationMode, Transform
+from gpuload.transforms.auto.policies import AutoAugmentPolicy, policy_of, policy_pairs
+from gpuload.transforms.auto.space import NAMES, SCALED, SIGNED, Amounts, Choice, Space, amounts, steps_of
+from gpuload.transforms.base import Fill, Interpolation, InterpolationMode, Transform, look_of
 from gpuload.transforms.plan import Sizes, Steps
-from gpuload.transforms.policies import AutoAugmentPolicy, policy_of, policy_pairs
 
 __all__ = ["ORDINARY", "PAIR", "POLICY_BINS", "WIDE", "AutoAugment", "RandAugment", "TrivialAugmentWide"]
 
-Fill = Sequence[float] | float | None
 ORDINARY = Space(shear=0.3, shift=150.0 / 331.0, of_edge=True, turn=30.0, factor=0.9, bits=4)
 WIDE = Space(shear=0.99, shift=32.0, of_edge=False, turn=135.0, factor=0.99, bits=6)
 IDENTITY, PAIR = NAMES.index("Identity"), 2

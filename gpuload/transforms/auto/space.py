@@ -8,15 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpuload.arguments import color
-from gpuload.errors import ArgumentError
 from gpuload.recipes.adjust import Adjust, Adjustment
-from gpuload.recipes.ops import Filter
-from gpuload.recipes.warp import WARP_FILTERS, Motion, Warp, affine, rotation
-from gpuload.transforms.base import Interpolation, filter_of
+from gpuload.recipes.warp import Motion, Warp, affine, rotation
+from gpuload.transforms.base import Look
 from gpuload.transforms.plan import Sizes, Steps
 
-__all__ = ["NAMES", "SCALED", "SIGNED", "Amounts", "Choice", "Look", "Space", "amounts", "look_of", "steps_of"]
+__all__ = ["NAMES", "SCALED", "SIGNED", "Amounts", "Choice", "Space", "amounts", "steps_of"]
 
 NAMES = (  # in torchvision's order
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
@@ -73,21 +70,6 @@ class Choice(NamedTuple):
 
     operation: Integers
     amount: Floats
-
-
-class Look(NamedTuple):
-    """How what moves pixels fills them."""
-
-    filter: Filter
-    fill: tuple[int, int, int]
-
-
-def look_of(interpolation: Interpolation, fill: object) -> Look:
-    """The filter and the color, checked."""
-    filter = filter_of(interpolation)
-    if filter not in WARP_FILTERS:
-        raise ArgumentError(f"interpolation must be nearest, bilinear or bicubic here, got {interpolation!r}")
-    return Look(filter, color(fill))
 
 
 # ---- how much ----

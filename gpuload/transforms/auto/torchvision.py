@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from gpuload.recipes.draws import Draws, Rows
 from gpuload.recipes.ops import Mask
 from gpuload.shipped import is_shipped
-from gpuload.transforms.augmentation import NAMES, SCALED, SIGNED, Space, amounts
-from gpuload.transforms.auto import ORDINARY, PAIR, POLICY_BINS, WIDE, AutoAugment, RandAugment, TrivialAugmentWide
+from gpuload.transforms.auto.augment import (
+    ORDINARY,
+    PAIR,
+    POLICY_BINS,
+    WIDE,
+    AutoAugment,
+    RandAugment,
+    TrivialAugmentWide,
+)
+from gpuload.transforms.auto.policies import policy_of, policy_pairs
+from gpuload.transforms.auto.space import NAMES, SCALED, SIGNED, Space, amounts
 from gpuload.transforms.hand import Form, Hand, Maker, Native
-from gpuload.transforms.policies import policy_of, policy_pairs
 from gpuload.transforms.torchvision import fill_of
 
 __all__ = ["MAKERS"]
