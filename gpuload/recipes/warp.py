@@ -14,7 +14,7 @@ from PIL import Image
 
 from gpuload.recipes.ops import Filter, Fusing, Mask, Pixels
 
-__all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "rotation"]
+__all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "affine_of_v1", "rotation"]
 
 WARP = np.dtype(  # ``struct Warp`` of ``kernels/share.h``
     [("numbers", "<f8", 8), ("kind", "<i4"), ("filter", "<i4"), ("fill", "u1", 4)], align=True
@@ -81,15 +81,33 @@ class Motion(NamedTuple):
 
 
 def affine(motion: Motion, center_x: Floats, center_y: Floats) -> Floats:
-    """The numbers of torchvision's ``affine``, its ``_get_inverse_affine_matrix``: (n, 6)."""
-    turn, shear_x, shear_y = (_each(math.radians, d) for d in (motion.angle, motion.shear_x, motion.shear_y))
+    """The numbers of v2's ``affine``, its ``_get_inverse_affine_matrix``: (n, 6)."""
+    turn, scale, shear_x, shear_y = _angles(motion)
     cosine, tangent = _each(math.cos, shear_y), _each(math.tan, shear_x)
-    a = _each(math.cos, turn - shear_y) / cosine
-    b = -(a * tangent + _each(math.sin, turn))
-    c = _each(math.sin, turn - shear_y) / cosine
-    d = _each(math.cos, turn) - c * tangent
-    first, second, third, fourth = d / motion.scale, -b / motion.scale, -c / motion.scale, a / motion.scale
+    a, c = _each(math.cos, turn - shear_y) / cosine, _each(math.sin, turn - shear_y) / cosine
+    b, d = -(a * tangent + _each(math.sin, turn)), _each(math.cos, turn) - c * tangent
+    first, second, third, fourth = d / scale, -b / scale, -c / scale, a / scale
     moved_x, moved_y = center_x + motion.shift_x, center_y + motion.shift_y
     x = center_x - first * moved_x - second * moved_y
     y = center_y - third * moved_x - fourth * moved_y
     return np.stack([first, second, x, third, fourth, y], axis=1)
+
+
+def affine_of_v1(motion: Motion, center_x: Floats, center_y: Floats) -> Floats:
+    """The same of torchvision's first version, which rounds otherwise on its way."""
+    turn, scale, shear_x, shear_y = _angles(motion)
+    cosine, tangent = _each(math.cos, shear_y), _each(math.tan, shear_x)
+    along, across = _each(math.cos, turn - shear_y), _each(math.sin, turn - shear_y)
+    a, b = along / cosine, -along * tangent / cosine - _each(math.sin, turn)
+    c, d = across / cosine, -across * tangent / cosine + _each(math.cos, turn)
+    first, second, third, fourth = d / scale, -b / scale, -c / scale, a / scale
+    moved_x, moved_y = -center_x - motion.shift_x, -center_y - motion.shift_y
+    x = first * moved_x + second * moved_y + center_x
+    y = third * moved_x + fourth * moved_y + center_y
+    return np.stack([first, second, x, third, fourth, y], axis=1)
+
+
+def _angles(motion: Motion) -> tuple[Floats, Floats, Floats, Floats]:
+    """Turn, scale and both shears, in radians."""
+    turn, shear_x, shear_y = (_each(math.radians, d) for d in (motion.angle, motion.shear_x, motion.shear_y))
+    return turn, motion.scale, shear_x, shear_y

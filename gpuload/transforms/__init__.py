@@ -31,6 +31,7 @@ from gpuload.transforms.geometry import (
     Resize,
 )
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
+from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
 __all__ = [
     "RGB",
@@ -46,14 +47,17 @@ __all__ = [
     "Pad",
     "RandAugment",
     "RandomAdjustSharpness",
+    "RandomAffine",
     "RandomAutocontrast",
     "RandomCrop",
     "RandomEqualize",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
+    "RandomPerspective",
     "RandomPosterize",
     "RandomResizedCrop",
+    "RandomRotation",
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
