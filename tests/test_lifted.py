@@ -380,10 +380,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Normalize": (MEAN, STD),
     "Pad": (2,),
     "RandomAdjustSharpness": (2,),
+    "RandomAffine": (30, (0.1, 0.2), (0.5, 2.0), 10),
     "RandomCrop": (9,),
     "RandomPosterize": (2,),
     "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
     "RandomSolarize": (90,),
+    "RandomRotation": (30,),
     "Resize": (9, v1.InterpolationMode.NEAREST),
     "ToDtype": (torch.float32,),
 }
