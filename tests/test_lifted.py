@@ -384,8 +384,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "RandomCrop": (9,),
     "RandomPosterize": (2,),
     "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
-    "RandomSolarize": (90,),
     "RandomRotation": (30,),
+    "RandomSolarize": (90,),
     "Resize": (9, v1.InterpolationMode.NEAREST),
     "ToDtype": (torch.float32,),
 }
