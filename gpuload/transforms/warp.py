@@ -1,6 +1,5 @@
 """Transforms that turn, shear, move and tilt an image, which keeps its size."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,12 +20,10 @@ Degrees = Sequence[float] | float
 Floats = NDArray[np.float64]
 
 
-def _numbers(name: str, given: Any, counts: tuple[int, ...], least: float = -math.inf) -> tuple[float, ...]:
-    """So many numbers, none below ``least``."""
+def _numbers(name: str, given: Any, counts: tuple[int, ...]) -> tuple[float, ...]:
+    """So many numbers."""
     if not isinstance(given, Sequence) or len(given) not in counts or not all(map(is_number, given)):
         raise ArgumentTypeError(f"{name} must be {' or '.join(map(str, counts))} numbers, got {given!r}")
-    if min(given) < least:
-        raise ArgumentError(f"{name} must be {least} at least, got {given!r}")
     return tuple(map(float, given))
 
 
@@ -148,8 +145,8 @@ class RandomAffine(_Around):
     def resolve(self) -> None:
         super().resolve()
         (self._degrees,) = _ranges("degrees", self.degrees)
-        self._shares = None if self.translate is None else _numbers("translate", self.translate, (2,), 0.0)
-        if self._shares is not None and max(self._shares) > 1:
+        self._shares = None if self.translate is None else _numbers("translate", self.translate, (2,))
+        if self._shares is not None and not all(0 <= share <= 1 for share in self._shares):
             raise ArgumentError(f"translate must be from 0 to 1, shares of width and height, got {self.translate!r}")
         self._scale = None if self.scale is None else _numbers("scale", self.scale, (2,))
         if self._scale is not None and not 0 < self._scale[0] <= self._scale[1]:
