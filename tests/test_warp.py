@@ -13,12 +13,12 @@ from torchvision.transforms.v2 import functional as F
 from gpuload.compilers import compiler
 from gpuload.native import Status
 from gpuload.recipes.fuse import fuse
-from gpuload.recipes.ops import Crop, Filter, Resize
+from gpuload.recipes.ops import Crop, Filter, Flip, Resize
 from gpuload.recipes.recipes import Recipes, apply
 from gpuload.recipes.warp import WARP_FILTERS, Motion, Warp, affine, rotation
 from tests.cases import cases
 from tests.native_batch import Batch
-from tests.recipes import random_adjustment, random_picture
+from tests.recipes import random_adjustment, random_picture, random_warp
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
@@ -74,8 +74,7 @@ def only_moved(rng: random.Random, image: Image.Image, look: dict[str, Any]) -> 
 
 
 def in_perspective(rng: random.Random, image: Image.Image, look: dict[str, Any]) -> tuple[Image.Image, Any]:
-    spread = (0.4, 0.4, 20, 0.4, 0.4, 20, 0.01, 0.01)  # around what leaves the image as it is
-    same = (1, 0, 0, 0, 1, 0, 0, 0)
+    same, spread = (1, 0, 0, 0, 1, 0, 0, 0), (0.4, 0.4, 20, 0.4, 0.4, 20, 0.01, 0.01)
     numbers = [number + rng.uniform(-by, by) for number, by in zip(same, spread, strict=True)]
     return F.perspective(image, None, None, coefficients=numbers, **look), [numbers]
 
@@ -128,6 +127,14 @@ def test_what_moves_pixels_after_a_warp_is_left_to_pillow() -> None:
     fused = fuse(Recipes.of(recipes, [9, 9, 9], [9, 9, 9]))
     assert fused.by_pillow.tolist() == [True, False, False]
     assert fused[1:].adjustments.any.tolist() == [True, True]
+
+
+def test_a_flip_after_a_warp_is_another_warp() -> None:
+    rng = random.Random(3)
+    for _ in range(cases(40)):
+        picture = random_picture(rng, 40)
+        recipe = (Flip(True), random_warp(rng), *rng.sample([Flip(True), Flip(False), random_adjustment(rng)], 3))
+        assert np.array_equal(rendered(picture, recipe), apply(Image.fromarray(picture), recipe)), recipe
 
 
 def test_a_batch_of_numbers() -> None:

@@ -18,7 +18,7 @@ from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
 from gpuload.recipes.ops import Filter, Mask, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
-from gpuload.recipes.warp import WARP, WARPED
+from gpuload.recipes.warp import WARP, WARPED, flips
 
 __all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
 
@@ -163,6 +163,7 @@ class _Fusion:
         self.kept, self.count = self.length.copy(), self.length.copy()
         self.begin, self.step = np.zeros((2, n), np.int64), np.ones((2, n), np.int64)
         self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
+        self.warped = np.zeros(n, bool)  # True: even a flip comes too late
         self.adjustments: list[tuple[int, Any, Mask]] = []
 
     def refuse(self, where: Mask) -> None:
@@ -173,6 +174,7 @@ class _Fusion:
         self.adjustments.append((kind, value, where))
 
     def warp(self, warps: NDArray[np.void], where: Mask) -> None:
+        self.warped |= where
         self.adjust(WARPED, warps, where)
 
     def crop(self, top: Any, left: Any, height: Any, width: Any, where: Mask) -> None:
@@ -196,6 +198,10 @@ class _Fusion:
 
     def flip(self, axis: int, where: Mask) -> None:
         # before an adjustment or after it is the same; sums of the sharpness, too, round alike in any order
+        late = where & self.warped
+        if np.count_nonzero(late):  # but a warp would be another one
+            self.warp(flips(axis, self.count[axis]), late)
+        where = where & ~late
         self.mirrored[axis] ^= where & ~self.resized
         later = where & self.resized
         if np.count_nonzero(later):

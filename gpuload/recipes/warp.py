@@ -14,7 +14,7 @@ from PIL import Image
 
 from gpuload.recipes.ops import Filter, Fusing, Mask, Pixels
 
-__all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "affine_of_v1", "rotation"]
+__all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "affine_of_v1", "flips", "rotation"]
 
 WARP = np.dtype(  # ``struct Warp`` of ``kernels/share.h``
     [("numbers", "<f8", 8), ("kind", "<i4"), ("filter", "<i4"), ("fill", "u1", 4)], align=True
@@ -44,11 +44,22 @@ class Warp(NamedTuple):
         return image.transform(image.size, method, self.numbers, filter, fillcolor=self.fill)
 
     def fuse(self, fusing: Fusing, where: Mask) -> None:
-        count = np.shape(self.numbers)[-1]
-        warps = np.zeros(len(where), WARP)
-        warps["numbers"][:, :count] = self.numbers
-        warps["kind"], warps["filter"], warps["fill"][:, :3] = KINDS[count], self.filter.value, self.fill
-        fusing.warp(warps, where)
+        fusing.warp(self.warps(len(where)), where)
+
+    def warps(self, n: int) -> NDArray[np.void]:
+        """(n,) `WARP`."""
+        count, made = np.shape(self.numbers)[-1], np.zeros(n, WARP)
+        made["numbers"][:, :count] = self.numbers
+        made["kind"], made["filter"], made["fill"][:, :3] = KINDS[count], self.filter.value, self.fill
+        return made
+
+
+def flips(axis: int, size: NDArray[np.int64]) -> NDArray[np.void]:
+    """(n,) `WARP` that mirror n images along axis 0 or 1, of which ``size`` is the pixels: the same as a flip."""
+    numbers = np.tile([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (len(size), 1))
+    numbers[:, 4 if axis == 0 else 0] = -1.0
+    numbers[:, 5 if axis == 0 else 2] = size
+    return Warp(numbers, Filter.NEAREST, (0, 0, 0)).warps(len(size))
 
 
 def _each(function: Callable[[float], float], values: Floats) -> Floats:
