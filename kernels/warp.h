@@ -140,47 +140,54 @@ class Warping {
 
     void bilinear_at(Place place, uint8_t* to) const {
         if (within(place.x, width_) < 0 || within(place.y, height_) < 0) return blank(to);
-        const Between<2> x(place.x, width_), y(place.y, height_);
-        const uint8_t *above = at(y.of[0], 0), *below = at(y.of[1], 0);
-        for (int c = 0; c < 3; ++c) {
-            const double high = linear(above[x.of[0] * 3 + c], above[x.of[1] * 3 + c], x.share);
-            const double low = linear(below[x.of[0] * 3 + c], below[x.of[1] * 3 + c], x.share);
+        const Between<2> x(place.x, width_, 3), y(place.y, height_, width_ * 3);
+        const uint8_t *above = from_ + y.at[0], *below = from_ + y.at[1];
+        for (int c = 0; c < 3; ++c, ++above, ++below) {
+            const double high = linear(int(above[x.at[0]]), int(above[x.at[1]]), x.share);
+            const double low = linear(int(below[x.at[0]]), int(below[x.at[1]]), x.share);
             to[c] = uint8_t(int(linear(high, low, y.share)));
         }
     }
 
     void bicubic_at(Place place, uint8_t* to) const {
         if (within(place.x, width_) < 0 || within(place.y, height_) < 0) return blank(to);
-        const Between<4> x(place.x, width_), y(place.y, height_);
+        const Between<4> x(place.x, width_, 3), y(place.y, height_, width_ * 3);
         for (int c = 0; c < 3; ++c) {
             double across[4];
             for (int k = 0; k < 4; ++k) {
-                const uint8_t* row = at(y.of[k], 0) + c;
-                across[k] = cubic(row[x.of[0] * 3], row[x.of[1] * 3], row[x.of[2] * 3], row[x.of[3] * 3], x.share);
+                const uint8_t* row = from_ + y.at[k] + c;
+                across[k] = cubic<int>(row[x.at[0]], row[x.at[1]], row[x.at[2]], row[x.at[3]], x.share);
             }
-            const double value = cubic(across[0], across[1], across[2], across[3], y.share);
+            const double value = cubic<double>(across[0], across[1], across[2], across[3], y.share);
             to[c] = uint8_t(std::min(std::max(value, 0.0), 255.0));
         }
     }
 
-    // The pixels on both sides of a place along one axis, those outside at the edge, and how far it is between them.
+    // Where the pixels on both sides of a place lie along one axis, those outside at the edge, in steps of `pitch`
+    // bytes; and how far it is between them.
     template <int COUNT>
     struct Between {
-        Between(double at, int64_t length) {
-            const double floor = std::floor(at - 0.5);
-            share = at - 0.5 - floor;
+        Between(double place, int64_t length, int64_t pitch) {
+            const double middle = place - 0.5;  // -0.5 or more
+            const int64_t first = int64_t(middle) - (middle < 0.0);
+            share = middle - double(first);
             for (int k = 0; k < COUNT; ++k)
-                of[k] = std::min(std::max<int64_t>(int64_t(floor) + k - (COUNT / 2 - 1), 0), length - 1);
+                at[k] = std::min(std::max<int64_t>(first + k - (COUNT / 2 - 1), 0), length - 1) * pitch;
         }
-        int64_t of[COUNT];
+        int64_t at[COUNT];
         double share;
     };
 
-    static double linear(double from, double to, double share) { return from + (to - from) * share; }
+    // Differences of pixels are integers.
+    template <class Value>
+    static double linear(Value from, Value to, double share) {
+        return double(from) + double(to - from) * share;
+    }
 
-    static double cubic(double a, double b, double c, double d, double share) {
-        const double p2 = -a + c, p3 = 2 * (a - b) + c - d, p4 = -a + b - c + d;
-        return b + share * (p2 + share * (p3 + share * p4));
+    template <class Value>
+    static double cubic(Value a, Value b, Value c, Value d, double share) {
+        const double p2 = double(-a + c), p3 = double(2 * (a - b) + c - d), p4 = double(-a + b - c + d);
+        return double(b) + share * (p2 + share * (p3 + share * p4));
     }
 
     // ---- pixels ----
