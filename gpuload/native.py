@@ -57,6 +57,8 @@ class Work(ctypes.Structure):
         ("adjustments", ctypes.c_void_p),  # ADJUSTMENT, of all samples; None: there are none
         ("adjustment_count", ctypes.c_int64),
         ("adjusted_at", ctypes.c_void_p),  # (count + 1,) int64: where each sample's begin, and the last one's end
+        ("warps", ctypes.c_void_p),  # WARP, that adjustments point to
+        ("warp_count", ctypes.c_int64),
     ]
 
 

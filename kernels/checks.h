@@ -93,11 +93,21 @@ inline bool output_fits(const Work& work, const Record& record) {
     return fits(record.output, record.y.extent, row, work.out_elements);
 }
 
-inline bool value_fits(const Adjustment& step) {
+// Is it a warp that is there, and one that there can be?
+inline bool warp_fits(const Work& work, float index) {
+    if (!work.warps || !(index >= 0 && index < float(work.warp_count) && index == std::floor(index))) return false;
+    const Warp& warp = work.warps[int64_t(index)];
+    return in(warp.kind, AFFINE, PERSPECTIVE) &&
+           (warp.filter == NEAREST || warp.filter == BILINEAR || warp.filter == BICUBIC) &&
+           std::all_of(warp.numbers, warp.numbers + 8, [](double number) { return std::isfinite(number); });
+}
+
+inline bool value_fits(const Work& work, const Adjustment& step) {
     switch (step.kind) {
         case HUE: return step.value >= -255 && step.value <= 255;
         case POSTERIZE: return step.value >= 1 && step.value <= 8;
         case SOLARIZE: return step.value >= 0 && step.value <= 256;
+        case WARPED: return warp_fits(work, step.value);
         default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
     }
 }
@@ -107,7 +117,8 @@ inline bool adjustments_fit(const Work& work, int64_t i) {
     if (!work.adjustments) return true;
     const int64_t begin = work.adjusted_at[i], end = work.adjusted_at[i + 1];
     if (begin < 0 || end < begin || end > work.adjustment_count) return false;
-    return std::all_of(work.adjustments + begin, work.adjustments + end, value_fits);
+    return std::all_of(work.adjustments + begin, work.adjustments + end,
+                       [&](const Adjustment& step) { return value_fits(work, step); });
 }
 
 // Is sample i as it must be for its pixels to be put where they belong?

@@ -4,6 +4,7 @@
 #include "adjust.h"
 #include "passes.h"
 #include "share.h"
+#include "warp.h"
 
 namespace engine {
 
@@ -46,15 +47,27 @@ class Rendering {
         out += record_.output;
         if (!adjustment_count_)
             return each_line(source, [&](int y, const uint8_t* line) { emit(y, line, table, out); });
-        const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3), y_.count, x_.count};
+        const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3 + SLACK), y_.count, x_.count};
         const int64_t pitch = int64_t(x_.count) * 3;
         const auto keep = [&](int y, const uint8_t* line) { std::memcpy(picture.pixels + y * pitch, line, size_t(pitch)); };
         each_line(source, keep);
-        adjust::apply(picture, adjustments_, adjustment_count_, scratch_.memory);
+        adjust_all(picture);
         for (int y = 0; y < y_.count; ++y) emit(y, picture.pixels + y * pitch, table, out);
     }
 
   private:
+    // Colors between warps are adjusted together.
+    void adjust_all(const adjust::Picture& picture) {
+        const Adjustment *step = adjustments_, *end = adjustments_ + adjustment_count_;
+        for (;; ++step) {
+            const Adjustment* warp = std::find_if(step, end, [](const Adjustment& one) { return one.kind == WARPED; });
+            adjust::apply(picture, step, warp - step, scratch_.memory);
+            if (warp == end) return;
+            warp::apply(work_.warps[int64_t(warp->value)], picture, scratch_.memory);
+            step = warp;
+        }
+    }
+
     template <class Take>
     void each_line(const Image& source, Take take) {
         for (int y = 0; y < y_.count; y += STRIP) {

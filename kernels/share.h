@@ -32,13 +32,24 @@ enum Kind : int32_t {
     SOLARIZE = 6,
     AUTOCONTRAST = 7,
     EQUALIZE = 8,
-    LUMA = 9
+    LUMA = 9,
+    WARPED = 10
 };
 
-// What is done to a sample's colors once its geometry is.
+// What is done to a sample's whole picture once that is there: to its colors, or a warp.
 struct Adjustment {
     int32_t kind;  // Kind
-    float value;   // a factor, a shift, a number of bits, a threshold; 0 where there is none
+    float value;   // a factor, a shift, a number of bits, a threshold, which warp; 0 where there is none
+};
+
+enum Map : int32_t { AFFINE = 0, PERSPECTIVE = 1 };
+
+// Where each pixel of an image comes from, in one of the same size: the numbers that Pillow's Image.transform gets.
+struct Warp {
+    double numbers[8];
+    int32_t kind;    // Map
+    int32_t filter;  // NEAREST, BILINEAR or BICUBIC
+    uint8_t fill[4];
 };
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
@@ -67,4 +78,6 @@ struct Work {
     const Adjustment* adjustments;  // of all samples, one sample's after the other; null: there are none
     int64_t adjustment_count;       // of all of them
     const int64_t* adjusted_at;     // (count + 1) where each sample's begin, and the last one's end
+    const Warp* warps;              // that adjustments point to
+    int64_t warp_count;
 };

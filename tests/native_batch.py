@@ -97,10 +97,11 @@ class Batch:
 
     def adjust(self, fused: Fused) -> None:
         """Tell it of adjustments, where there are any."""
-        steps, at = fused.adjustments
+        steps, at, warps = fused.adjustments
         if len(steps):
             self.work.adjustments, self.work.adjustment_count = steps.ctypes.data, len(steps)
             self.work.adjusted_at = at.ctypes.data
+            self.work.warps, self.work.warp_count = warps.ctypes.data, len(warps)
 
     def stage(self, size: int) -> None:
         """Give it a staging buffer."""

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms import _functional_pil as functional_pil
 from torchvision.transforms.v2 import InterpolationMode, functional as F
 
 from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
+from gpuload.recipes.warp import WARP_FILTERS, Warp
 from gpuload.transforms.base import torch_filter_of
 
 TORCHS = [
@@ -28,7 +30,7 @@ def random_picture(rng: random.Random, largest: int = 200) -> Pixels:
 
 
 def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
-    kind = rng.choice(("crop", "resize", "flip", "pad", "grayscale", "adjust"))
+    kind = rng.choice(("crop", "resize", "flip", "pad", "grayscale", "adjust", "warp"))
     if kind == "crop":
         h, w = rng.randint(1, height), rng.randint(1, width)
         return Crop(rng.randint(0, height - h), rng.randint(0, width - w), h, w)
@@ -40,7 +42,17 @@ def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
     if kind == "pad":
         fill = rng.choice(((0, 0, 0), (7, 100, 250)))
         return Pad(*(rng.randint(0, 9) for _ in range(4)), fill, rng.choice(list(PadMode)))
+    if kind == "warp":
+        return random_warp(rng)
     return random_adjustment(rng) if kind == "adjust" else Grayscale()
+
+
+def random_warp(rng: random.Random) -> Warp:
+    """An affine map or a perspective, not far from what leaves an image as it is."""
+    same, spread = (1, 0, 0, 0, 1, 0, 0, 0), (0.4, 0.4, 20, 0.4, 0.4, 20, 0.01, 0.01)
+    numbers = [number + rng.uniform(-by, by) for number, by in zip(same, spread, strict=True)]
+    fill = rng.choice(((0, 0, 0), (7, 100, 250)))
+    return Warp(numbers[: rng.choice((6, 8))], rng.choice(WARP_FILTERS), fill)
 
 
 def random_adjustment(rng: random.Random) -> Adjust:
@@ -94,11 +106,20 @@ def functional(image: Image.Image, recipe: Recipe) -> Image.Image:
                 image = F.pad(image, margins, fill=list(fill), padding_mode=pad_mode.name.lower())
             case Adjust(adjustment, value):
                 image = adjusted(image, adjustment, value)
+            case Warp(numbers, kernel_filter, fill):
+                image = warped(image, numbers, kernel_filter.name.lower(), list(fill))
             case Grayscale():
                 image = F.rgb_to_grayscale(image, num_output_channels=3)
             case _:
                 raise TypeError(f"no functional of torchvision's for {op!r}")
     return image
+
+
+def warped(image: Image.Image, numbers: list[float], interpolation: str, fill: list[int]) -> Image.Image:
+    """A warp with torchvision's functional, where that makes the numbers itself, with what it gives them to."""
+    if len(numbers) == 8:
+        return F.perspective(image, None, None, interpolation, fill, numbers)
+    return functional_pil.affine(image, numbers, Image.Resampling[interpolation.upper()], fill)
 
 
 def adjusted(image: Image.Image, adjustment: Adjustment, value: float) -> Image.Image:

@@ -152,10 +152,10 @@ def test_each_sample_has_its_own() -> None:
     fused = fuse(batched(pictures, list(recipes)))
     kinds = [[op.adjustment.value for op in recipe] for recipe in recipes]
     for part in (slice(0, 40), slice(7, 21), slice(39, 40), slice(5, 5)):
-        steps, at = fused[part].adjustments
+        steps, at, _ = fused[part].adjustments
         assert [steps["kind"][a:b].tolist() for a, b in pairwise(at.tolist())] == kinds[part]
     some = np.arange(40) % 3 == 0
-    steps, at = fused.adjustments.without(some)
+    steps, at, _ = fused.adjustments.without(some)
     left = [[] if gone else kind for gone, kind in zip(some, kinds, strict=True)]
     assert [steps["kind"][a:b].tolist() for a, b in pairwise(at.tolist())] == left
     assert fused.adjustments.any.tolist() == [bool(recipe) for recipe in recipes]

@@ -60,8 +60,8 @@ def smaller(image: Any) -> Any:
 
 
 TRANSFORMS: dict[str, Callable[[], list[Any]]] = {
-    "first": lambda: [v1.RandAugment(), v1.RandomResizedCrop(24), v1.ToTensor()],
-    "between": lambda: [v2.RandomResizedCrop(24), v2.AutoAugment(), v2.RandomHorizontalFlip(), v2.ToImage(), FLOATS],
+    "first": lambda: [v1.AugMix(), v1.RandomResizedCrop(24), v1.ToTensor()],
+    "between": lambda: [v2.RandomResizedCrop(24), v2.AugMix(), v2.RandomHorizontalFlip(), v2.ToImage(), FLOATS],
     "last": lambda: [v1.RandomCrop(24, 2, True), v1.ToTensor(), v1.Normalize([0.5], [0.5]), v1.RandomErasing(0.7)],
     "twice": lambda: [smaller, v1.RandomHorizontalFlip(), v1.GaussianBlur(3), v1.Resize((20, 21)), v1.ToTensor()],
     "of tensors": lambda: [v2.Resize((30, 20)), v2.ToImage(), v2.GaussianBlur(3), v2.RandomVerticalFlip(), FLOATS],

@@ -380,9 +380,11 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Normalize": (MEAN, STD),
     "Pad": (2,),
     "RandomAdjustSharpness": (2,),
+    "RandomAffine": (30, (0.1, 0.2), (0.5, 2.0), 10),
     "RandomCrop": (9,),
     "RandomPosterize": (2,),
     "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
+    "RandomRotation": (30,),
     "RandomSolarize": (90,),
     "Resize": (9, v1.InterpolationMode.NEAREST),
     "ToDtype": (torch.float32,),

@@ -18,7 +18,7 @@ from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
 from tests.conftest import encode, make_photo
 from tests.native_batch import Batch, in_memory, native, needs_decoder, of_files, staged
-from tests.recipes import batched, random_adjustment
+from tests.recipes import batched, random_adjustment, random_warp
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
@@ -91,13 +91,15 @@ def test_random_adjustments_are_refused_or_done() -> None:
     for _ in range(3000):
         height, width = rng.randint(1, 7), rng.randint(1, 9)
         part = np.ascontiguousarray(picture[:height, :width])
-        recipe = (*(random_adjustment(rng) for _ in range(3)), Adjust(Adjustment.ADJUST_HUE, 1.0))
+        recipe = (*(random_adjustment(rng) for _ in range(2)), random_warp(rng), Adjust(Adjustment.ADJUST_HUE, 1.0))
         batch = Batch(fuse(batched([part], [recipe])))
-        steps, at = batch.fused.adjustments
+        steps, at, warps = batch.fused.adjustments
         for _ in range(rng.randint(1, 4)):
             steps["kind"][rng.randrange(4)] = rng.randint(-1, len(Adjustment))
             steps["value"][rng.randrange(4)] = rng.choice(values)
             at[rng.randrange(2)] = rng.randint(-1, 5)
+            warps["numbers"][0, rng.randrange(8)] = rng.choice((*values, 1e300, -1e300))
+            warps[rng.choice(("kind", "filter"))] = rng.randint(-1, 5)
         status = batch.put(0, part)
         assert status in (Status.OK, Status.INVALID) and batch.guards_hold()
         assert status == Status.OK or batch.untouched()

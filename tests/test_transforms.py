@@ -219,6 +219,46 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
     "RandomInvert": [{"p": 1.0}, {"p": 0.0}],
     "RandomAutocontrast": [{"p": 1.0}, {"p": 0.0}],
     "RandomEqualize": [{"p": 1.0}, {"p": 0.0}],
+    "RandAugment": [
+        {"num_ops": 2, "magnitude": 9, "num_magnitude_bins": 31, "interpolation": "nearest", "fill": None},
+        {"num_ops": 3, "magnitude": 5, "num_magnitude_bins": 11, "interpolation": "bicubic", "fill": (1, 2, 3)},
+    ],
+    "TrivialAugmentWide": [
+        {"num_magnitude_bins": 31, "interpolation": "nearest", "fill": None},
+        {"num_magnitude_bins": 9, "interpolation": "bilinear", "fill": 7},
+    ],
+    "AutoAugment": [
+        {"policy": T.AutoAugmentPolicy.IMAGENET, "interpolation": "nearest", "fill": None},
+        {"policy": T.AutoAugmentPolicy.SVHN, "interpolation": "bilinear", "fill": 7},
+    ],
+    "RandomRotation": [
+        {"degrees": 30, "interpolation": "nearest", "expand": False, "center": None, "fill": 0},
+        {"degrees": (40, 50), "interpolation": "bicubic", "expand": 0, "center": [3, 4.5], "fill": (1, 2, 3)},
+    ],
+    "RandomAffine": [
+        {
+            "degrees": 30,
+            "translate": None,
+            "scale": None,
+            "shear": None,
+            "interpolation": "nearest",
+            "fill": 0,
+            "center": None,
+        },
+        {
+            "degrees": (4, 5),
+            "translate": (0.1, 0.2),
+            "scale": (0.7, 0.8),
+            "shear": [3, 4, 5, 6],
+            "interpolation": "bilinear",
+            "fill": 9,
+            "center": (0, 0),
+        },
+    ],
+    "RandomPerspective": [
+        {"distortion_scale": 0.5, "p": 1.0, "interpolation": "bilinear", "fill": 0},
+        {"distortion_scale": 0.3, "p": 0.0, "interpolation": "nearest", "fill": 7},
+    ],
     "RandomHorizontalFlip": [{"p": 1.0}, {"p": 0.0}],
     "RandomVerticalFlip": [{"p": 1.0}, {"p": 0.0}],
     "Pad": [
@@ -245,7 +285,7 @@ def used(transform: Any) -> torch.Tensor:
 
 def test_every_transform_that_has_arguments_is_among_these() -> None:
     kinds = {name for name in T.__all__ if isinstance(getattr(T, name), type) and name not in ("Compose", "Transform")}
-    assert kinds - {"InterpolationMode", "RGB", "ToImage", "PILToTensor"} == set(ARGUMENTS)
+    assert kinds - {"InterpolationMode", "AutoAugmentPolicy", "RGB", "ToImage", "PILToTensor"} == set(ARGUMENTS)
 
 
 @every_transform
@@ -257,7 +297,7 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         assert repr(ours) == f"{name}({shown})"
     theirs = {"Grayscale": "num_output_channels", "ToDtype": "dtype", "Normalize": "mean"}.get(name, "size")
-    assert theirs in arguments or {*arguments} & {"p", "padding", "hue"}
+    assert theirs in arguments or {*arguments} & {"p", "padding", "hue", "fill"}
     assert {*arguments} <= {*inspect.signature(getattr(v2, name).__init__).parameters}
 
 

@@ -14,8 +14,8 @@ __all__ = ["decode", "describe", "image_size", "pixel_limit", "replaced"]
 
 STOOD_IN_FOR = {  # functions whose work native code does
     Image: "open new blend fromarray frombuffer frombytes merge Image.convert Image.copy Image.crop Image.filter "
-    "Image.frombytes Image.getbands Image.histogram Image.load Image.paste Image.point Image.resize Image.split "
-    "Image.tobytes Image.transpose",
+    "Image.frombytes Image.getbands Image.histogram Image.load Image.paste Image.point Image.resize Image.rotate "
+    "Image.split Image.tobytes Image.transform Image.transpose",
     ImageEnhance: "Brightness.__init__ Color.__init__ Contrast.__init__ Sharpness.__init__ _Enhance.enhance",
     ImageFile: "ImageFile.load",
     ImageOps: "_lut autocontrast equalize exif_transpose expand invert posterize solarize",

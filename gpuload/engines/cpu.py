@@ -62,10 +62,11 @@ class _CpuBatch:
         work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
         work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
         work.channels, work.channels_last = layout.channels, layout.channels_last
-        steps, at = fused.adjustments
+        steps, at, warps = fused.adjustments
         if len(steps):
             work.adjustments, work.adjustment_count = steps.ctypes.data, len(steps)
             work.adjusted_at = at.ctypes.data
+            work.warps, work.warp_count = warps.ctypes.data, len(warps)
         work.out, work.out_elements = self._out.data_ptr(), self._output.elements
 
     def share(self, first: int, count: int) -> None:

@@ -18,6 +18,7 @@ from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
 from gpuload.recipes.ops import Filter, Mask, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
+from gpuload.recipes.warp import WARP, WARPED, flips
 
 __all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
 
@@ -36,10 +37,12 @@ class Adjustments(NamedTuple):
     Attributes:
         steps: (k,) `ADJUSTMENT`: the first sample's, in order, then the second one's, ...
         at: (n + 1,) int64: where each sample's begin, and the last one's end.
+        warps: (m,) `WARP`: those that steps point to.
     """
 
     steps: NDArray[np.void]
     at: Array
+    warps: NDArray[np.void]
 
     @classmethod
     def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":
@@ -49,22 +52,27 @@ class Adjustments(NamedTuple):
             at[1:] += where
         np.cumsum(at, out=at)
         steps, free = np.zeros(int(at[-1]), ADJUSTMENT), at[:-1].copy()
+        warps = [np.zeros(0, WARP)]
         for kind, value, where in added:
+            given = value[where] if isinstance(value, np.ndarray) else value
+            if kind == WARPED:
+                warps.append(given)
+                given = sum(map(len, warps[:-1])) + np.arange(len(given))  # a float32 counts to 2^24
             steps["kind"][free[where]] = kind
-            steps["value"][free[where]] = value[where] if isinstance(value, np.ndarray) else value
+            steps["value"][free[where]] = given
             free += where
-        return cls(steps, at)
+        return cls(steps, at, np.concatenate(warps))
 
     def sliced(self, part: slice) -> "Adjustments":
         """Some of the samples', as views."""
         start, stop, _ = part.indices(len(self.at) - 1)
-        return Adjustments(self.steps, self.at[start : stop + 1])
+        return Adjustments(self.steps, self.at[start : stop + 1], self.warps)
 
     def without(self, where: Mask) -> "Adjustments":
         """The same, but none for the samples ``where``."""
         counts = np.diff(self.at)
         at = np.concatenate([[0], np.cumsum(np.where(where, 0, counts))])
-        return Adjustments(self.steps[np.repeat(~where, counts)], at)
+        return Adjustments(self.steps[np.repeat(~where, counts)], at, self.warps)
 
     @property
     def any(self) -> Mask:
@@ -82,7 +90,7 @@ class Fused:
             image, or, where ``by_pillow``, of what Pillow has made of it.
         records: (n,) `RECORD`; offsets are not set yet.
         by_pillow: (n,) bool: Pillow runs the sample's recipe first.
-        adjustments: what is done to the colors after that.
+        adjustments: what is done to the whole picture after that.
     """
 
     extents: Array
@@ -155,6 +163,7 @@ class _Fusion:
         self.kept, self.count = self.length.copy(), self.length.copy()
         self.begin, self.step = np.zeros((2, n), np.int64), np.ones((2, n), np.int64)
         self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
+        self.warped = np.zeros(n, bool)  # True: even a flip comes too late
         self.adjustments: list[tuple[int, Any, Mask]] = []
 
     def refuse(self, where: Mask) -> None:
@@ -163,6 +172,10 @@ class _Fusion:
     def adjust(self, kind: int, value: Any, where: Mask) -> None:
         self.adjusted |= where
         self.adjustments.append((kind, value, where))
+
+    def warp(self, warps: NDArray[np.void], where: Mask) -> None:
+        self.warped |= where
+        self.adjust(WARPED, warps, where)
 
     def crop(self, top: Any, left: Any, height: Any, width: Any, where: Mask) -> None:
         self.refuse(where & self.adjusted)
@@ -185,6 +198,10 @@ class _Fusion:
 
     def flip(self, axis: int, where: Mask) -> None:
         # before an adjustment or after it is the same; sums of the sharpness, too, round alike in any order
+        late = where & self.warped
+        if np.count_nonzero(late):  # but a warp would be another one
+            self.warp(flips(axis, self.count[axis]), late)
+        where = where & ~late
         self.mirrored[axis] ^= where & ~self.resized
         later = where & self.resized
         if np.count_nonzero(later):

@@ -91,6 +91,9 @@ class Fusing(Protocol):
     def adjust(self, kind: int, value: Any, where: Mask) -> None:
         """Adjust the colors."""
 
+    def warp(self, warps: NDArray[np.void], where: Mask) -> None:
+        """Move each pixel, at the same size: (n,) `WARP`."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 

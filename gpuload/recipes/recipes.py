@@ -93,8 +93,8 @@ class RecipesBuilder:
 
 
 def _of_sample(op: Any, index: int) -> Any:
-    """The operation of one sample: each array's entry as an int or a float."""
-    return type(op)(*(value[index].item() if isinstance(value, np.ndarray) else value for value in op))
+    """The operation of one sample: each array's entry as an int, a float or a list."""
+    return type(op)(*(value[index].tolist() if isinstance(value, np.ndarray) else value for value in op))
 
 
 def apply(image: Image.Image, recipe: Recipe) -> Image.Image:

@@ -17,6 +17,7 @@ from gpuload.transforms.adjust import (
     RandomPosterize,
     RandomSolarize,
 )
+from gpuload.transforms.auto import AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
@@ -30,9 +31,12 @@ from gpuload.transforms.geometry import (
     Resize,
 )
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
+from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
 __all__ = [
     "RGB",
+    "AutoAugment",
+    "AutoAugmentPolicy",
     "CenterCrop",
     "ColorJitter",
     "Compose",
@@ -41,19 +45,24 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "RandAugment",
     "RandomAdjustSharpness",
+    "RandomAffine",
     "RandomAutocontrast",
     "RandomCrop",
     "RandomEqualize",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
+    "RandomPerspective",
     "RandomPosterize",
     "RandomResizedCrop",
+    "RandomRotation",
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
     "ToDtype",
     "ToImage",
     "Transform",
+    "TrivialAugmentWide",
 ]

@@ -1,26 +1,32 @@
 """What all transforms share: their base class, and the names of filters and padding modes."""
 
 import platform
+from collections.abc import Sequence
 from copy import copy
 from enum import Enum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from PIL import Image
 
+from gpuload.arguments import color
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.recipes.draws import Draws, TorchDraws
 from gpuload.recipes.ops import Filter, Mask, PadMode
+from gpuload.recipes.warp import WARP_FILTERS
 from gpuload.transforms.plan import Plan, Sizes
 
 __all__ = [
+    "Fill",
     "Interpolation",
     "InterpolationMode",
+    "Look",
     "Transform",
     "chosen",
     "every",
     "filter_of",
+    "look_of",
     "pad_mode_of",
     "pil_image",
     "torch_filter_of",
@@ -40,6 +46,7 @@ class InterpolationMode(Enum):
 
 
 Interpolation = InterpolationMode | str | int | Enum
+Fill = Sequence[float] | float | None
 AVX2_OR_BETTER = ("AVX2", "AVX512")
 PILLOW_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
@@ -88,6 +95,21 @@ def _named(interpolation: Interpolation) -> str:
     if name not in allowed:
         raise ArgumentError(f"interpolation must be one of {', '.join(allowed)}, got {interpolation!r}")
     return str(name)
+
+
+class Look(NamedTuple):
+    """How what turns, shears or moves an image makes its pixels, and the color beside them."""
+
+    filter: Filter
+    fill: tuple[int, int, int]
+
+
+def look_of(interpolation: Interpolation, fill: Fill) -> Look:
+    """The filter and the color, checked."""
+    filter = filter_of(interpolation)
+    if filter not in WARP_FILTERS:
+        raise ArgumentError(f"interpolation must be nearest, bilinear or bicubic here, got {interpolation!r}")
+    return Look(filter, color(fill))
 
 
 def pad_mode_of(padding_mode: str) -> PadMode:

@@ -36,6 +36,7 @@ from gpuload.transforms.geometry import (
 )
 from gpuload.transforms.hand import Form, Hand, Maker, Native, qualified_name
 from gpuload.transforms.values import DTYPES
+from gpuload.transforms.warp import FirstRandomAffine, RandomAffine, RandomPerspective, RandomRotation
 
 __all__ = ["AFTER", "MAKERS", "FromPil", "fill_of", "is_v1", "nothing", "to_tensor"]
 
@@ -181,6 +182,45 @@ ADJUSTING = {
 }
 
 
+# ---- images that are turned, sheared, moved and tilted ----
+
+
+def _warping(make: Maker) -> Maker:
+    """torchvision does it to tensors in another way; v1 takes no strings."""
+
+    def made(transform: Any, hand: Hand) -> Native | None:
+        is_string = isinstance(transform.interpolation, str)
+        return None if hand.form is not Form.PIL or (is_v1(transform) and is_string) else make(transform, hand)
+
+    return made
+
+
+def _rotation(transform: Any, hand: Hand) -> Native:
+    low, high = transform.degrees  # what is one number was made two
+    look = transform.interpolation, transform.expand, transform.center, fill_of(transform, hand)
+    return [RandomRotation((low, high), *look)]
+
+
+def _affine(transform: Any, hand: Hand) -> Native:
+    (low, high), shear = transform.degrees, transform.shear
+    moves = transform.translate, transform.scale, shear if shear is None else tuple(shear)
+    look = transform.interpolation, fill_of(transform, hand), transform.center
+    kind = FirstRandomAffine if is_v1(transform) else RandomAffine
+    return [kind((low, high), *moves, *look)]
+
+
+def _perspective(transform: Any, hand: Hand) -> Native:
+    look = transform.interpolation, fill_of(transform, hand)
+    return [RandomPerspective(transform.distortion_scale, transform.p, *look)]
+
+
+WARPING = {
+    "RandomRotation": _warping(_rotation),
+    "RandomAffine": _warping(_affine),
+    "RandomPerspective": _warping(_perspective),
+}
+
+
 # ---- values ----
 
 
@@ -257,6 +297,8 @@ def _image_classification(transform: Any, hand: Hand) -> Native | None:
 MAKERS: dict[str, Maker] = {
     **{f"{V1}{name}": maker for name, maker in ADJUSTING.items()},
     **{f"{V2}_color.{name}": maker for name, maker in ADJUSTING.items()},
+    **{f"{V1}{name}": maker for name, maker in WARPING.items()},
+    **{f"{V2}_geometry.{name}": maker for name, maker in WARPING.items()},
     f"{V1}Resize": _resize,
     f"{V1}RandomResizedCrop": _random_resized_crop,
     f"{V1}CenterCrop": _center_crop,

@@ -1,0 +1,6 @@
+"""Automatic augmentation: an operation, or several, of many, by policies of torchvision's."""
+
+from gpuload.transforms.auto.augment import AutoAugment, RandAugment, TrivialAugmentWide
+from gpuload.transforms.auto.policies import AutoAugmentPolicy
+
+__all__ = ["AutoAugment", "AutoAugmentPolicy", "RandAugment", "TrivialAugmentWide"]
