@@ -41,18 +41,21 @@ class Rendering {
     }
 
     template <class Out>
-    void run(Image source, const Out* table, Out* out) {
-        if (!blank_ && gray_first_) source = in_grayscale(source);
-        if (!blank_ && across_first_) source = all_across(source);
+    void run(const Image& source, const Out* table, Out* out) {
         out += record_.output;
         if (!adjustment_count_)
             return each_line(source, [&](int y, const uint8_t* line) { emit(y, line, table, out); });
-        const adjust::Picture picture = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3 + SLACK), y_.count, x_.count};
-        const int64_t pitch = int64_t(x_.count) * 3;
-        const auto keep = [&](int y, const uint8_t* line) { std::memcpy(picture.pixels + y * pitch, line, size_t(pitch)); };
-        each_line(source, keep);
-        adjust_all(picture);
-        for (int y = 0; y < y_.count; ++y) emit(y, picture.pixels + y * pitch, table, out);
+        const adjust::Picture whole = picture(source);
+        for (int y = 0; y < y_.count; ++y) emit(y, whole.pixels + y * whole.width * 3, table, out);
+    }
+
+    // The whole picture, adjusted, in the thread's own memory: it may be written behind.
+    adjust::Picture picture(const Image& source) {
+        const adjust::Picture made = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3 + SLACK), y_.count, x_.count};
+        const int64_t pitch = made.width * 3;
+        each_line(source, [&](int y, const uint8_t* line) { std::memcpy(made.pixels + y * pitch, line, size_t(pitch)); });
+        adjust_all(made);
+        return made;
     }
 
   private:
@@ -69,7 +72,9 @@ class Rendering {
     }
 
     template <class Take>
-    void each_line(const Image& source, Take take) {
+    void each_line(Image source, Take take) {
+        if (!blank_ && gray_first_) source = in_grayscale(source);
+        if (!blank_ && across_first_) source = all_across(source);
         for (int y = 0; y < y_.count; y += STRIP) {
             const uint8_t* lines[STRIP] = {};
             const int used = std::min(STRIP, y_.count - y);
@@ -179,6 +184,12 @@ inline void render(const Work& work, int64_t sample, const Image& source, Scratc
         case 2: return rendering.run(source, (const uint16_t*)work.table, (uint16_t*)work.out);
         default: return rendering.run(source, (const uint32_t*)work.table, (uint32_t*)work.out);
     }
+}
+
+// The same of a sample that has adjustments, as bytes: packed RGB rows.
+inline void render_bytes(const Work& work, int64_t sample, const Image& source, Scratch& scratch, uint8_t* out) {
+    const adjust::Picture made = Rendering(work, sample, scratch).picture(source);
+    std::memcpy(out, made.pixels, size_t(made.bytes()));
 }
 
 }  // namespace engine

@@ -30,10 +30,12 @@ void place_weights(const Work& work, const Record& record) {
     if (record.weights_x >= 0) rows::fill(record.x, record.filter, (int*)(work.staging + record.weights_x));
 }
 
-// Sample i's region, RGB: to its place in staging, or rendered into the output.
+// Sample i's region, RGB: to its place in staging, or rendered.
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
     if (!work.staging) return engine::render(work, i, source, mine.scratch);
+    if (checks::is_adjusted(work, i))
+        return engine::render_bytes(work, i, source, mine.scratch, work.staging + record.pixels);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
     place_weights(work, record);
@@ -48,7 +50,7 @@ Image packed(const Work& work, int64_t i, const uint8_t* pixels, int64_t slack) 
 // Where to make those rows: in staging at once, or in the thread's own memory.
 uint8_t* room(const Work& work, int64_t i) {
     const Record& record = work.records[i];
-    if (work.staging) return work.staging + record.pixels;
+    if (work.staging && !checks::is_adjusted(work, i)) return work.staging + record.pixels;
     return mine.pixels.room(int64_t(record.y.span) * record.x.span * 3 + simd::SLACK);
 }
 
@@ -117,7 +119,8 @@ uint8_t* room(Encoded& file, int64_t bytes) {
 // A file that another decoder is to have; the rest of what the kernel wants of the sample is made here.
 Status read_away(const Work& work, int64_t i) {
     if (!work.encoded || !work.staging || !checks::record_fits(work, i) ||
-        !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i))
+        !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i) ||
+        checks::is_adjusted(work, i))  // which is rendered here
         return INVALID;
     place_weights(work, work.records[i]);
     Encoded& file = work.encoded[i];

@@ -54,7 +54,8 @@ struct Warp {
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
-// `out`: from where they lie, or from memory of the thread's own.
+// `out`: from where they lie, or from memory of the thread's own. A sample that has adjustments is rendered in either
+// case; into staging as packed RGB rows of bytes.
 struct Work {
     int64_t count;
     const char* paths;               // file names, each ended by a NUL

@@ -33,6 +33,13 @@ TRANSFORMS = {
     "nearest": [T.Resize((17, 23), interpolation=T.InterpolationMode.NEAREST)],
     "bicubic": [T.RandomResizedCrop(24, interpolation=T.InterpolationMode.BICUBIC)],
     "two resizes": [T.Resize((40, 50)), T.RandomCrop(30), T.Resize(20)],
+    "colors": [
+        T.RandomResizedCrop(24),
+        T.RandomHorizontalFlip(),
+        T.ColorJitter(0.4, 0.4, 0.4, 0.1),
+        T.RandomGrayscale(0.3),
+    ],
+    "augmentation": [T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.TrivialAugmentWide(), T.RandomEqualize(0.3)],
     "values": [T.RandomResizedCrop(24), T.ToDtype(torch.float32, scale=True), T.Normalize((0.5, 0.4, 0.3), (0.2,) * 3)],
 }
 CROPS = T.Compose(TRANSFORMS["crops"])

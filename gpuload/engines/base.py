@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
-from gpuload.native import Status
+from gpuload.native import Status, Work
 from gpuload.recipes.fuse import Fused
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
@@ -32,6 +32,15 @@ def check(status: int) -> None:
     """What native code says of a sample whose pixels it was given."""
     if status != Status.OK:
         raise RuntimeError(f"native code refused a sample's record: {Status(status).name}")
+
+
+def tell(work: Work, fused: Fused) -> None:
+    """What native code is to know of a batch's samples; ``fused`` outlives the work."""
+    work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
+    steps, at, warps = fused.adjustments
+    if len(steps):
+        work.adjustments, work.adjustment_count, work.adjusted_at = steps.ctypes.data, len(steps), at.ctypes.data
+        work.warps, work.warp_count = warps.ctypes.data, len(warps)
 
 
 def native_decoders(decoder: Decoder | None) -> Iterator[str]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
-from gpuload.engines.base import Images, Layout, Take, check, native_decoders
+from gpuload.engines.base import Images, Layout, Take, check, native_decoders, tell
 from gpuload.errors import MissingError
 from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse
@@ -59,14 +59,9 @@ class _CpuBatch:
         self._output = layout.place(fused)
         self._out = engine.take(self._output.nbytes).view(layout.dtype)
         self._images = self._output.images(self._out)
-        work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
+        tell(work, fused)
         work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
         work.channels, work.channels_last = layout.channels, layout.channels_last
-        steps, at, warps = fused.adjustments
-        if len(steps):
-            work.adjustments, work.adjustment_count = steps.ctypes.data, len(steps)
-            work.adjusted_at = at.ctypes.data
-            work.warps, work.warp_count = warps.ctypes.data, len(warps)
         work.out, work.out_elements = self._out.data_ptr(), self._output.elements
 
     def share(self, first: int, count: int) -> None:

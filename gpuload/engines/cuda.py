@@ -16,9 +16,9 @@ from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
-from gpuload.engines.base import Images, Layout, check, native_decoders
+from gpuload.engines.base import Images, Layout, check, native_decoders, tell
 from gpuload.libraries import host_library
-from gpuload.recipes.fuse import Fused, fuse_unadjusted, left_to_pillow
+from gpuload.recipes.fuse import Fused, fuse, fuse_unadjusted, left_to_pillow
 from gpuload.recipes.ops import Filter
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import NO_WEIGHTS
@@ -66,9 +66,9 @@ class CudaEngine:
         self.staging = StagingPool(device, device.stream())
 
     def fuse(self, recipes: Recipes) -> Fused:
-        fused = fuse_unadjusted(recipes)
         if self.library is not None:
-            return fused
+            return fuse(recipes)
+        fused = fuse_unadjusted(recipes)
         return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))
 
     def batch(self, fused: Fused, files: Files) -> "_CudaBatch":
@@ -92,12 +92,13 @@ class _CudaBatch:
         self._output = engine.layout.place(fused)
         self._grid = len(files), min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
         away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
+        away &= ~fused.adjustments.any  # the workers render those
         self._descriptors, behind = self._place(fused, away)
         self._buffer = engine.staging.take(self)
         self._sent = self._descriptors + fused.records.nbytes
         self._host = self._buffer.room(self._sent, behind)
         work = files.work
-        work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
+        tell(work, fused)
         work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
         if engine.decoding is not None and np.count_nonzero(away):
             engine.decoding.begin(files, np.flatnonzero(away), self._buffer)
@@ -114,7 +115,7 @@ class _CudaBatch:
             Bytes before the records, and behind them.
         """
         records = fused.records
-        axes, needed = records["axes"], needs_host_weights(records)
+        axes, needed = records["axes"], needs_host_weights(records) & ~fused.adjustments.any[:, None]
         sizes = np.zeros((len(records), 3), np.int64)  # bytes of each sample's pixels, rows of y, rows of x
         sizes[:, 0] = fused.pixel_bytes
         if np.count_nonzero(needed):
@@ -146,7 +147,7 @@ class _CudaBatch:
             self._buffer.late(begin, packed.size)
 
     def finish(self) -> None:
-        self._host[self._descriptors : self._sent] = self._fused.records.view(np.uint8)
+        self._host[self._descriptors : self._sent] = self._fused.records_left().view(np.uint8)
         self._buffer.stage()
 
     def images(self) -> Images:

@@ -27,12 +27,14 @@ class Survey:
 
     Attributes:
         count: recipes that were drawn.
+        adjusted: of these, those with adjustments that native code makes on the workers.
         breaks: the operations at which recipes do not fuse, by name, one for each such recipe.
         sizes: (height, width) that leave, in pixels.
         failures: what went wrong instead.
     """
 
     count: int = 0
+    adjusted: int = 0
     breaks: list[str] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
@@ -45,6 +47,8 @@ class Survey:
             yield "Pillow runs the operations of such a sample while decoding, the engine only its values"
         elif self.count:
             yield f"all {self.count} recipes of the first images fuse into it"
+        if self.adjusted:
+            yield f"native code on the workers adjusts colors, or warps, of {self.adjusted} of {self.count}"
 
     def span(self) -> Iterator[str]:
         """The sizes, in words."""
@@ -62,13 +66,15 @@ def survey(planner: Planner, epoch: int) -> Survey:
         try:
             height, width = dataset.size(index) if len(dataset) else USUAL_SIZE
             recipes = planner.drawn(epoch, positions, np.tile([height, width], (DRAWS, 1)))
-            left = planner.engine.fuse(recipes).by_pillow
+            fused = planner.engine.fuse(recipes)
         except GpuloadError as error:
             found.failures.append(f"an image fails: {error}")
             continue
         found.count += DRAWS
         found.sizes |= set(zip(recipes.final_height.tolist(), recipes.final_width.tolist(), strict=True))
-        found.breaks += [_break(planner, recipes[i], height, width) for i in np.flatnonzero(left).tolist()]
+        found.adjusted += np.count_nonzero(fused.adjustments.any)
+        left = np.flatnonzero(fused.by_pillow).tolist()
+        found.breaks += [_break(planner, recipes[i], height, width) for i in left]
     return found
 
 
