@@ -23,6 +23,7 @@ from gpuload.native import Status, declare
 from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Recipe, Resize
+from gpuload.recipes.warp import Warp
 from tests.conftest import encode, make_photo
 from tests.native_batch import Batch, in_memory, of_files, staged
 from tests.recipes import batched
@@ -66,6 +67,10 @@ def vertical_first(library: ctypes.CDLL) -> bool:
 def adjusted(library: ctypes.CDLL) -> bool:
     value = {Adjustment.ADJUST_HUE: -99.0}
     return put(library, tuple(Adjust(each, value.get(each, 2.0)) for each in Adjustment), 9, 21)
+
+
+def warped(library: ctypes.CDLL) -> bool:
+    return put(library, (Warp([1.0, 0.1, 0.0, 0.1, 1.0, 0.0], Filter.NEAREST, (9, 9, 9)),), 9, 21)
 
 
 def with_host_weights(library: ctypes.CDLL) -> bool:
@@ -187,6 +192,13 @@ FAULTS = {
         "memory.room(2 * pitch - 1)",
         adjusted,
         ("heap-buffer-overflow", "WRITE of size"),
+    ),
+    "a write behind an image that is warped": Fault(
+        "engine.h",
+        "x_.count * 3 + SLACK), y_.count, x_.count};",
+        "x_.count * 3), y_.count, x_.count};",
+        warped,
+        ("heap-buffer-overflow", "WRITE of size 4"),
     ),
     "an index behind some pixels' colors": Fault(
         "adjust.h",

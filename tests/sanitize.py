@@ -65,7 +65,15 @@ def steps() -> list[Step]:
     address, thousand = under_address_sanitizer(), {"GPULOAD_CASES": "1000"}
     plain = under_address_sanitizer("-mno-avx")  # wins over -march=native, and takes AVX2 and AVX-512 along
     engines = "test_files", "test_jpeg_header", "test_engines", "test_decoders", "test_extremes"
-    native = "test_native", "test_native_checks", "test_adjust", "test_gpu_decoder", *engines, "planted_faults"
+    native = (
+        "test_native",
+        "test_native_checks",
+        "test_adjust",
+        "test_warp",
+        "test_gpu_decoder",
+        *engines,
+        "planted_faults",
+    )
     # not what compiles once more for each level of x86, nor what is Pillow's alone
     native_code = "not (level_of_x86 or [pillow or -pillow])"
     damaged = pytest_of("test_fuzz", only="(named and 0-cpu) or between")
