@@ -72,7 +72,7 @@ def survey(planner: Planner, epoch: int) -> Survey:
             continue
         found.count += DRAWS
         found.sizes |= set(zip(recipes.final_height.tolist(), recipes.final_width.tolist(), strict=True))
-        found.adjusted += np.count_nonzero(fused.adjustments.any)
+        found.adjusted += int(np.count_nonzero(fused.adjustments.any))
         left = np.flatnonzero(fused.by_pillow).tolist()
         found.breaks += [_break(planner, recipes[i], height, width) for i in left]
     return found
