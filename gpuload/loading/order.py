@@ -22,6 +22,7 @@ from gpuload.stage import CALLER, Stage, name_of
 __all__ = ["Integers", "Order", "counter", "integers", "keeper_of_epoch"]
 
 Integers = NDArray[np.int64]
+Part = range | Integers  # the positions of a batch; ranges follow each other
 
 
 class Order:
@@ -69,7 +70,9 @@ class Order:
         if self.sampler is None:
             batches, plain = map(integers, self.own_batches(epoch)), self._plain
             is_known = self._is_part and plain is not None
-            placed = zip(self._parts(len(plain)), batches, strict=False) if is_known else _consecutive(batches)
+            placed = (
+                zip(map(_listed, self._parts(len(plain))), batches, strict=False) if is_known else _consecutive(batches)
+            )
             return islice(placed, first, None)
         return self._fetched(self.sampler, epoch, first)
 
@@ -116,10 +119,10 @@ class Order:
         parts = islice(self._whole_parts(len(order)), batches)
         while some := _together(parts, CHUNK):
             lengths = np.array([*map(len, some)], "<i8")
-            digest.update(lengths.tobytes() + order.at(np.concatenate(some)).numpy().astype("<i8").tobytes())
+            digest.update(lengths.tobytes() + _indices(order, some).numpy().astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def _whole_parts(self, count: int) -> Iterator[Integers]:
+    def _whole_parts(self, count: int) -> Iterator[Part]:
         """The positions of each batch, of all ranks, of ``count`` samples."""
         batches = self._batch_sampler
         return batches.global_positions(count) if isinstance(batches, ShardedBatches) else self._parts(count)
@@ -144,7 +147,7 @@ class Order:
         if isinstance(keeper, CounterSampler):
             keeper.set_epoch(epoch)
 
-    def _parts(self, count: int, first: int = 0) -> Iterator[Integers]:
+    def _parts(self, count: int, first: int = 0) -> Iterator[Part]:
         """The positions of each batch from one on, of ``count`` samples."""
         batches = self._batch_sampler
         if isinstance(batches, ShardedBatches):
@@ -154,11 +157,11 @@ class Order:
         size, ends = self.usual_size, count
         if getattr(batches, "drop_last", False):
             ends -= count % size
-        return (np.arange(start, min(start + size, ends)) for start in range(first * size, ends, size))
+        return (range(start, min(start + size, ends)) for start in range(first * size, ends, size))
 
     def _fetched(self, sampler: CounterSampler, epoch: int, first: int) -> Iterator[tuple[Integers, Integers]]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
-        ahead: list[tuple[list[Integers], torch.Tensor, Any]] = []
+        ahead: list[tuple[list[Part], torch.Tensor, Any]] = []
         for parts, chunk in self._chunks(self._begin_order(sampler, epoch), first, self._side):
             ahead.append((parts, *self._start_fetch(chunk)))
             if len(ahead) == 2:
@@ -173,14 +176,12 @@ class Order:
             copied.record(self._side)
         return host, copied
 
-    def _chunks(
-        self, order: EpochOrder, first: int, stream: Any = None
-    ) -> Iterator[tuple[list[Integers], torch.Tensor]]:
+    def _chunks(self, order: EpochOrder, first: int, stream: Any = None) -> Iterator[tuple[list[Part], torch.Tensor]]:
         """The positions of some batches, and the indices there; few at first, which should come soon."""
         parts, wanted = self._parts(len(order), first), 1
         while some := _together(parts, wanted):
             with self._device.on(stream):  # None: the current one
-                indices = order.at(np.concatenate(some), self._device.torch_device)
+                indices = _indices(order, some, self._device.torch_device)
             yield some, indices
             wanted = min(8 * len(indices), CHUNK)
 
@@ -258,9 +259,21 @@ def _consecutive(batches: Iterable[Integers]) -> Iterator[tuple[Integers, Intege
         start += len(indices)
 
 
-def _together(parts: Iterator[Integers], wanted: int) -> list[Integers]:
+def _listed(part: Part) -> Integers:
+    return np.arange(part.start, part.stop) if isinstance(part, range) else part
+
+
+def _indices(order: EpochOrder, parts: list[Part], device: torch.device | str = "cpu") -> torch.Tensor:
+    """What stands at all of these positions."""
+    first, last = parts[0], parts[-1]
+    if isinstance(first, range) and isinstance(last, range):
+        return order.indices(first.start, last.stop, device)
+    return order.at(np.concatenate([*map(_listed, parts)]), device)
+
+
+def _together(parts: Iterator[Part], wanted: int) -> list[Part]:
     """The next of them, until they have that many positions."""
-    some, count = list[Integers](), 0
+    some, count = list[Part](), 0
     for part in parts:
         some.append(part)
         count += len(part)
@@ -269,9 +282,9 @@ def _together(parts: Iterator[Integers], wanted: int) -> list[Integers]:
     return some
 
 
-def _arrived(parts: list[Integers], host: torch.Tensor, copied: Any) -> Iterator[tuple[Integers, Integers]]:
+def _arrived(parts: list[Part], host: torch.Tensor, copied: Any) -> Iterator[tuple[Integers, Integers]]:
     copied.synchronize()
-    return zip(parts, (batch.numpy() for batch in host.split([*map(len, parts)])), strict=True)
+    return zip(map(_listed, parts), (batch.numpy() for batch in host.split([*map(len, parts)])), strict=True)
 
 
 def _integer(index: Any) -> int:
