@@ -16,7 +16,7 @@ from gpuload import ArgumentError, DataLoader, ImageFolder, MissingError, Sample
 from gpuload.engines.base import Layout
 from gpuload.engines.dali import engine as engine_module, graph as graph_module
 from gpuload.engines.dali.arguments import Arguments, Needs, Resizing, arguments
-from gpuload.engines.dali.check import scaling
+from gpuload.engines.dali.limits import scaling
 from gpuload.libraries import host_library
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize

@@ -22,8 +22,8 @@ from gpuload.decoders.files import Files
 from gpuload.device import Device
 from gpuload.engines.base import Images, Layout, UnrenderedError
 from gpuload.engines.dali.arguments import Arguments, Needs, arguments
-from gpuload.engines.dali.check import check_plan, check_records
 from gpuload.engines.dali.graph import Graph, dali_version, encoded, listed
+from gpuload.engines.dali.limits import check_plan, check_records
 from gpuload.libraries import host_library
 from gpuload.native import Status
 from gpuload.recipes.fuse import Fused, fuse_unadjusted

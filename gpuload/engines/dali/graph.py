@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gpuload.device import Device
 from gpuload.engines.base import Layout
 from gpuload.engines.dali.arguments import Arguments, Needs, Resizing
-from gpuload.engines.dali.check import DTYPES, INTERPOLATION, scaling
+from gpuload.engines.dali.limits import DTYPES, INTERPOLATION, scaling
 from gpuload.errors import MissingError
 from gpuload.recipes.ops import Filter
 
