@@ -271,3 +271,15 @@ def test_time_passes_for_threads_and_streams_alike() -> None:
 
     run_threads(gpu, work, lambda threads: threads.sleep(3.0))
     assert ends == {"slow": 7.0, "short": 3.0, "after slow": 8.0, "thread": 3.5, "waited": 7.0}
+
+
+def test_an_array_keeps_page_locked_memory() -> None:
+    """As torch's: another tensor gets it once the last array of it is gone."""
+    with simulated():
+        array = torch.empty(4096, dtype=torch.uint8, pin_memory=True).numpy()
+        array[:] = 7
+        part = array[100:200]
+        del array
+        others = [torch.empty(4096, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
+        assert (part == 7).all()
+        assert part.ctypes.data not in range(others[0].data_ptr(), others[0].data_ptr() + 4096)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tests.simulation.gpu import Span, Stream
 from tests.simulation.memory import Block, Memory
@@ -173,6 +175,14 @@ class DeviceTensor(Simulated):
         return self.cpu().tolist()
 
 
+class _Held:
+    """An array's elements, and what keeps them."""
+
+    def __init__(self, array: NDArray[Any], block: Block) -> None:
+        self.array, self.block = array, block
+        self.__array_interface__ = array.__array_interface__
+
+
 class PinnedTensor(Simulated):
     """A tensor in page-locked memory of the host's."""
 
@@ -180,10 +190,10 @@ class PinnedTensor(Simulated):
         return True
 
     def numpy(self, *, force: bool = False) -> Any:
-        """From now on the host may write there."""
+        """From now on the host may write there; the array keeps the memory, as torch's do."""
         self.memory.gpu.access("an array of the host's", self.span(), writes=True)
         with untracked():
-            return plain(self).numpy()
+            return np.asarray(_Held(plain(self).numpy(), self.block))
 
     def data_ptr(self) -> int:
         """From now on native code may write there."""
