@@ -200,10 +200,31 @@ def test_each_is_logged_once_and_listed(folder: Path, engine: str, caplog: pytes
 @pytest.mark.parametrize("workers", [0, 3])
 def test_too_many(folder: Path, engine: str, workers: int) -> None:
     loader = loader_of(folder, max_bad_samples=2, engine=engine, num_workers=workers)
-    said = r"[34] samples cannot be read, but max_bad_samples allows 2: .*; the last is sample \d+ \(.*jpg\): "
+    said = r"[34] samples cannot be read, but max_bad_samples allows 2: .*; one is sample \d+ \(.*jpg\): "
     with pytest.raises(BadSamplesError, match=said):
         labels(loader)
     assert len(loader.quarantine) >= 3
+
+
+def test_too_many_stay_too_many(folder: Path) -> None:
+    """A loop that goes on, another epoch, and a run from a state."""
+    loader = loader_of(folder, max_bad_samples=1)
+    for _ in range(2):
+        batches, came = iter(loader), list[bool]()
+        for _ in range(5):
+            try:
+                came.append(bool(next(batches)))
+            except BadSamplesError:
+                came.append(False)
+    assert came == [False, False, True, False, False]
+    resumed = loader_of(folder, max_bad_samples=3)
+    resumed.load_state_dict(loader.state_dict())
+    with pytest.raises(
+        BadSamplesError, match="4 samples cannot be read, but max_bad_samples allows 3: .*; one is sample 3"
+    ):
+        labels(resumed)
+    resumed.max_bad_samples = 4
+    assert len(labels(resumed)) == 24
 
 
 def test_why_it_is_too_much(folder: Path) -> None:

@@ -127,18 +127,26 @@ class Tolerance(NamedTuple):
         """Take in the sample that could not be read.
 
         Raises:
-            BadSamplesError: that is one too many.
+            BadSamplesError: there are too many by now.
         """
         assert error.index is not None
-        sample = BadSample(error.index, str(error.path), str(error.__cause__))
-        if not self.quarantine.add(sample):
+        if not self.quarantine.add(BadSample(error.index, str(error.path), str(error.__cause__))):
             return
         logger.warning("%s: another sample stands in for it from now on", str(error))  # a record may be kept
-        if len(self.quarantine) > self.most:
-            raise BadSamplesError(
-                f"{len(self.quarantine)} samples cannot be read, but max_bad_samples allows {self.most}: see "
-                f"loader.quarantine, and mend them, or pass a higher max_bad_samples; the last is {error}"
-            ) from error
+        if self.is_exceeded:
+            raise self.exceeded(str(error)) from error
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Are there too many?"""
+        return len(self.quarantine) > self.most
+
+    def exceeded(self, which: str) -> BadSamplesError:
+        """What is raised then, at one of them."""
+        return BadSamplesError(
+            f"{len(self.quarantine)} samples cannot be read, but max_bad_samples allows {self.most}: see "
+            f"loader.quarantine, and mend them, or pass a higher max_bad_samples; one is {which}"
+        )
 
 
 class StandIns(Protocol):
@@ -197,12 +205,14 @@ class Reserve(NamedTuple):
         """The samples that are read at positions: the given ones, or those that stand in for them.
 
         Raises:
-            BadSamplesError: all that may stand in for one are bad, too.
+            BadSamplesError: all that may stand in for one are bad, too, or there are too many bad ones.
         """
         quarantine = self.tolerance.quarantine
         bad = quarantine.of(indices)
         if not len(bad):
             return indices
+        if self.tolerance.is_exceeded:
+            raise self.tolerance.exceeded(f"sample {indices[bad[0]]}")
         good = indices.copy()
         for place in bad.tolist():
             found = (index for index in self.stand_ins.of(int(positions[place])) if index not in quarantine)
