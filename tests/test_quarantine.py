@@ -219,6 +219,7 @@ def test_too_many_stay_too_many(folder: Path) -> None:
     assert came == [False, False, True, False, False]
     resumed = loader_of(folder, max_bad_samples=3)
     resumed.load_state_dict(loader.state_dict())
+    resumed.set_epoch(7)
     with pytest.raises(
         BadSamplesError, match="4 samples cannot be read, but max_bad_samples allows 3: .*; one is sample 3"
     ):
