@@ -345,7 +345,10 @@ def test_the_state_has_them(folder: Path) -> None:
     assert {EMPTY, TORN, TEXT, GONE} <= {*labels(loader_of(folder, shuffle=True))}
 
 
-@pytest.mark.parametrize("wrong", [3, [3], [[3, "path"]], [["3", "path", "reason"]], [[-1, "path", "reason"]], None])
+@pytest.mark.parametrize(
+    "wrong",
+    [3, [3], [[3, "path"]], [["3", "path", "reason"]], [[-1, "path", "reason"]], [[1 << 63, "path", "reason"]], None],
+)
 def test_what_is_no_quarantine_in_a_state(folder: Path, wrong: Any) -> None:
     loader = loader_of(folder)
     with pytest.raises(ArgumentError, match="state is damaged: quarantine is "):

@@ -100,4 +100,4 @@ def fingerprint(dataset: ImageDataset) -> str:
 
 
 def _is_bad_sample(value: Any) -> bool:
-    return isinstance(value, list) and [*map(type, value)] == [int, str, str] and value[0] >= 0
+    return isinstance(value, list) and [*map(type, value)] == [int, str, str] and NUMBER(value[0])
