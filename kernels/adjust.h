@@ -185,7 +185,7 @@ inline int mean_luma(const Picture& picture) {
 
 inline void change(Colors& colors, const Adjustment& step, int mean) {
     const float factor = step.value;
-    const int value = step.kind == HUE || step.kind == POSTERIZE || step.kind == SOLARIZE ? int(step.value) : 0;
+    const int value = std::fabs(factor) <= 256 ? int(factor) : 0;  // of those that have a whole number
     switch (step.kind) {
         case BRIGHTNESS: return blend(0, colors, factor);
         case CONTRAST: return blend(mean, colors, factor);
@@ -193,6 +193,7 @@ inline void change(Colors& colors, const Adjustment& step, int mean) {
         case HUE: return hue(colors, value);
         case POSTERIZE: return each_value(colors, [=](uint8_t v) { return v & uint8_t(255 << (8 - value)); });
         case SOLARIZE: return each_value(colors, [=](uint8_t v) { return v < value ? v : uint8_t(255 - v); });
+        case SOLARIZE_ADD: return each_value(colors, [=](uint8_t v) { return v < 128 ? std::min(255, v + value) : v; });
         default: return grayscale(colors);
     }
 }

@@ -105,8 +105,9 @@ inline bool warp_fits(const Work& work, float index) {
 inline bool value_fits(const Work& work, const Adjustment& step) {
     switch (step.kind) {
         case HUE: return step.value >= -255 && step.value <= 255;
-        case POSTERIZE: return step.value >= 1 && step.value <= 8;
+        case POSTERIZE: return step.value >= 0 && step.value <= 8;
         case SOLARIZE: return step.value >= 0 && step.value <= 256;
+        case SOLARIZE_ADD: return step.value >= 0 && step.value <= 128;
         case WARPED: return warp_fits(work, step.value);
         default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
     }

@@ -33,7 +33,8 @@ enum Kind : int32_t {
     AUTOCONTRAST = 7,
     EQUALIZE = 8,
     LUMA = 9,
-    WARPED = 10
+    SOLARIZE_ADD = 10,
+    WARPED = 11
 };
 
 // What is done to a sample's whole picture once that is there: to its colors, or a warp.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from timm.data import auto_augment
 from torchvision.transforms import _functional_pil as functional_pil
 from torchvision.transforms.v2 import InterpolationMode, functional as F
 
@@ -61,9 +62,11 @@ def random_adjustment(rng: random.Random) -> Adjust:
         case Adjustment.ADJUST_HUE:
             return Adjust(adjustment, float(rng.randint(-127, 127)))
         case Adjustment.POSTERIZE:
-            return Adjust(adjustment, float(rng.randint(1, 8)))
+            return Adjust(adjustment, float(rng.randint(0, 8)))
         case Adjustment.SOLARIZE:
             return Adjust(adjustment, float(rng.randint(0, 256)))
+        case Adjustment.SOLARIZE_ADD:
+            return Adjust(adjustment, float(rng.randint(0, 128)))
         case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE | Adjustment.GRAYSCALE:
             return Adjust(adjustment)
     return Adjust(adjustment, rng.choice((0.0, 1.0, rng.uniform(0, 1), rng.uniform(0.9, 1.1), rng.uniform(0, 3))))
@@ -123,14 +126,16 @@ def warped(image: Image.Image, numbers: list[float], interpolation: str, fill: l
 
 
 def adjusted(image: Image.Image, adjustment: Adjustment, value: float) -> Image.Image:
-    """One adjustment with torchvision's functional."""
+    """One adjustment with torchvision's functional, or timm's."""
     match adjustment:
         case Adjustment.ADJUST_HUE:  # of 255, truncated
             return F.adjust_hue(image, (value + (0.5 if value > 0 else -0.5)) / 255 if value else 0.0)
         case Adjustment.POSTERIZE:
-            return F.posterize(image, int(value))
+            return F.posterize(image, int(value)) if value else Image.new("RGB", image.size)
         case Adjustment.SOLARIZE:
             return F.solarize(image, value)
+        case Adjustment.SOLARIZE_ADD:
+            return auto_augment.solarize_add(image, int(value))
         case Adjustment.GRAYSCALE:
             return F.rgb_to_grayscale(image, num_output_channels=3)
         case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE:

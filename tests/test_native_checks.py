@@ -47,8 +47,9 @@ def test_a_spoiled_record_touches_nothing(name: str) -> None:
 
 SPOILED_VALUES = {
     Adjustment.ADJUST_CONTRAST: [math.nan, math.inf, -math.inf], Adjustment.ADJUST_SHARPNESS: [math.nan, math.inf],
-    Adjustment.ADJUST_HUE: [math.nan, 256.0, -256.0, 1e30], Adjustment.POSTERIZE: [math.nan, 0.0, 9.0, -1e30],
+    Adjustment.ADJUST_HUE: [math.nan, 256.0, -256.0, 1e30], Adjustment.POSTERIZE: [math.nan, -1.0, 9.0, -1e30],
     Adjustment.SOLARIZE: [math.nan, -1.0, 257.0, math.inf], Adjustment.EQUALIZE: [math.nan],
+    Adjustment.SOLARIZE_ADD: [math.nan, -1.0, 129.0],
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What can be done to an image's colors: `Adjust`, an operation like those of `gpuload.recipes.ops`.
 
-Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``Image.convert("HSV")``), as torchvision's functional uses it for
-PIL images.
+Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``Image.convert("HSV")``), as torchvision's functional and timm use
+it for PIL images.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,13 @@ def _hue(image: Image.Image, shift: float) -> Image.Image:
     return Image.merge("HSV", (Image.fromarray(shifted), saturation, value)).convert("RGB")
 
 
+def _posterize(image: Image.Image, bits: float) -> Image.Image:
+    """Of no bits an image is black: Pillow 13 refuses that, which timm asks for."""
+    return ImageOps.posterize(image, int(bits)) if bits else Image.new("RGB", image.size)
+
+
 class Adjustment(Enum):
-    """What is done, by the name of torchvision's functional, and what one number says of it."""
+    """What is done, by the name of torchvision's functional or timm's, and what one number says of it."""
 
     ADJUST_BRIGHTNESS = 0  # the factor
     ADJUST_CONTRAST = 1
@@ -37,6 +42,7 @@ class Adjustment(Enum):
     AUTOCONTRAST = 7
     EQUALIZE = 8
     GRAYSCALE = 9
+    SOLARIZE_ADD = 10  # what is added to values below 128
 
     def __call__(self, image: Image.Image, value: float) -> Image.Image:
         """An RGB image with that done, by Pillow."""
@@ -49,11 +55,14 @@ REFERENCES: dict[Adjustment, Callable[[Image.Image, float], Image.Image]] = {
     Adjustment.ADJUST_SATURATION: lambda image, factor: ImageEnhance.Color(image).enhance(factor),
     Adjustment.ADJUST_HUE: _hue,
     Adjustment.ADJUST_SHARPNESS: lambda image, factor: ImageEnhance.Sharpness(image).enhance(factor),
-    Adjustment.POSTERIZE: lambda image, bits: ImageOps.posterize(image, int(bits)),
+    Adjustment.POSTERIZE: _posterize,
     Adjustment.SOLARIZE: lambda image, threshold: ImageOps.solarize(image, int(threshold)),
     Adjustment.AUTOCONTRAST: lambda image, _: ImageOps.autocontrast(image),
     Adjustment.EQUALIZE: lambda image, _: ImageOps.equalize(image),
     Adjustment.GRAYSCALE: lambda image, _: image.convert("L").convert("RGB"),
+    Adjustment.SOLARIZE_ADD: lambda image, added: image.point(
+        [min(255, value + int(added)) if value < 128 else value for value in range(256)] * 3
+    ),
 }
 
 

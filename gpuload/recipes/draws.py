@@ -30,6 +30,9 @@ class Draws(Protocol):
     def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
         """exp of a number in [low, high) for each of ``rows``."""
 
+    def normal(self, rows: Rows) -> Floats:
+        """A number of the standard normal distribution for each of ``rows``."""
+
     def integer(self, bound: Any, rows: Rows) -> Integers:
         """An integer in [0, bound) for each of ``rows``; bound: an int, or int64 of one for each."""
 
@@ -48,6 +51,9 @@ class TorchDraws:
 
     def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
         return np.array([torch.exp(torch.empty(1).uniform_(low, high)).item() for _ in rows])
+
+    def normal(self, rows: Rows) -> Floats:
+        return np.array([torch.randn(1).item() for _ in rows])
 
     def integer(self, bound: Any, rows: Rows) -> Integers:
         bounds = np.broadcast_to(bound, len(rows)).tolist()
@@ -115,6 +121,12 @@ class CounterDraws:
     def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
         # the C library's exp: numpy's differs between processors, in the last bit
         return np.array(list(map(math.exp, self.uniform(low, high, rows).tolist())))
+
+    def normal(self, rows: Rows) -> Floats:
+        """By Box and Muller, of two numbers."""
+        far, around = (self.uniform(0.0, 1.0, rows).tolist() for _ in range(2))
+        made = (math.sqrt(-2 * math.log(1 - u)) * math.cos(2 * math.pi * v) for u, v in zip(far, around, strict=True))
+        return np.fromiter(made, float, len(rows))
 
     def integer(self, bound: Any, rows: Rows) -> Integers:
         bounds = np.asarray(bound).astype(np.uint64)

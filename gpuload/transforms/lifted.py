@@ -11,7 +11,7 @@ from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 
 from gpuload.shipped import replaced_in
 from gpuload.transforms import timm, torchvision
-from gpuload.transforms.auto import torchvision as auto
+from gpuload.transforms.auto import timm as auto_timm, torchvision as auto
 from gpuload.transforms.base import Transform
 from gpuload.transforms.hand import Form, Hand, Native, qualified_name
 from gpuload.transforms.plan import Geometric, Pointwise
@@ -19,7 +19,7 @@ from gpuload.transforms.values import ToImage
 
 __all__ = ["MAKERS", "is_plain", "lifted"]
 
-MAKERS, AFTER = torchvision.MAKERS | auto.MAKERS | timm.MAKERS, torchvision.AFTER | timm.AFTER
+MAKERS, AFTER = torchvision.MAKERS | auto.MAKERS | timm.MAKERS | auto_timm.MAKERS, torchvision.AFTER | timm.AFTER
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"  # of an nn.Module
 
 
