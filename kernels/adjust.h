@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "blur.h"
 #include "passes.h"
 #include "share.h"
 #include "simd.h"
@@ -199,7 +200,7 @@ inline void change(Colors& colors, const Adjustment& step, int mean) {
 }
 
 inline bool is_by_pixel(const Adjustment& step) {
-    return step.kind != SHARPNESS && step.kind != AUTOCONTRAST && step.kind != EQUALIZE;
+    return step.kind != SHARPNESS && step.kind != AUTOCONTRAST && step.kind != EQUALIZE && step.kind != BLUR;
 }
 
 // The first steps that can be done in one pass, and how many these are: contrast must see all pixels first.
@@ -302,6 +303,7 @@ inline void apply(const Picture& picture, const Adjustment* steps, int64_t count
             case SHARPNESS: sharpness(picture, steps[at++].value, memory); break;
             case AUTOCONTRAST: autocontrast(picture), ++at; break;
             case EQUALIZE: equalize(picture), ++at; break;
+            case BLUR: blur::apply(picture.pixels, picture.height, picture.width, steps[at++].value, memory); break;
             default: at += one_pass(picture, steps + at, count - at);
         }
     }

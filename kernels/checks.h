@@ -108,6 +108,7 @@ inline bool value_fits(const Work& work, const Adjustment& step) {
         case POSTERIZE: return step.value >= 0 && step.value <= 8;
         case SOLARIZE: return step.value >= 0 && step.value <= 256;
         case SOLARIZE_ADD: return step.value >= 0 && step.value <= 128;
+        case BLUR: return step.value >= 0 && step.value <= 32768;  // sums fit in 32 bits
         case WARPED: return warp_fits(work, step.value);
         default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
     }

@@ -34,13 +34,14 @@ enum Kind : int32_t {
     EQUALIZE = 8,
     LUMA = 9,
     SOLARIZE_ADD = 10,
-    WARPED = 11
+    BLUR = 11,
+    WARPED = 12
 };
 
 // What is done to a sample's whole picture once that is there: to its colors, or a warp.
 struct Adjustment {
     int32_t kind;  // Kind
-    float value;   // a factor, a shift, a number of bits, a threshold, which warp; 0 where there is none
+    float value;   // a factor, a shift, a number of bits, a threshold, a radius, which warp; 0 where there is none
 };
 
 enum Map : int32_t { AFFINE = 0, PERSPECTIVE = 1 };

@@ -67,6 +67,8 @@ def random_adjustment(rng: random.Random) -> Adjust:
             return Adjust(adjustment, float(rng.randint(0, 256)))
         case Adjustment.SOLARIZE_ADD:
             return Adjust(adjustment, float(rng.randint(0, 128)))
+        case Adjustment.BLUR:
+            return Adjust(adjustment, float(np.float32(rng.choice((0.0, 1.0, rng.uniform(0, 3), rng.uniform(0, 99))))))
         case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE | Adjustment.GRAYSCALE:
             return Adjust(adjustment)
     return Adjust(adjustment, rng.choice((0.0, 1.0, rng.uniform(0, 1), rng.uniform(0.9, 1.1), rng.uniform(0, 3))))
@@ -136,6 +138,8 @@ def adjusted(image: Image.Image, adjustment: Adjustment, value: float) -> Image.
             return F.solarize(image, value)
         case Adjustment.SOLARIZE_ADD:
             return auto_augment.solarize_add(image, int(value))
+        case Adjustment.BLUR:
+            return adjustment(image, value)  # Pillow's own boxes; those of a Gaussian: tests/test_pillow_blur.py
         case Adjustment.GRAYSCALE:
             return F.rgb_to_grayscale(image, num_output_channels=3)
         case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE:

@@ -38,6 +38,9 @@ CONFIGS = [
     "original-mstd0.5",
     "originalr",
     "v0",
+    "3a",
+    "rand-t3a-mstd1",
+    "rand-t3aw-n3-m12-mmax15",
     "v0r-mstd0.1",
 ]
 HPARAMS: list[dict[str, Any] | None] = [
@@ -57,6 +60,9 @@ class Generators(Numbers):
 
     def gauss(self, mean: float, std: float) -> float:
         return mean + float(self._draws.normal(self._row)[0]) * std
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * super().uniform(0.0, 1.0)  # where high may be the lower one
 
     def several(self, things: Sequence[Any], count: int, replace: bool, p: Any) -> list[Any]:
         if replace:
@@ -155,7 +161,6 @@ def changed(transform: Any, place: int = 0, **attributes: Any) -> Any:
 @pytest.mark.parametrize(
     "transform",
     [
-        made("rand-t3a", None),  # has a blur
         auto_augment.RandAugment([Mine("Rotate")]),
         auto_augment.RandAugment([]),
         changed(made(CONFIGS[0], None), aug_fn=lambda image, **_: image),

@@ -1,7 +1,7 @@
 """What can be done to an image's colors: `Adjust`, an operation like those of `gpuload.recipes.ops`.
 
-Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``Image.convert("HSV")``), as torchvision's functional and timm use
-it for PIL images.
+Source: Pillow 13 (``ImageEnhance``, ``ImageOps``, ``ImageFilter.GaussianBlur``, ``Image.convert("HSV")``), as
+torchvision's functional and timm use it for PIL images.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,12 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from gpuload.recipes.ops import Fusing, Mask, Pixels
 
-__all__ = ["ADJUSTMENT", "Adjust", "Adjustment"]
+__all__ = ["ADJUSTMENT", "Adjust", "Adjustment", "box_radius"]
 
 ADJUSTMENT = np.dtype([("kind", "<i4"), ("value", "<f4")])  # ``struct Adjustment`` of ``kernels/share.h``
 
@@ -27,6 +28,33 @@ def _hue(image: Image.Image, shift: float) -> Image.Image:
 def _posterize(image: Image.Image, bits: float) -> Image.Image:
     """Of no bits an image is black: Pillow 13 refuses that, which timm asks for."""
     return ImageOps.posterize(image, int(bits)) if bits else Image.new("RGB", image.size)
+
+
+BOXES = 3  # of ``Image.core.gaussian_blur``
+
+
+def box_radius(radius: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the boxes that stand for a Gaussian of a radius, its standard deviation: libImaging's, in its float32.
+
+    Args, Returns: pixels.
+    """
+    one = np.float32
+    variance = radius.astype(one) ** 2 / one(BOXES)
+    length = np.sqrt(12.0 * variance.astype(np.float64) + 1.0).astype(one)
+    whole = np.floor((length.astype(np.float64) - 1.0) / 2.0).astype(one)
+    more = (one(2) * whole + one(1)) * (whole * (whole + one(1)) - one(3) * variance)
+    more /= one(6) * (variance - (whole + one(1)) * (whole + one(1)))
+    made: NDArray[np.float64] = (whole + more).astype(np.float64)
+    return made
+
+
+def _blur(image: Image.Image, radius: float) -> Image.Image:
+    """By its boxes, one after the other; Pillow's own would make them of the Gaussian's radius."""
+    for _ in range(BOXES):
+        image = image.filter(ImageFilter.BoxBlur((radius, 0)))
+    for _ in range(BOXES):
+        image = image.filter(ImageFilter.BoxBlur((0, radius)))
+    return image
 
 
 class Adjustment(Enum):
@@ -43,6 +71,7 @@ class Adjustment(Enum):
     EQUALIZE = 8
     GRAYSCALE = 9
     SOLARIZE_ADD = 10  # what is added to values below 128
+    BLUR = 11  # the radius of each of three boxes: `box_radius`
 
     def __call__(self, image: Image.Image, value: float) -> Image.Image:
         """An RGB image with that done, by Pillow."""
@@ -63,6 +92,7 @@ REFERENCES: dict[Adjustment, Callable[[Image.Image, float], Image.Image]] = {
     Adjustment.SOLARIZE_ADD: lambda image, added: image.point(
         [min(255, value + int(added)) if value < 128 else value for value in range(256)] * 3
     ),
+    Adjustment.BLUR: _blur,
 }
 
 

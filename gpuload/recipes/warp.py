@@ -19,7 +19,7 @@ __all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "affine
 WARP = np.dtype(  # ``struct Warp`` of ``kernels/share.h``
     [("numbers", "<f8", 8), ("kind", "<i4"), ("filter", "<i4"), ("fill", "u1", 4)], align=True
 )
-WARPED = 11  # of its ``enum Kind``
+WARPED = 12  # of its ``enum Kind``
 WARP_FILTERS = Filter.NEAREST, Filter.BILINEAR, Filter.BICUBIC  # Pillow has no others here
 METHODS = {6: Image.Transform.AFFINE, 8: Image.Transform.PERSPECTIVE}
 KINDS = {6: 0, 8: 1}  # ``enum Map``

@@ -30,6 +30,7 @@ from gpuload.transforms.geometry import (
     RandomVerticalFlip,
     Resize,
 )
+from gpuload.transforms.pillow_blur import PillowGaussianBlur
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
@@ -45,6 +46,7 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "PillowGaussianBlur",
     "RandAugment",
     "RandomAdjustSharpness",
     "RandomAffine",

@@ -7,13 +7,14 @@ Source: ``timm/data/auto_augment.py`` of timm 1.0.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.arguments import color
-from gpuload.recipes.adjust import Adjust, Adjustment
+from gpuload.recipes.adjust import Adjust, Adjustment, box_radius
 from gpuload.recipes.draws import Draws, Rows
 from gpuload.recipes.ops import Filter, Mask
 from gpuload.recipes.warp import WARP_FILTERS, Warp, rotation
@@ -62,6 +63,7 @@ def _enhanced(name: str, adjustment: Adjustment) -> dict[str, Kind]:
     }
 
 
+MINMAX = "_minmax_level_to_arg"
 SHEAR, TURN, BITS, SOLARIZED = _scaled(0.3), _scaled(30.0), _whole(4), _whole(256, most=256)
 KINDS: dict[str, Kind] = {
     "AutoContrast": Kind("auto_contrast", None, np.zeros_like, Adjustment.AUTOCONTRAST),
@@ -84,6 +86,16 @@ KINDS: dict[str, Kind] = {
     **_enhanced("Contrast", Adjustment.ADJUST_CONTRAST),
     **_enhanced("Brightness", Adjustment.ADJUST_BRIGHTNESS),
     **_enhanced("Sharpness", Adjustment.ADJUST_SHARPNESS),
+    "Desaturate": Kind(
+        "desaturate",
+        f"{MINMAX}(0.5, 1.0)",
+        lambda share: 1.0 - np.minimum(1.0, 0.5 + 0.5 * share),
+        Adjustment.ADJUST_SATURATION,
+    ),
+    "GaussianBlur": Kind(
+        "gaussian_blur", f"{MINMAX}(0.1, 2.0)", lambda share: np.minimum(2.0, 0.1 + 1.9 * share), Adjustment.BLUR
+    ),
+    "GaussianBlurRand": Kind("gaussian_blur_rand", MINMAX, lambda share: np.minimum(1.0, share), Adjustment.BLUR),
     "ShearX": Kind("shear_x", "_shear_level_to_arg", SHEAR, signed=True),
     "ShearY": Kind("shear_y", "_shear_level_to_arg", SHEAR, signed=True),
     "TranslateX": Kind("translate_x_abs", "_translate_abs_level_to_arg", _scaled(1.0), signed=True),
@@ -123,6 +135,8 @@ class Op(NamedTuple):
         kind, amount = KINDS[self.name], self._amount(rows, draws)
         if kind.adjustment is not None:
             kept = rows if kind.adjustment is not Adjustment.POSTERIZE else rows[amount < 8]
+            if kind.adjustment is Adjustment.BLUR:
+                amount = box_radius(self._radius(amount, rows, draws))
             yield Adjust(kind.adjustment, _spread(amount, rows, len(height))), _mask(kept, len(height))
             return
         number = draws.integer(len(self.filters), rows) if len(self.filters) > 1 else np.zeros_like(rows)
@@ -143,6 +157,11 @@ class Op(NamedTuple):
         if kind.signed:
             amount = np.where(draws.uniform(0.0, 1.0, rows) > 0.5, -amount, amount)
         return np.maximum(0.1, 1.0 + amount) if self.name.endswith("Increasing") and kind.signed else amount
+
+    def _radius(self, amount: Floats, rows: Rows, draws: Draws) -> Floats:
+        if self.name == "GaussianBlur":
+            return amount
+        return 0.1 + (2.0 * amount - 0.1) * draws.uniform(0.0, 1.0, rows)
 
     def _numbers(self, amount: Floats, height: Sizes, width: Sizes) -> Floats:
         if self.name == "Rotate":
@@ -260,7 +279,9 @@ def _op(given: Any) -> Op | None:
 
 
 def _name(function: Any) -> str | None:
-    """The name of a function of timm's."""
+    """The name of a function of timm's, and what is filled in."""
+    if isinstance(function, partial):
+        return f"{_name(function.func)}({', '.join(map(str, function.keywords.values()))})"
     return function.__name__ if getattr(function, "__module__", None) == HOME else None
 
 
