@@ -33,23 +33,31 @@ enum Kind : int32_t {
     AUTOCONTRAST = 7,
     EQUALIZE = 8,
     LUMA = 9,
-    WARPED = 10
+    WARPED = 10,
+    FRAMED = 11
 };
 
-// What is done to a sample's whole picture once that is there: to its colors, or a warp.
+// What is done to a sample's whole picture once that is there: to its colors, a warp, or a later stage.
 struct Adjustment {
     int32_t kind;  // Kind
-    float value;   // a factor, a shift, a number of bits, a threshold, which warp; 0 where there is none
+    float value;   // a factor, a shift, a number of bits, a threshold, which warp or frame; 0 where there is none
 };
 
 enum Map : int32_t { AFFINE = 0, PERSPECTIVE = 1 };
 
-// Where each pixel of an image comes from, in one of the same size: the numbers that Pillow's Image.transform gets.
+// Where each pixel of an image comes from: the numbers that Pillow's Image.transform gets.
 struct Warp {
     double numbers[8];
-    int32_t kind;    // Map
-    int32_t filter;  // NEAREST, BILINEAR or BICUBIC
+    int32_t kind;           // Map
+    int32_t filter;         // NEAREST, BILINEAR or BICUBIC
+    int32_t height, width;  // of what leaves, in pixels
     uint8_t fill[4];
+};
+
+// A record of a later stage: what it reads is a region of the picture in memory; it has no offsets.
+struct Frame {
+    Record record;
+    int32_t region[4];  // top, left, height, width
 };
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
@@ -81,4 +89,6 @@ struct Work {
     const int64_t* adjusted_at;     // (count + 1) where each sample's begin, and the last one's end
     const Warp* warps;              // that adjustments point to
     int64_t warp_count;
+    const Frame* frames;            // likewise
+    int64_t frame_count;
 };

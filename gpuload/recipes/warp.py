@@ -17,7 +17,15 @@ from gpuload.recipes.ops import Filter, Fusing, Mask, Pixels
 __all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "affine_of_v1", "flips", "rotation"]
 
 WARP = np.dtype(  # ``struct Warp`` of ``kernels/share.h``
-    [("numbers", "<f8", 8), ("kind", "<i4"), ("filter", "<i4"), ("fill", "u1", 4)], align=True
+    [
+        ("numbers", "<f8", 8),
+        ("kind", "<i4"),
+        ("filter", "<i4"),
+        ("height", "<i4"),  # of what leaves, in pixels
+        ("width", "<i4"),
+        ("fill", "u1", 4),
+    ],
+    align=True,
 )
 WARPED = 10  # of its ``enum Kind``
 WARP_FILTERS = Filter.NEAREST, Filter.BILINEAR, Filter.BICUBIC  # Pillow has no others here
