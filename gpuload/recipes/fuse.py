@@ -195,8 +195,11 @@ class _Fusion:
     def add(self, op: Op, where: Mask) -> None:
         """Fuse an operation in, here or where it comes too late for that."""
         if self.next is not None:
-            self.next.add(op, where & self.gone)
-            where = where & ~self.gone
+            later, where = where & self.gone, where & ~self.gone
+            if np.count_nonzero(later):
+                self.next.add(op, later)
+            if not np.count_nonzero(where):
+                return
         op.fuse(self, where)
         if self.late is not None and self.next is not None:
             late, self.late = self.late, None
