@@ -59,6 +59,8 @@ class Work(ctypes.Structure):
         ("adjusted_at", ctypes.c_void_p),  # (count + 1,) int64: where each sample's begin, and the last one's end
         ("warps", ctypes.c_void_p),  # WARP, that adjustments point to
         ("warp_count", ctypes.c_int64),
+        ("frames", ctypes.c_void_p),  # FRAME, likewise
+        ("frame_count", ctypes.c_int64),
     ]
 
 

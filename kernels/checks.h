@@ -88,39 +88,68 @@ inline bool rows_fit(const Work& work, const Axis& axis, int filter, int64_t at)
     return at % int64_t(sizeof(int32_t)) == 0 && fits(at, axis.extent, row, work.staging_bytes);
 }
 
-inline bool output_fits(const Work& work, const Record& record) {
-    const int64_t row = int64_t(record.x.extent) * work.channels;
-    return fits(record.output, record.y.extent, row, work.out_elements);
+// Does the region (top, left, height, width) lie in the image, and is it one?
+inline bool region_fits(const int32_t* region, const int32_t* size) {
+    for (int k = 0; k < 2; ++k)
+        if (region[k] < 0 || region[2 + k] < 1 || int64_t(region[k]) + region[2 + k] > size[k]) return false;
+    return true;
 }
 
-// Is it a warp that is there, and one that there can be?
-inline bool warp_fits(const Work& work, float index) {
-    if (!work.warps || !(index >= 0 && index < float(work.warp_count) && index == std::floor(index))) return false;
-    const Warp& warp = work.warps[int64_t(index)];
-    return in(warp.kind, AFFINE, PERSPECTIVE) &&
+// Can such a record be, whatever the offsets are?
+inline bool axes_fit(const Record& record, const int32_t* region) {
+    return in(record.filter, NEAREST, TORCH_NEAREST) && in(record.grayscale, 0, 3) && axis_fits(record.y, record.filter) &&
+           axis_fits(record.x, record.filter) && region[2] == record.y.span && region[3] == record.x.span;
+}
+
+// Is it the index of an entry that there is?
+inline bool index_fits(float index, const void* entries, int64_t count) {
+    return entries && index >= 0 && index < float(count) && index == std::floor(index);
+}
+
+// Is it a warp that there can be?
+inline bool warp_fits(const Warp& warp) {
+    return in(warp.kind, AFFINE, PERSPECTIVE) && in(warp.height, 1, MOST) && in(warp.width, 1, MOST) &&
            (warp.filter == NEAREST || warp.filter == BILINEAR || warp.filter == BICUBIC) &&
            std::all_of(warp.numbers, warp.numbers + 8, [](double number) { return std::isfinite(number); });
 }
 
-inline bool value_fits(const Work& work, const Adjustment& step) {
+// Height and width of a picture.
+struct Size {
+    int32_t of[2];
+};
+
+// Is it a step that there can be? The picture has another size after it.
+inline bool step_fits(const Work& work, const Adjustment& step, Size* size) {
     switch (step.kind) {
         case HUE: return step.value >= -255 && step.value <= 255;
         case POSTERIZE: return step.value >= 0 && step.value <= 8;
         case SOLARIZE: return step.value >= 0 && step.value <= 256;
         case SOLARIZE_ADD: return step.value >= 0 && step.value <= 128;
         case BLUR: return step.value >= 0 && step.value <= 32768;  // sums fit in 32 bits
-        case WARPED: return warp_fits(work, step.value);
+        case WARPED: {
+            if (!index_fits(step.value, work.warps, work.warp_count)) return false;
+            const Warp& warp = work.warps[int64_t(step.value)];
+            *size = {warp.height, warp.width};
+            return warp_fits(warp);
+        }
+        case FRAMED: {
+            if (!index_fits(step.value, work.frames, work.frame_count)) return false;
+            const Frame& frame = work.frames[int64_t(step.value)];
+            const bool is_inside = region_fits(frame.region, size->of);
+            *size = {frame.record.y.extent, frame.record.x.extent};
+            return is_inside && axes_fit(frame.record, frame.region);
+        }
         default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
     }
 }
 
-// Are the adjustments of sample i there, and with values that they have?
-inline bool adjustments_fit(const Work& work, int64_t i) {
+// Are the adjustments of sample i there, and can all of them be? What leaves has another size after them.
+inline bool adjustments_fit(const Work& work, int64_t i, Size* size) {
     if (!work.adjustments) return true;
     const int64_t begin = work.adjusted_at[i], end = work.adjusted_at[i + 1];
     if (begin < 0 || end < begin || end > work.adjustment_count) return false;
     return std::all_of(work.adjustments + begin, work.adjustments + end,
-                       [&](const Adjustment& step) { return value_fits(work, step); });
+                       [&](const Adjustment& step) { return step_fits(work, step, size); });
 }
 
 // Has sample i, whose adjustments fit, any?
@@ -131,15 +160,13 @@ inline bool is_adjusted(const Work& work, int64_t i) {
 // Is sample i as it must be for its pixels to be put where they belong?
 inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
-    const int32_t* region = work.regions + 4 * i;
-    if (!in(record.filter, NEAREST, TORCH_NEAREST) || !in(record.grayscale, 0, 3) || !axis_fits(record.y, record.filter) ||
-        !axis_fits(record.x, record.filter) || region[2] != record.y.span || region[3] != record.x.span)
-        return false;
-    const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
-    if (!adjustments_fit(work, i)) return false;
-    if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
-    if (is_adjusted(work, i))
-        return fits(record.pixels, record.y.extent, int64_t(record.x.extent) * 3, work.staging_bytes);
+    Size size = {record.y.extent, record.x.extent};
+    if (!axes_fit(record, work.regions + 4 * i) || !adjustments_fit(work, i, &size)) return false;
+    const int64_t height = size.of[0], width = size.of[1];
+    const bool known = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
+    if (!work.staging)
+        return known && in(work.channels, 1, 3) && fits(record.output, height, width * work.channels, work.out_elements);
+    if (is_adjusted(work, i)) return fits(record.pixels, height, width * 3, work.staging_bytes);
     return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, work.staging_bytes) &&
            rows_fit(work, record.y, record.filter, record.weights_y) &&
            rows_fit(work, record.x, record.filter, record.weights_x);
@@ -157,13 +184,6 @@ inline bool memory_fits(const Work& work, int64_t i) {
 // Does file name i begin, and end, among the file names?
 inline bool path_fits(const Work& work, int64_t i) {
     return in(work.path_at[i], 0, work.paths_bytes - 1) && work.paths[work.paths_bytes - 1] == 0;
-}
-
-// Does the region (top, left, height, width) lie in the image, and is it one?
-inline bool region_fits(const int32_t* region, const int32_t* size) {
-    for (int k = 0; k < 2; ++k)
-        if (region[k] < 0 || region[2 + k] < 1 || int64_t(region[k]) + region[2 + k] > size[k]) return false;
-    return true;
 }
 
 }  // namespace checks

@@ -2,33 +2,40 @@
 // that suits a CPU.
 #pragma once
 #include "adjust.h"
+#include "checks.h"
 #include "passes.h"
 #include "share.h"
 #include "warp.h"
 
 namespace engine {
 
+using adjust::Picture;
 using passes::Image;
 using rows::Rows;
 using simd::SLACK;
 using simd::STRIP;
 
-// What one thread keeps from sample to sample.
+// What one thread keeps from record to record.
 struct Scratch {
     Rows y, x;
-    Buffer grayscale, middle, columns, lines, strip, whole, memory;
+    Buffer grayscale, middle, columns, lines, strip;
 };
 
-// One sample while it is rendered, four lines of the output at a time.
+// And from sample to sample: what is made of a whole picture goes from one buffer to the other.
+struct Memory {
+    Scratch first, later;  // of samples' first records, and of those of later stages: each keeps its rows of weights
+    Buffer pictures[2], adjusting;
+};
+
+// A picture of so many pixels in a buffer, where it may be written behind.
+inline Picture picture_in(Buffer& buffer, int64_t height, int64_t width) {
+    return {buffer.room(height * width * 3 + SLACK), height, width};
+}
+
+// One record while it is rendered, four lines of the output at a time.
 class Rendering {
   public:
-    Rendering(const Work& work, int64_t sample, Scratch& scratch)
-        : work_(work), record_(work.records[sample]), scratch_(scratch), y_(scratch.y), x_(scratch.x) {
-        const Record& record = record_;
-        if (work.adjustments) {
-            adjustments_ = work.adjustments + work.adjusted_at[sample];
-            adjustment_count_ = work.adjusted_at[sample + 1] - work.adjusted_at[sample];
-        }
+    Rendering(const Record& record, Scratch& scratch) : record_(record), scratch_(scratch), y_(scratch.y), x_(scratch.x) {
         y_.make(record.y, record.filter);
         x_.make(record.x, record.filter);
         blank_ = y_.end == 0 || x_.end == 0;
@@ -40,37 +47,7 @@ class Rendering {
         lines_ = scratch.lines.room(STRIP * line_pitch_ + SLACK);
     }
 
-    template <class Out>
-    void run(const Image& source, const Out* table, Out* out) {
-        out += record_.output;
-        if (!adjustment_count_)
-            return each_line(source, [&](int y, const uint8_t* line) { emit(y, line, table, out); });
-        const adjust::Picture whole = picture(source);
-        for (int y = 0; y < y_.count; ++y) emit(y, whole.pixels + y * whole.width * 3, table, out);
-    }
-
-    // The whole picture, adjusted, in the thread's own memory: it may be written behind.
-    adjust::Picture picture(const Image& source) {
-        const adjust::Picture made = {scratch_.whole.room(int64_t(y_.count) * x_.count * 3 + SLACK), y_.count, x_.count};
-        const int64_t pitch = made.width * 3;
-        each_line(source, [&](int y, const uint8_t* line) { std::memcpy(made.pixels + y * pitch, line, size_t(pitch)); });
-        adjust_all(made);
-        return made;
-    }
-
-  private:
-    // Colors between warps are adjusted together.
-    void adjust_all(const adjust::Picture& picture) {
-        const Adjustment *step = adjustments_, *end = adjustments_ + adjustment_count_;
-        for (;; ++step) {
-            const Adjustment* warp = std::find_if(step, end, [](const Adjustment& one) { return one.kind == WARPED; });
-            adjust::apply(picture, step, warp - step, scratch_.memory);
-            if (warp == end) return;
-            warp::apply(work_.warps[int64_t(warp->value)], picture, scratch_.memory);
-            step = warp;
-        }
-    }
-
+    // The lines, RGB: take(y, line).
     template <class Take>
     void each_line(Image source, Take take) {
         if (!blank_ && gray_first_) source = in_grayscale(source);
@@ -83,13 +60,15 @@ class Rendering {
         }
     }
 
-    template <class Out>
-    void emit(int y, const uint8_t* line, const Out* table, Out* out) const {
-        const int64_t width = x_.count, plane = width * y_.count;
-        Out* to = out + y * width * (work_.channels_last ? work_.channels : 1);
-        passes::emit(line, width, table, work_.channels, plane, work_.channels_last, to);
+    // The whole picture, in a buffer.
+    Picture picture(const Image& source, Buffer& buffer) {
+        const Picture made = picture_in(buffer, y_.count, x_.count);
+        const int64_t pitch = made.width * 3;
+        each_line(source, [&](int y, const uint8_t* line) { std::memcpy(made.pixels + y * pitch, line, size_t(pitch)); });
+        return made;
     }
 
+  private:
     Image in_grayscale(const Image& source) {
         const int64_t width = record_.x.span, height = record_.y.span, pitch = width * 3;
         uint8_t* out = scratch_.grayscale.room(height * pitch + SLACK);
@@ -165,30 +144,84 @@ class Rendering {
         return out;
     }
 
-    const Work& work_;
     const Record& record_;
     Scratch& scratch_;
     Rows &y_, &x_;
     bool blank_, across_first_, gray_first_, gray_last_;
     int64_t line_pitch_;
     uint8_t* lines_;
-    const Adjustment* adjustments_ = nullptr;
-    int64_t adjustment_count_ = 0;
 };
 
+// The whole picture of a sample that has adjustments, in the thread's own memory: made by its first record, then step by
+// step.
+class Developing {
+  public:
+    Developing(const Work& work, int64_t sample, Memory& memory) : work_(work), sample_(sample), memory_(memory) {}
+
+    Picture picture(const Image& source) {
+        picture_ = Rendering(work_.records[sample_], memory_.first).picture(source, memory_.pictures[0]);
+        const Adjustment* step = work_.adjustments + work_.adjusted_at[sample_];
+        const Adjustment* end = work_.adjustments + work_.adjusted_at[sample_ + 1];
+        for (;; ++step) {  // colors between moves are adjusted together
+            const Adjustment* move = std::find_if(step, end, [](const Adjustment& one) { return one.kind >= WARPED; });
+            adjust::apply(picture_, step, move - step, memory_.adjusting);
+            if (move == end) return picture_;
+            current_ ^= 1;
+            picture_ = move->kind == WARPED ? warped(work_.warps[int64_t(move->value)], memory_.pictures[current_])
+                                            : framed(work_.frames[int64_t(move->value)], memory_.pictures[current_]);
+            step = move;
+        }
+    }
+
+  private:
+    Picture warped(const Warp& warp, Buffer& buffer) {
+        const Picture made = picture_in(buffer, warp.height, warp.width);
+        warp::apply(warp, picture_, made, memory_.adjusting);
+        return made;
+    }
+
+    Picture framed(const Frame& frame, Buffer& buffer) {
+        const int32_t size[2] = {int32_t(picture_.height), int32_t(picture_.width)};
+        const Image source = passes::part(picture_.pixels, size, frame.region, 3);
+        return Rendering(frame.record, memory_.later).picture(source, buffer);
+    }
+
+    const Work& work_;
+    int64_t sample_;
+    Memory& memory_;
+    int current_ = 0;  // the buffer that the picture lies in
+    Picture picture_ = {};
+};
+
+template <class Out>
+void render(const Work& work, int64_t sample, const Image& source, Memory& memory, const Out* table, Out* out) {
+    const auto emit = [&](int64_t y, const uint8_t* line, int64_t height, int64_t width) {
+        Out* to = out + y * width * (work.channels_last ? work.channels : 1);
+        passes::emit(line, width, table, work.channels, width * height, work.channels_last, to);
+    };
+    const Record& record = work.records[sample];
+    out += record.output;
+    if (checks::is_adjusted(work, sample)) {
+        const Picture made = Developing(work, sample, memory).picture(source);
+        for (int64_t y = 0; y < made.height; ++y) emit(y, made.pixels + y * made.width * 3, made.height, made.width);
+    } else {
+        const auto take = [&](int y, const uint8_t* line) { emit(y, line, record.y.extent, record.x.extent); };
+        Rendering(record, memory.first).each_line(source, take);
+    }
+}
+
 // A sample's pixels, RGB rows of its region, into its place in the output.
-inline void render(const Work& work, int64_t sample, const Image& source, Scratch& scratch) {
-    Rendering rendering(work, sample, scratch);
+inline void render(const Work& work, int64_t sample, const Image& source, Memory& memory) {
     switch (work.element_bytes) {
-        case 1: return rendering.run(source, (const uint8_t*)work.table, (uint8_t*)work.out);
-        case 2: return rendering.run(source, (const uint16_t*)work.table, (uint16_t*)work.out);
-        default: return rendering.run(source, (const uint32_t*)work.table, (uint32_t*)work.out);
+        case 1: return render(work, sample, source, memory, (const uint8_t*)work.table, (uint8_t*)work.out);
+        case 2: return render(work, sample, source, memory, (const uint16_t*)work.table, (uint16_t*)work.out);
+        default: return render(work, sample, source, memory, (const uint32_t*)work.table, (uint32_t*)work.out);
     }
 }
 
 // The same of a sample that has adjustments, as bytes: packed RGB rows.
-inline void render_bytes(const Work& work, int64_t sample, const Image& source, Scratch& scratch, uint8_t* out) {
-    const adjust::Picture made = Rendering(work, sample, scratch).picture(source);
+inline void render_bytes(const Work& work, int64_t sample, const Image& source, Memory& memory, uint8_t* out) {
+    const Picture made = Developing(work, sample, memory).picture(source);
     std::memcpy(out, made.pixels, size_t(made.bytes()));
 }
 

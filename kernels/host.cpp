@@ -20,7 +20,7 @@ using passes::Image;
 // What one thread keeps from sample to sample; freed when the thread ends.
 struct Thread {
     Buffer file, pixels;
-    engine::Scratch scratch;
+    engine::Memory memory;
 };
 thread_local Thread mine;
 
@@ -33,9 +33,9 @@ void place_weights(const Work& work, const Record& record) {
 // Sample i's region, RGB: to its place in staging, or rendered.
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
-    if (!work.staging) return engine::render(work, i, source, mine.scratch);
+    if (!work.staging) return engine::render(work, i, source, mine.memory);
     if (checks::is_adjusted(work, i))
-        return engine::render_bytes(work, i, source, mine.scratch, work.staging + record.pixels);
+        return engine::render_bytes(work, i, source, mine.memory, work.staging + record.pixels);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
     place_weights(work, record);

@@ -35,23 +35,32 @@ enum Kind : int32_t {
     LUMA = 9,
     SOLARIZE_ADD = 10,
     BLUR = 11,
-    WARPED = 12
+    WARPED = 12,
+    FRAMED = 13
 };
 
-// What is done to a sample's whole picture once that is there: to its colors, or a warp.
+// What is done to a sample's whole picture once that is there: to its colors, a warp, or a later stage.
 struct Adjustment {
     int32_t kind;  // Kind
-    float value;   // a factor, a shift, a number of bits, a threshold, a radius, which warp; 0 where there is none
+    // a factor, a shift, a number of bits, a threshold, a radius, which warp or frame; 0 where there is none
+    float value;
 };
 
 enum Map : int32_t { AFFINE = 0, PERSPECTIVE = 1 };
 
-// Where each pixel of an image comes from, in one of the same size: the numbers that Pillow's Image.transform gets.
+// Where each pixel of an image comes from: the numbers that Pillow's Image.transform gets.
 struct Warp {
     double numbers[8];
-    int32_t kind;    // Map
-    int32_t filter;  // NEAREST, BILINEAR or BICUBIC
+    int32_t kind;           // Map
+    int32_t filter;         // NEAREST, BILINEAR or BICUBIC
+    int32_t height, width;  // of what leaves, in pixels
     uint8_t fill[4];
+};
+
+// A record of a later stage: what it reads is a region of the picture in memory; it has no offsets.
+struct Frame {
+    Record record;
+    int32_t region[4];  // top, left, height, width
 };
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
@@ -83,4 +92,6 @@ struct Work {
     const int64_t* adjusted_at;     // (count + 1) where each sample's begin, and the last one's end
     const Warp* warps;              // that adjustments point to
     int64_t warp_count;
+    const Frame* frames;            // likewise
+    int64_t frame_count;
 };

@@ -2,7 +2,7 @@
 
 ``python -m tests.sanitize`` runs them in the environment that they need; `make test` does not, for each is a build.
 Planted are: a read and a write one byte beyond a buffer of the caller's, reads beyond images in memory and a write
-beyond staging, writes behind the code's own, a use of freed memory, an index behind an array's end and one
+beyond staging, writes behind the code's own, uses of freed memory, an index behind an array's end and one
 behind a vector's, a signed overflow, a shift by too much, a float that no integer holds, and a misaligned store.
 """
 
@@ -23,7 +23,7 @@ from gpuload.native import Status, declare
 from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Recipe, Resize
-from gpuload.recipes.warp import Warp
+from gpuload.recipes.warp import Turn, Warp
 from tests.conftest import encode, make_photo
 from tests.native_batch import Batch, in_memory, of_files, staged
 from tests.recipes import batched
@@ -71,6 +71,12 @@ def adjusted(library: ctypes.CDLL) -> bool:
 
 def warped(library: ctypes.CDLL) -> bool:
     return put(library, (Warp([1.0, 0.1, 0.0, 0.1, 1.0, 0.0], Filter.NEAREST, (9, 9, 9)),), 9, 21)
+
+
+def in_stages(library: ctypes.CDLL) -> bool:
+    recipe = (Adjust(Adjustment.EQUALIZE), Crop(1, 2, 5, 9), Resize(12, 12, Filter.BOX))
+    turn = Turn([1.0, 0.1, 0.0, 0.1, 1.0, 0.0], 15, 9, Filter.BILINEAR, (9, 9, 9))
+    return put(library, (*recipe, turn, Crop(3, 1, 12, 8), Flip(True)), 9, 21)
 
 
 def with_host_weights(library: ctypes.CDLL) -> bool:
@@ -121,7 +127,8 @@ def away(library: ctypes.CDLL) -> bool:
 
 
 SCENARIOS: list[Callable[[ctypes.CDLL], bool]] = [
-    whole, flipped, narrow, grown, vertical_first, adjusted, with_host_weights, measured, in_colors, in_gray, away,
+    whole, flipped, narrow, grown, vertical_first, adjusted, warped, in_stages, with_host_weights, measured,
+    in_colors, in_gray, away,
 ]  # fmt: skip
 
 
@@ -195,10 +202,17 @@ FAULTS = {
     ),
     "a write behind an image that is warped": Fault(
         "engine.h",
-        "x_.count * 3 + SLACK), y_.count, x_.count};",
-        "x_.count * 3), y_.count, x_.count};",
+        "{buffer.room(height * width * 3 + SLACK), height, width};",
+        "{buffer.room(height * width * 3), height, width};",
         warped,
         ("heap-buffer-overflow", "WRITE of size 4"),
+    ),
+    "a picture that is made where it is read": Fault(
+        "engine.h",
+        "current_ ^= 1;",
+        "current_ ^= 0;",
+        in_stages,
+        ("heap-use-after-free",),
     ),
     "an index behind some pixels' colors": Fault(
         "adjust.h",

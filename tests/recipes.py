@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional as F
 from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
-from gpuload.recipes.warp import WARP_FILTERS, Warp
+from gpuload.recipes.warp import WARP_FILTERS, Turn, Warp
 from gpuload.transforms.base import torch_filter_of
 
 TORCHS = [
@@ -31,7 +31,7 @@ def random_picture(rng: random.Random, largest: int = 200) -> Pixels:
 
 
 def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
-    kind = rng.choice(("crop", "resize", "flip", "pad", "grayscale", "adjust", "warp"))
+    kind = rng.choice(("crop", "resize", "flip", "pad", "grayscale", "adjust", "warp", "turn"))
     if kind == "crop":
         h, w = rng.randint(1, height), rng.randint(1, width)
         return Crop(rng.randint(0, height - h), rng.randint(0, width - w), h, w)
@@ -45,6 +45,9 @@ def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
         return Pad(*(rng.randint(0, 9) for _ in range(4)), fill, rng.choice(list(PadMode)))
     if kind == "warp":
         return random_warp(rng)
+    if kind == "turn":
+        numbers, filter, fill = random_warp(rng)
+        return Turn(numbers[:6], rng.randint(1, largest), rng.randint(1, largest), filter, fill)
     return random_adjustment(rng) if kind == "adjust" else Grayscale()
 
 
@@ -113,6 +116,9 @@ def functional(image: Image.Image, recipe: Recipe) -> Image.Image:
                 image = adjusted(image, adjustment, value)
             case Warp(numbers, kernel_filter, fill):
                 image = warped(image, numbers, kernel_filter.name.lower(), list(fill))
+            case Turn(numbers, height, width, kernel_filter, fill):
+                size, mode = (width, height), Image.Resampling[kernel_filter.name]
+                image = image.transform(size, Image.Transform.AFFINE, numbers, mode, fillcolor=fill)
             case Grayscale():
                 image = F.rgb_to_grayscale(image, num_output_channels=3)
             case _:

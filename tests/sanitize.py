@@ -70,6 +70,7 @@ def steps() -> list[Step]:
         "test_native_checks",
         "test_adjust",
         "test_warp",
+        "test_stages",
         "test_gpu_decoder",
         *engines,
         "planted_faults",

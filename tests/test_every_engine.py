@@ -32,6 +32,7 @@ TRANSFORMS = {
     "padding": [T.Resize((24, 24)), T.RandomCrop(24, padding=5, fill=(10, 90, 200)), T.RandomHorizontalFlip()],
     "nearest": [T.Resize((17, 23), interpolation=T.InterpolationMode.NEAREST)],
     "bicubic": [T.RandomResizedCrop(24, interpolation=T.InterpolationMode.BICUBIC)],
+    "stages": [T.ColorJitter(0.4), T.RandomResizedCrop(24), T.RandomRotation(20, expand=True), T.CenterCrop(20)],
     "two resizes": [T.Resize((40, 50)), T.RandomCrop(30), T.Resize(20)],
     "colors": [
         T.RandomResizedCrop(24),

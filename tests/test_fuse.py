@@ -14,12 +14,14 @@ from gpuload import transforms as T
 from gpuload.compilers import kernel_folder
 from gpuload.errors import ArgumentError
 from gpuload.libraries import host_library
-from gpuload.recipes.draws import CounterDraws, TorchDraws
+from gpuload.recipes.adjust import Adjust, Adjustment
+from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.fuse import MOST_PIXELS, Fused, fuse, left_to_pillow, unfused
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import (
     AXIS,
+    FRAMED,
     GRAYSCALE_AFTER_RESIZE,
     GRAYSCALE_BEFORE_RESIZE,
     NO_WEIGHTS,
@@ -27,6 +29,7 @@ from gpuload.recipes.record import (
     X,
     Y,
 )
+from gpuload.recipes.warp import WARPED, Turn, Warp
 from tests.recipes import batched, random_batch
 
 BLACK, RED = (0, 0, 0), (255, 0, 0)
@@ -137,19 +140,14 @@ def test_a_flip_decodes_the_other_side() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_regions_lie_inside_the_image(seed: int) -> None:
-    """Inside the image itself or, where Pillow goes first, all of what it makes."""
     pictures, recipes = random_batch(random.Random(seed), 500)
     together = batched(pictures, recipes)
     fused = fuse(together)
     top, left, height, width = fused.regions.T
-    by_pillow = fused.by_pillow
-    assert 100 < by_pillow.sum() < 400
+    assert not fused.by_pillow.any()
     assert (top >= 0).all() and (left >= 0).all() and (height > 0).all() and (width > 0).all()
-    assert (top + height <= np.where(by_pillow, together.final_height, together.height)).all()
-    assert (left + width <= np.where(by_pillow, together.final_width, together.width)).all()
-    finals = np.stack([together.final_height, together.final_width], axis=1)
-    assert np.array_equal(fused.extents, finals)
-    assert np.array_equal(fused.regions[by_pillow][:, 2:], finals[by_pillow])
+    assert (top + height <= together.height).all() and (left + width <= together.width).all()
+    assert np.array_equal(fused.extents, np.stack([together.final_height, together.final_width], axis=1))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +169,9 @@ def test_order_of_passes_is_pillow_13s(size: tuple[int, int], target: tuple[int,
 # ---- what fuses ----
 
 RESIZE, OTHER = Resize(10, 10, Filter.BILINEAR), Resize(20, 20, Filter.BILINEAR)
+COLOR = Adjust(Adjustment.EQUALIZE)
+WARP = Warp([1.0, 0.1, 0.0, 0.1, 1.0, 0.0], Filter.NEAREST, BLACK)
+TURN = Turn(WARP.numbers, 40, 20, Filter.NEAREST, BLACK)
 
 
 def pad(fill: tuple[int, int, int] = BLACK, mode: PadMode = PadMode.CONSTANT) -> Pad:
@@ -178,32 +179,49 @@ def pad(fill: tuple[int, int, int] = BLACK, mode: PadMode = PadMode.CONSTANT) ->
 
 
 @pytest.mark.parametrize(
-    ("recipe", "fuses"),
+    ("recipe", "stages"),
     [
-        ((), True),
-        ((Flip(True), RESIZE), True),
-        ((Crop(0, 0, 5, 5), RESIZE, Crop(1, 1, 3, 3), Flip(False)), True),
-        ((RESIZE, RESIZE), True),  # the second changes nothing
-        ((RESIZE, OTHER), False),
-        ((pad(), RESIZE), False),
-        ((pad(), pad()), True),
-        ((pad(), pad(RED)), False),
-        ((pad(RED), Grayscale(), pad(RED)), False),
-        ((pad(mode=PadMode.EDGE), pad(mode=PadMode.EDGE)), False),
-        ((RESIZE, pad(mode=PadMode.REFLECT), Crop(0, 0, 4, 4), Grayscale()), True),
-        ((Crop(0, 0, 5, 0), RESIZE), False),  # no pixels
+        ((), 1),
+        ((Flip(True), RESIZE), 1),
+        ((Crop(0, 0, 5, 5), RESIZE, Crop(1, 1, 3, 3), Flip(False)), 1),
+        ((RESIZE, RESIZE), 1),  # the second changes nothing
+        ((RESIZE, OTHER), 2),
+        ((RESIZE, OTHER, Crop(1, 1, 3, 3), RESIZE), 3),
+        ((pad(), RESIZE), 2),
+        ((pad(), pad()), 1),
+        ((pad(), pad(RED)), 2),
+        ((pad(RED), Grayscale(), pad(RED)), 2),
+        ((pad(mode=PadMode.EDGE), pad(mode=PadMode.EDGE)), 2),
+        ((RESIZE, pad(mode=PadMode.REFLECT), Crop(0, 0, 4, 4), Grayscale()), 1),
+        ((COLOR, Flip(True), COLOR, Grayscale()), 1),
+        ((COLOR, Crop(1, 1, 9, 9), RESIZE), 2),
+        ((COLOR, RESIZE, COLOR, Crop(1, 1, 9, 9), Flip(True), COLOR, pad()), 4),
+        ((WARP, Flip(True), COLOR), 1),
+        ((WARP, Crop(0, 0, 9, 9)), 2),
+        ((TURN, COLOR), 2),
+        ((TURN, Flip(True), Crop(0, 0, 9, 9), COLOR), 2),
     ],
 )
-def test_what_fuses(recipe: Recipe, fuses: bool) -> None:
-    assert fuse_one(recipe, 30, 30).by_pillow.tolist() == [not fuses]
+def test_what_is_one_stage(recipe: Recipe, stages: int) -> None:
+    fused = fuse_one(recipe, 30, 30)
+    assert not fused.by_pillow[0]
+    assert len(fused.adjustments.frames) == (fused.adjustments.steps["kind"] == FRAMED).sum() == stages - 1
 
 
-def test_what_transforms_make() -> None:
-    def fuses(transform: Any) -> bool:
-        return not fuse(transform.plan.recipes([30], [30], TorchDraws())).by_pillow[0]
+@pytest.mark.parametrize(
+    "recipe", [(Crop(0, 0, 5, 0), RESIZE), (RESIZE, OTHER, Crop(0, 0, 0, 3)), (COLOR, Crop(0, 0, 0, 0))]
+)
+def test_what_has_no_pixels_is_left_to_pillow(recipe: Recipe) -> None:
+    fused = fuse_one(recipe, 30, 30)
+    assert fused.by_pillow.tolist() == [True] and not fused.adjustments.any[0]
 
-    assert fuses(T.Compose([T.RandomResizedCrop(9), T.RandomVerticalFlip()]))
-    assert not fuses(T.Compose([T.Resize(20), T.Resize(10)]))
+
+def test_what_a_later_stage_reads() -> None:
+    fused = fuse_one((Crop(5, 5, 20, 25), COLOR, Crop(1, 2, 10, 12), RESIZE), 30, 30)
+    assert fused.regions.tolist() == [[5, 5, 20, 25]]
+    assert fused.adjustments.frames["region"].tolist() == [[1, 2, 10, 12]]
+    assert fused.extents.tolist() == [[10, 10]] and fused.pixel_bytes.tolist() == [300]
+    assert fused.records_left()["axes"]["length"].tolist() == [[10, 10]]
 
 
 def test_the_padding_color_goes_through_later_grayscale() -> None:
@@ -221,12 +239,21 @@ def test_a_side_that_32_bits_do_not_hold() -> None:
 # ---- batches ----
 
 
+def taken(fused: Fused) -> list[tuple[int, Any]]:
+    """The kind of each step, and what it is told, wherever that lies."""
+    steps, at, *_ = fused.adjustments
+    tables = {WARPED: fused.adjustments.warps, FRAMED: fused.adjustments.frames}
+    told = ((kind, tables[kind][int(value)] if kind in tables else value) for kind, value in steps[at[0] : at[-1]])
+    return [(int(kind), [value[name].tobytes() for name in value.dtype.names or ()] or value) for kind, value in told]
+
+
 def same(one: Fused, other: Fused) -> bool:
     return (
         np.array_equal(one.extents, other.extents)
         and np.array_equal(one.regions, other.regions)
         and one.records.tobytes() == other.records.tobytes()
         and np.array_equal(one.by_pillow, other.by_pillow)
+        and taken(one) == taken(other)
     )
 
 
@@ -238,7 +265,6 @@ def sample_of(fused: Fused, i: int) -> Fused:
 def test_a_batch_is_many_times_one(seed: int) -> None:
     pictures, recipes = random_batch(random.Random(seed), 100)
     fused = fuse(batched(pictures, recipes))
-    assert fused.extents.tolist() == fused.records["axes"]["extent"].tolist()
     assert fused.regions.dtype == np.int32 and fused.records.dtype == RECORD
     assert fused.regions.flags.c_contiguous and fused.records.flags.c_contiguous
     for i, (picture, recipe) in enumerate(zip(pictures, recipes, strict=True)):

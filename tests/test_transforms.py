@@ -233,7 +233,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
     ],
     "RandomRotation": [
         {"degrees": 30, "interpolation": "nearest", "expand": False, "center": None, "fill": 0},
-        {"degrees": (40, 50), "interpolation": "bicubic", "expand": 0, "center": [3, 4.5], "fill": (1, 2, 3)},
+        {"degrees": (40, 50), "interpolation": "bicubic", "expand": True, "center": [3, 4.5], "fill": (1, 2, 3)},
     ],
     "RandomAffine": [
         {

@@ -1,8 +1,9 @@
 """Recipes fused into one crop, one resize and one window each: the regions to decode, and the kernels' records.
 
-Each axis is fused by itself: crop -> mirror -> resize -> window -> pad, crop and flip that window. A second
-resize, a resize of something padded, two different paddings or a crop without pixels do not fuse; Pillow then
-makes the sample's pixels operation by operation, and its record leaves them where they are.
+Each axis is fused by itself: crop -> mirror -> resize -> window -> pad, crop and flip that window. What comes too late
+for that (a second resize, a resize of something padded, another padding, whatever moves pixels after their colors were
+adjusted) begins another such stage, on the picture that the last one has made. A crop without pixels does not fuse;
+Pillow then makes the sample's pixels operation by operation, and its record leaves them where they are.
 
 Arrays are (2, n): the y axis, then the x axis, of n samples.
 """
@@ -15,9 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
-from gpuload.recipes.ops import Filter, Mask, PadMode
+from gpuload.recipes.ops import Filter, Mask, Op, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
-from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
+from gpuload.recipes.record import (
+    FRAME,
+    FRAMED,
+    GRAYSCALE_AFTER_RESIZE,
+    GRAYSCALE_BEFORE_RESIZE,
+    NO_WEIGHTS,
+    RECORD,
+    X,
+    Y,
+)
 from gpuload.recipes.warp import WARP, WARPED, flips
 
 __all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
@@ -38,11 +48,13 @@ class Adjustments(NamedTuple):
         steps: (k,) `ADJUSTMENT`: the first sample's, in order, then the second one's, ...
         at: (n + 1,) int64: where each sample's begin, and the last one's end.
         warps: (m,) `WARP`: those that steps point to.
+        frames: (l,) `FRAME`: likewise, later stages.
     """
 
     steps: NDArray[np.void]
     at: Array
     warps: NDArray[np.void]
+    frames: NDArray[np.void]
 
     @classmethod
     def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":
@@ -52,27 +64,28 @@ class Adjustments(NamedTuple):
             at[1:] += where
         np.cumsum(at, out=at)
         steps, free = np.zeros(int(at[-1]), ADJUSTMENT), at[:-1].copy()
-        warps = [np.zeros(0, WARP)]
+        tables = {WARPED: [np.zeros(0, WARP)], FRAMED: [np.zeros(0, FRAME)]}
         for kind, value, where in added:
             given = value[where] if isinstance(value, np.ndarray) else value
-            if kind == WARPED:
-                warps.append(given)
-                given = sum(map(len, warps[:-1])) + np.arange(len(given))  # a float32 counts to 2^24
+            if kind in tables:
+                before = sum(map(len, tables[kind]))
+                tables[kind].append(given)
+                given = before + np.arange(len(given))  # a float32 counts to 2^24
             steps["kind"][free[where]] = kind
             steps["value"][free[where]] = given
             free += where
-        return cls(steps, at, np.concatenate(warps))
+        return cls(steps, at, np.concatenate(tables[WARPED]), np.concatenate(tables[FRAMED]))
 
     def sliced(self, part: slice) -> "Adjustments":
         """Some of the samples', as views."""
         start, stop, _ = part.indices(len(self.at) - 1)
-        return Adjustments(self.steps, self.at[start : stop + 1], self.warps)
+        return self._replace(at=self.at[start : stop + 1])
 
     def without(self, where: Mask) -> "Adjustments":
         """The same, but none for the samples ``where``."""
         counts = np.diff(self.at)
         at = np.concatenate([[0], np.cumsum(np.where(where, 0, counts))])
-        return Adjustments(self.steps[np.repeat(~where, counts)], at, self.warps)
+        return self._replace(steps=self.steps[np.repeat(~where, counts)], at=at)
 
     @property
     def any(self) -> Mask:
@@ -124,7 +137,7 @@ def fuse(recipes: Recipes) -> Fused:
     """Fuse the recipes of a batch."""
     fusion = _Fusion(recipes.height, recipes.width)
     for op, where in recipes.steps:
-        op.fuse(fusion, where)
+        fusion.add(op, where)
     fused = fusion.done()
     return left_to_pillow(fused, recipes, fused.by_pillow) if np.count_nonzero(fused.by_pillow) else fused
 
@@ -154,7 +167,7 @@ def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
 
 
 class _Fusion:
-    """Both axes of n samples, their filters and colors, while operations are fused in."""
+    """One stage: both axes of n samples, their filters and colors, while operations are fused in."""
 
     def __init__(self, height: Array, width: Array) -> None:
         n = len(height)
@@ -175,6 +188,40 @@ class _Fusion:
         self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
         self.warped = np.zeros(n, bool)  # True: even a flip comes too late
         self.adjustments: list[tuple[int, Any, Mask]] = []
+        self.gone = np.zeros(n, bool)  # True: whatever comes belongs to the next stage
+        self.late: Mask | None = None  # those that go there for the operation that is being added
+        self.next: _Fusion | None = None
+
+    def add(self, op: Op, where: Mask) -> None:
+        """Fuse an operation in, here or where it comes too late for that."""
+        if self.next is not None:
+            later, where = where & self.gone, where & ~self.gone
+            if np.count_nonzero(later):
+                self.next.add(op, later)
+            if not np.count_nonzero(where):
+                return
+        op.fuse(self, where)
+        if self.late is not None and self.next is not None:
+            late, self.late = self.late, None
+            self.next.add(op, late)
+
+    def _in_time(self, where: Mask, too_late: Mask) -> Mask:
+        """Those of ``where`` that are not too late for an operation; the others' stage ends before it."""
+        late = where & too_late
+        if not np.count_nonzero(late):
+            return where
+        self._end(late, *self.count)
+        self.late = late
+        return where & ~late
+
+    def _end(self, where: Mask, height: Any, width: Any) -> None:
+        """For these samples, the next stage begins, with a picture of so many pixels."""
+        if self.next is None:
+            self.next = _Fusion(*np.ones((2, len(where)), np.int64))
+        self.gone |= where
+        size = self._both(height, width)
+        for array in (self.next.length, self.next.virtual, self.next.kept, self.next.count):
+            np.copyto(array, size, where=where)
 
     def refuse(self, where: Mask) -> None:
         self.by_pillow |= where
@@ -184,11 +231,17 @@ class _Fusion:
         self.adjustments.append((kind, value, where))
 
     def warp(self, warps: NDArray[np.void], where: Mask) -> None:
+        warps["height"], warps["width"] = self.count
         self.warped |= where
         self.adjust(WARPED, warps, where)
 
+    def expand(self, warps: NDArray[np.void], height: Any, width: Any, where: Mask) -> None:
+        warps["height"], warps["width"] = height, width
+        self.adjust(WARPED, warps, where)
+        self._end(where, height, width)
+
     def crop(self, top: Any, left: Any, height: Any, width: Any, where: Mask) -> None:
-        self.refuse(where & self.adjusted)
+        where = self._in_time(where, self.adjusted)
         at, size = self._both(top, left), self._both(height, width)
         if np.count_nonzero(size) < size.size:
             self.refuse(where & ((size[Y] == 0) | (size[X] == 0)))
@@ -222,16 +275,15 @@ class _Fusion:
         size = self._both(height, width)
         differs = size != self.count
         where = where & (differs[Y] | differs[X])
-        self.refuse(where & (self.resized | self.adjusted))
+        where = self._in_time(where, self.resized | self.adjusted)
         for array in (self.virtual, self.kept, self.count):
             np.copyto(array, size, where=where)
         self.filter[where] = filter
         self.resized |= where
 
     def pad(self, before: Any, after: Any, fill: tuple[int, int, int], mode: int, where: Mask) -> None:
-        self.refuse(where & self.adjusted)
         constant = (self.padding == mode) & (mode == PadMode.CONSTANT.value) & (self.fill == fill).all(1)
-        self.refuse(where & (self.padding != NOT_PADDED) & ~constant)
+        where = self._in_time(where, self.adjusted | ((self.padding != NOT_PADDED) & ~constant))
         self.resized |= where
         before, after = self._both(*before), self._both(*after)
         low, high = self._ends()
@@ -272,6 +324,19 @@ class _Fusion:
         return self.window + low, self.window + high
 
     def done(self) -> Fused:
+        regions, records = self._records()
+        steps, extents, refused, last = list(self.adjustments), self.count, self.by_pillow, self
+        while last.next is not None:
+            gone, last = last.gone, last.next
+            frames = np.zeros(len(gone), FRAME)
+            frames["region"], frames["record"] = last._records()
+            steps += [(FRAMED, frames, gone), *last.adjustments]
+            extents, refused = np.where(gone, last.count, extents), refused | last.by_pillow
+        adjustments = Adjustments.of(len(records), steps)
+        return Fused(np.ascontiguousarray(extents.T), regions, records, refused, adjustments)
+
+    def _records(self) -> tuple[NDArray[np.int32], NDArray[np.void]]:
+        """(n, 4) regions that are read, and (n,) `RECORD`."""
         low, high = self._shown()
         first, end, ksize = _sources(self.length, self.virtual, self.filter, low, high)
         nothing = low > high
@@ -300,8 +365,7 @@ class _Fusion:
         records["fill"][:, :3] = self.fill
         regions = np.empty((len(records), 4), np.int32)
         regions[:, :2], regions[:, 2:] = (self.start + first).T, span.T
-        adjustments = Adjustments.of(len(records), self.adjustments)
-        return Fused(np.ascontiguousarray(self.count.T), regions, records, self.by_pillow, adjustments)
+        return regions, records
 
 
 def _sources(length: Array, resized: Array, filter: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:

@@ -94,6 +94,9 @@ class Fusing(Protocol):
     def warp(self, warps: NDArray[np.void], where: Mask) -> None:
         """Move each pixel, at the same size: (n,) `WARP`."""
 
+    def expand(self, warps: NDArray[np.void], height: Any, width: Any, where: Mask) -> None:
+        """Move each pixel, into an image of another size."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-__all__ = ["AXIS", "GRAYSCALE_AFTER_RESIZE", "GRAYSCALE_BEFORE_RESIZE", "NO_WEIGHTS", "RECORD", "X", "Y"]
+__all__ = [
+    "AXIS",
+    "FRAME",
+    "FRAMED",
+    "GRAYSCALE_AFTER_RESIZE",
+    "GRAYSCALE_BEFORE_RESIZE",
+    "NO_WEIGHTS",
+    "RECORD",
+    "X",
+    "Y",
+]
 
 Y, X = 0, 1  # the axes, in the order of (height, width)
 GRAYSCALE_BEFORE_RESIZE, GRAYSCALE_AFTER_RESIZE = 1, 2
@@ -36,3 +46,5 @@ RECORD = np.dtype(
         ("fill", "u1", 4),  # padding color, as it looks after every later operation
     ]
 )
+FRAME = np.dtype([("record", RECORD), ("region", "<i4", 4)], align=True)  # ``struct Frame`` of ``kernels/share.h``
+FRAMED = 13  # of its ``enum Kind``

@@ -1,11 +1,11 @@
-"""An image that is turned, sheared, moved or seen from aside, at the same size: `Warp`, an operation like those of
-`gpuload.recipes.ops`.
+"""An image that is turned, sheared, moved or seen from aside: `Warp`, at the same size, and `Turn`, at the size that it
+needs then. They are operations like those of `gpuload.recipes.ops`.
 
 Source: Pillow 13 (``Image.transform``, ``Image.rotate``), as torchvision's functional uses it for PIL images.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,30 @@ from PIL import Image
 
 from gpuload.recipes.ops import Filter, Fusing, Mask, Pixels
 
-__all__ = ["WARP", "WARPED", "WARP_FILTERS", "Motion", "Warp", "affine", "affine_of_v1", "flips", "rotation"]
+__all__ = [
+    "WARP",
+    "WARPED",
+    "WARP_FILTERS",
+    "Motion",
+    "Turn",
+    "Warp",
+    "affine",
+    "affine_of_v1",
+    "flips",
+    "full_turn",
+    "rotation",
+]
 
 WARP = np.dtype(  # ``struct Warp`` of ``kernels/share.h``
-    [("numbers", "<f8", 8), ("kind", "<i4"), ("filter", "<i4"), ("fill", "u1", 4)], align=True
+    [
+        ("numbers", "<f8", 8),
+        ("kind", "<i4"),
+        ("filter", "<i4"),
+        ("height", "<i4"),  # of what leaves, in pixels
+        ("width", "<i4"),
+        ("fill", "u1", 4),
+    ],
+    align=True,
 )
 WARPED = 12  # of its ``enum Kind``
 WARP_FILTERS = Filter.NEAREST, Filter.BILINEAR, Filter.BICUBIC  # Pillow has no others here
@@ -25,6 +45,7 @@ METHODS = {6: Image.Transform.AFFINE, 8: Image.Transform.PERSPECTIVE}
 KINDS = {6: 0, 8: 1}  # ``enum Map``
 
 Floats = NDArray[np.float64]
+Sizes = NDArray[np.int64]
 
 
 class Warp(NamedTuple):
@@ -54,6 +75,27 @@ class Warp(NamedTuple):
         return made
 
 
+class Turn(NamedTuple):
+    """A rotation that leaves ``height`` x ``width`` pixels; ``numbers`` are six, as of `Warp`."""
+
+    numbers: Any
+    height: Pixels
+    width: Pixels
+    filter: Filter
+    fill: tuple[int, int, int]
+
+    def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
+        return self.height, self.width
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        size, filter = (int(self.width), int(self.height)), Image.Resampling[self.filter.name]
+        return image.transform(size, Image.Transform.AFFINE, self.numbers, filter, fillcolor=self.fill)
+
+    def fuse(self, fusing: Fusing, where: Mask) -> None:
+        warps = Warp(self.numbers, self.filter, self.fill).warps(len(where))
+        fusing.expand(warps, self.height, self.width, where)
+
+
 def flips(axis: int, size: NDArray[np.int64]) -> NDArray[np.void]:
     """(n,) `WARP` that mirror n images along axis 0 or 1, of which ``size`` is the pixels: the same as a flip."""
     numbers = np.tile([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (len(size), 1))
@@ -78,6 +120,34 @@ def rotation(angle: Floats, center_x: Floats, center_y: Floats) -> Floats:
     x = cosine * -center_x + sine * -center_y + center_x
     y = -sine * -center_x + cosine * -center_y + center_y
     return np.stack([cosine, sine, x, -sine, cosine, y], axis=1)
+
+
+def full_turn(
+    angle: Floats, height: Sizes, width: Sizes, center: Sequence[float] | None
+) -> tuple[Floats, Sizes, Sizes]:
+    """The numbers of ``Image.rotate(expand=True)``: (n, 6), and the (n,) heights and widths that it leaves.
+
+    Args:
+        angle: degrees counterclockwise, (n,).
+        height, width: pixels of n images.
+        center: (x, y) in pixels; None is the middle, around which right angles leave no pixel more than there are.
+    """
+    none, (x, y) = np.zeros(len(angle)), (width / 2, height / 2) if center is None else center
+    numbers = rotation(angle, none + x, none + y)
+    across, along = _moved(numbers, np.stack([none, width, width, none]), np.stack([none, none, height, height]))
+    wide = (np.ceil(across.max(0)) - np.floor(across.min(0))).astype(np.int64)
+    high = (np.ceil(along.max(0)) - np.floor(along.min(0))).astype(np.int64)
+    numbers[:, 2], numbers[:, 5] = _moved(numbers, -(wide - width) / 2.0, -(high - height) / 2.0)
+    is_right = (angle % 180.0 == 90.0) & (center is None)
+    numbers[is_right, 2] = np.where(angle % 360.0 == 90.0, width, 0)[is_right]
+    numbers[is_right, 5] = np.where(angle % 360.0 == 90.0, 0, height)[is_right]
+    return numbers, np.where(is_right, width, high), np.where(is_right, height, wide)
+
+
+def _moved(numbers: Floats, x: Any, y: Any) -> tuple[Floats, Floats]:
+    """Where n affine maps take points."""
+    a, b, c, d, e, f = numbers.T
+    return a * x + b * y + c, d * x + e * y + f
 
 
 class Motion(NamedTuple):

@@ -1,4 +1,4 @@
-"""Transforms that turn, shear, move and tilt an image, which keeps its size."""
+"""Transforms that turn, shear, move and tilt an image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gpuload.arguments import is_number, probability
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.recipes.draws import Draws, Rows
-from gpuload.recipes.warp import Motion, Warp, affine, affine_of_v1, rotation
+from gpuload.recipes.warp import Motion, Turn, Warp, affine, affine_of_v1, full_turn, rotation
 from gpuload.transforms.base import Fill, Interpolation, InterpolationMode, Transform, chosen, every, look_of
 from gpuload.transforms.plan import Sizes, Steps
 
@@ -68,12 +68,12 @@ class _Around(_Warping):
 
 
 class RandomRotation(_Around):
-    """``torchvision.transforms.v2.RandomRotation``, of images that keep their size.
+    """``torchvision.transforms.v2.RandomRotation``.
 
     Args:
         degrees: counterclockwise, drawn from (min, max), or from [-degrees, degrees].
         interpolation: nearest, bilinear or bicubic.
-        expand: False; gpuload has no rotation that makes an image larger.
+        expand: True: what leaves is as large as the turned image needs; False: as large as it was.
         center: (x, y) in pixels from the upper left corner; None is the middle.
         fill: the color beside the image: a number, or three, from 0 to 255.
     """
@@ -94,14 +94,12 @@ class RandomRotation(_Around):
     def resolve(self) -> None:
         super().resolve()
         (self._degrees,) = _ranges("degrees", self.degrees)
-        if self.expand:
-            raise ArgumentError(
-                f"expand must be False, got {self.expand!r}: gpuload's rotation keeps an image's size; "
-                "torchvision's RandomRotation may stand in its place"
-            )
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         angle = draws.uniform(*self._degrees, np.arange(len(height)))
+        if self.expand:
+            yield Turn(*full_turn(angle, height, width, self._center), *self._look), every(height)
+            return
         yield Warp(rotation(angle, *self._middle(height, width)), *self._look), every(height)
 
 

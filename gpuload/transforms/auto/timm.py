@@ -22,7 +22,7 @@ from gpuload.transforms.base import Transform, filter_of
 from gpuload.transforms.hand import Form, Hand, Maker, Native
 from gpuload.transforms.plan import Sizes, Steps
 
-__all__ = ["MAKERS", "Op", "TimmAutoAugment", "TimmRandAugment"]
+__all__ = ["INCREASING", "MAKERS", "Op", "TimmAutoAugment", "TimmRandAugment"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -103,6 +103,13 @@ KINDS: dict[str, Kind] = {
     "TranslateXRel": Kind("translate_x_rel", "_translate_rel_level_to_arg", _scaled(1.0), signed=True),
     "TranslateYRel": Kind("translate_y_rel", "_translate_rel_level_to_arg", _scaled(1.0), signed=True),
 }
+
+
+INCREASING = (  # what timm's RandAugment chooses from, with "inc1"
+    "AutoContrast", "Equalize", "Invert", "Rotate", "PosterizeIncreasing", "SolarizeIncreasing", "SolarizeAdd",
+    "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing", "ShearX", "ShearY",
+    "TranslateXRel", "TranslateYRel",
+)  # fmt: skip
 
 
 class Op(NamedTuple):
