@@ -1,7 +1,7 @@
 """A batch as torchvision's batch transforms see it: which of its leaves are images, and which one holds the labels."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -70,10 +70,6 @@ class Found(NamedTuple):
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = _wrapped(tensor, self.leaves[place])
         return tree_unflatten(leaves, self.spec)
-
-    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Found":
-        """The same with all tensors changed."""
-        return self._replace(tensors=[*map(change, self.tensors)])
 
 
 def _images(leaves: list[Any], name: str) -> list[int]:

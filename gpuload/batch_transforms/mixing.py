@@ -56,6 +56,8 @@ class _Mixing(BatchTransform):
             return Part(found.changed(_mixed(found.tensors, [None] * len(found.tensors), mixture)))
         before = Found.of(part.before, self.labels_getter, self.num_classes, name)
         batch = found.changed(_mixed(found.tensors, [tensor[-1:] for tensor in before.tensors], mixture))
+        if len(before.tensors[-1]) == 1:
+            return Part(batch)  # nobody wants more
         rest, firsts = [tensor[1:] for tensor in before.tensors], [tensor[:1] for tensor in before.tensors]
         return Part(batch, before.changed(_mixed(rest, firsts, mixture)))
 
@@ -147,7 +149,8 @@ class _Paste(NamedTuple):
 
     def of_images(self, images: torch.Tensor, before: Before) -> torch.Tensor:
         window, pasted = (..., self.rows, self.columns), images.clone()
-        pasted[window] = _shifted(images[window], None if before is None else before[window])
+        first = images[-1:] if before is None else before
+        pasted[1:][window], pasted[:1][window] = images[:-1][window], first[window]
         return pasted
 
 
@@ -158,10 +161,8 @@ def _mixed(tensors: Sequence[torch.Tensor], before: Sequence[Before], mixture: _
 
 
 def _blended(tensor: torch.Tensor, before: Before, lam: float) -> torch.Tensor:
-    """In torchvision's order of operations: each of them rounds."""
-    return _shifted(tensor, before).mul_(1.0 - lam).add_(tensor.mul(lam))
-
-
-def _shifted(tensor: torch.Tensor, before: Before) -> torch.Tensor:
-    """What stands before each row."""
-    return tensor.roll(1, 0) if before is None else torch.cat([before, tensor[:-1]])
+    """Two products and their sum, each of them rounded, as torchvision has it, but nothing is moved for it."""
+    blended, others = tensor.mul(lam), tensor.mul(1.0 - lam)
+    blended[1:].add_(others[:-1])
+    blended[:1].add_(others[-1:] if before is None else before.mul(1.0 - lam))
+    return blended

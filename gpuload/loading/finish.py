@@ -64,9 +64,10 @@ class Finish(NamedTuple):
         facts = [self.transform.describe(), "when it is delivered; drawn from seed, epoch and the batch's number alone"]
         known = order.reach(self.reach)
         if known:
-            facts.append(f"of the global batch: {known} of the rank before is loaded, too, for each batch")
+            samples = "1 sample" if known == 1 else f"{known} samples"
+            facts.append(f"of the global batch: {samples} more than are delivered are loaded for each, to mix them in")
         elif self.reach and self.world_size > 1:
-            facts.append("samples of this rank alone are mixed with each other: pass shard=, or a sampler of gpuload's")
+            facts.append("samples of this rank are mixed with each other alone: shard= mixes those of the global batch")
         return Stage("transform", self.device.describe(), tuple(facts))
 
 
