@@ -25,7 +25,7 @@ from gpuload.errors import (
 )
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
-    from gpuload import collate, samplers, transforms
+    from gpuload import batch_transforms, collate, samplers, transforms
     from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
     from gpuload.loader import DataLoader
     from gpuload.samplers import (
@@ -65,6 +65,7 @@ __all__ = [
     "TimedOutError",
     "WeightedRandomSampler",
     "WorkerError",
+    "batch_transforms",
     "collate",
     "samplers",
     "transforms",

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, IterableDataset
 
-__all__ = ["Kept", "Sample", "Turns", "of_positions", "size_of_all", "skipped", "whole"]
+__all__ = ["Kept", "Sample", "Turns", "of_positions", "part_of", "size_of_all", "skipped", "whole"]
 
 logger = logging.getLogger("gpuload")
 
@@ -185,6 +185,19 @@ def skipped(batch_sampler: Any) -> int:
     if not _is_part(batch_sampler):
         return 0
     return getattr(batch_sampler, "skip_batches", 0) + skipped(batch_sampler.batch_sampler)
+
+
+def part_of(batch_sampler: Any, sampler: Any) -> tuple[int, int]:
+    """(rank, ranks in all) that the batches of a loader are for, whoever deals them out; else (0, 1)."""
+    names = ("process_index", "num_processes"), ("rank", "world_size"), ("rank", "num_replicas")
+    found = sampler if batch_sampler is None else batch_sampler
+    while found is not None:
+        known = getattr(found, "shard", found)
+        for rank, ranks in names:
+            if isinstance(getattr(known, rank, None), int) and isinstance(getattr(known, ranks, None), int):
+                return getattr(known, rank), getattr(known, ranks)
+        found = getattr(found, "batch_sampler", getattr(found, "sampler", None))
+    return 0, 1
 
 
 def of_positions(batch_sampler: Any, count: int) -> Any:

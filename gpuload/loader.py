@@ -13,17 +13,18 @@ from torch.utils.data import Dataset, IterableDataset, Sampler
 from gpuload.arguments import epoch_number, seed_or_new
 from gpuload.device import resolve
 from gpuload.errors import ArgumentError
-from gpuload.frameworks import Kept, Sample, size_of_all
+from gpuload.frameworks import Kept, Sample
 from gpuload.lifting import Rows, Unknown, find
 from gpuload.loading.checks import assert_iterable, check_decoder, check_rendering, check_shard, known, length, level
 from gpuload.loading.course import Images, Settings
 from gpuload.loading.early import Early
 from gpuload.loading.epoch import Epoch
+from gpuload.loading.finish import Finish
 from gpuload.loading.images import ImagePath, Rendering
 from gpuload.loading.order import Order
 from gpuload.loading.progress import Progress, Samplers
 from gpuload.loading.quarantine import Quarantine, Tolerance
-from gpuload.loading.state import State, fingerprint
+from gpuload.loading.state import State
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
@@ -81,6 +82,9 @@ class DataLoader(Kept[Sample]):
             that is logged once. Which one depends on the seed, epoch and position alone: it is one of the same epoch;
             where a sampler of your own makes the order, of the same batch.
         max_bad_samples: how many may be replaced before that is an error after all: an int, or a share of the dataset.
+        batch_transform: what is done to a batch on the device: of `gpuload.batch_transforms`, torchvision's v2 MixUp,
+            CutMix and RandomChoice of them, timm's Mixup, or any function of the batch, whose random numbers are its
+            own. What is drawn depends on the seed, epoch and number of the batch alone; it is of the global batch.
 
     Attributes:
         quarantine: the samples that could not be read, by this process: each with its index, path and reason.
@@ -123,6 +127,7 @@ class DataLoader(Kept[Sample]):
         shard: Shard | None = None,
         on_error: str = "raise",
         max_bad_samples: int | float = 0.01,
+        batch_transform: Callable[..., Any] | None = None,
     ) -> None:
         if shard is not None:
             check_shard(shard, dataset, batch_size, batch_sampler)
@@ -140,6 +145,7 @@ class DataLoader(Kept[Sample]):
         check_decoder(decoder, engine, device, self._place)
         self.dtype, self.memory_format, self._engine, self.decoder = dtype, memory_format, engine, decoder
         self.shard, self.on_error, self.max_bad_samples = shard, on_error, max_bad_samples
+        self.batch_transform = batch_transform
         self.quarantine = Quarantine()
         self._progress, self._reason = Progress(), ""
         self.path: ImagePath | TensorPath | WorkerPath | None = None
@@ -219,6 +225,7 @@ class DataLoader(Kept[Sample]):
             self.worker_init_fn,
             self.in_order,
             Tolerance.of(self.quarantine, self.max_bad_samples, length(self.dataset) or 0) if replaces else None,
+            Finish.of(self),
         )
 
     def _now(self) -> tuple[ImagePath, Images] | tuple[TensorPath, Rows] | tuple[WorkerPath, Unknown]:
@@ -280,7 +287,10 @@ class DataLoader(Kept[Sample]):
         if isinstance(keeper, CounterSampler):  # others, as torch's DistributedSampler, have the user to tell them
             keeper.set_epoch(position.epoch + 1)
         self._progress.turn_to(position.epoch + 1, keeper)
-        batches = path.batches(position.epoch, found, self._settings(), position.own)
+        settings = self._settings()
+        batches = path.batches(position.epoch, found, settings, position.own)
+        if settings.finish is not None:
+            batches = settings.finish.each(batches, position)
         return self._progress.begun(position, batches, keeper)
 
     # ---- where it is ----
@@ -324,18 +334,8 @@ class DataLoader(Kept[Sample]):
         return self._progress.here(self._samplers)
 
     def _state(self) -> State:
-        found, keeper, at = self._found(), self._keeper, self._where()
-        return State(
-            at.epoch,
-            at.batch,
-            self.seed,
-            keeper.seed if isinstance(keeper, CounterSampler) else None,
-            length(self.dataset),
-            length(self.sampler),
-            size_of_all(self.batch_sampler),
-            fingerprint(found.dataset) if isinstance(found, Images) else None,
-            self.quarantine.plain(),
-        )
+        found = self._found()
+        return State.here(self, self._where(), found.dataset if isinstance(found, Images) else None)
 
     def _restore_seeds(self, state: State) -> None:
         if isinstance(self._keeper, CounterSampler):
@@ -370,10 +370,13 @@ class DataLoader(Kept[Sample]):
 
     def stages(self) -> list[Stage]:
         """The path that a sample will take, in order: which stage runs where, and what it does."""
-        path, found = self._now()
+        (path, found), settings = self._now(), self._settings()
         if isinstance(path, WorkerPath):
-            return list(path.stages(self, found.reason))  # type: ignore[union-attr]
-        return list(path.stages(self.epoch, found, self._settings()))  # type: ignore[arg-type]
+            stages = path.stages(self, found.reason)  # type: ignore[union-attr]
+        else:
+            stages = path.stages(self.epoch, found, settings)  # type: ignore[arg-type]
+        finish = settings.finish
+        return [*stages, *([] if finish is None else [finish.describe(path.order)])]
 
     def explain(self) -> None:
         """Print the path that a sample will take: which stage runs where, and what became one kernel."""

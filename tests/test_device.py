@@ -69,6 +69,20 @@ def test_what_is_resident_is_not_copied_again(place: Device) -> None:
     assert place.resident(once) is once
 
 
+def test_its_generator_is_seeded_for_a_block(device: torch.device, place: Device) -> None:
+    if not place.launches:
+        with place.seeded(7):  # the CPU's generators are of threads: see `gpuload.randomness`
+            pass
+        return
+    place.empty((1,), torch.uint8)
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    before = generator.get_state()
+    with pytest.raises(KeyError), place.seeded(2**64 - 1):
+        assert generator.initial_seed() % 2**64 == 2**64 - 1
+        raise KeyError
+    assert torch.equal(generator.get_state(), before)
+
+
 def test_entering(place: Device) -> None:
     found: list[Any] = []
 

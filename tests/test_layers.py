@@ -19,6 +19,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
     {"device"},
     {"staging", "samplers", "recipes", "collate"},
     {"transforms", "decoders"},
+    {"batch_transforms"},
     {"decoding"},
     {"datasets", "engines"},
     {"lifting"},

@@ -67,7 +67,7 @@ def check_shard(shard: Any, dataset: Any, batch_size: Any, batch_sampler: Any) -
 
 
 def check_rendering(found: Any, loader: Any) -> None:
-    """Do the arguments that are for images go with it?
+    """Do the arguments go with it that may be changed, and those that are for images?
 
     Args:
         found: what its dataset is.
@@ -76,6 +76,11 @@ def check_rendering(found: Any, loader: Any) -> None:
     Raises:
         ArgumentError, ArgumentTypeError: no.
     """
+    if loader.batch_transform is not None and not callable(loader.batch_transform):
+        raise ArgumentTypeError(
+            "batch_transform must be one of gpuload.batch_transforms, or any function of a batch, or None, "
+            f"got {loader.batch_transform!r} ({type(loader.batch_transform).__name__})"
+        )
     dtype, memory_format, engine = loader.dtype, loader.memory_format, loader._engine
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentTypeError(f"dtype must be one of {', '.join(map(str, DTYPES))} or None, got {dtype!r}")

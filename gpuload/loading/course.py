@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
+from gpuload.batch_transforms import Part
 from gpuload.collate import Collate
 from gpuload.datasets.base import ImageDataset
 from gpuload.device import Device
 from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
+from gpuload.loading.finish import Finish, parted
 from gpuload.loading.quarantine import Tolerance
 from gpuload.loading.stretch import Planner
 from gpuload.loading.transfer import move, pinned
@@ -34,6 +36,7 @@ class Settings(NamedTuple):
         keeps_workers: they go on with the next epoch.
         collate_fn, pin_memory, timeout, worker_init_fn, in_order: as of the loader.
         tolerance: of samples that cannot be read; None: an error is raised.
+        finish: what is done to batches on the device; None: nothing.
     """
 
     workers: int
@@ -45,6 +48,12 @@ class Settings(NamedTuple):
     worker_init_fn: Callable[[int], None] | None
     in_order: bool
     tolerance: Tolerance | None
+    finish: Finish | None = None
+
+    @property
+    def reach(self) -> int:
+        """How many samples of another rank's part come in front of a batch."""
+        return 0 if self.finish is None else self.finish.reach
 
 
 class Images(NamedTuple):
@@ -69,7 +78,7 @@ class Course(NamedTuple):
         single: samples are delivered as they are, not in batches.
         collate_fn: as of the loader.
         device: where batches arrive.
-        tolerance: as of the settings.
+        tolerance, reach: as of the settings.
     """
 
     epoch: int
@@ -79,6 +88,7 @@ class Course(NamedTuple):
     collate_fn: Callable[[Any], Any]
     device: Device
     tolerance: Tolerance | None
+    reach: int
 
     @property
     def engine(self) -> Engine:
@@ -97,6 +107,9 @@ class Course(NamedTuple):
 
     def prepared(self, labels: Labels) -> Any:
         """What a worker can do for `collated`: labels stacked, or as a list."""
+        return parted(labels, self.reach, self._prepared)
+
+    def _prepared(self, labels: Labels) -> Any:
         if not self.stacks:
             return labels.tolist() if isinstance(labels, np.ndarray) else labels
         # copied: a dataset may give a view of its own memory, and a batch is the user's
@@ -105,11 +118,20 @@ class Course(NamedTuple):
 
     def stacked(self, images: list[Any]) -> Any:
         """What a worker can do for samples that ordinary code has finished."""
+        return parted(images, self.reach, self._stacked)
+
+    def _stacked(self, images: list[Any]) -> Any:
         return pinned(stacked(images), self.device) if self.stacks else images
 
     def collated(self, made: tuple[Any, Any]) -> Any:
-        """Images and `prepared` labels as the batch that the user gets."""
+        """Images and `prepared` labels as the batch that the user gets, or as a part with what stands before it."""
         images, labels = made
+        if not isinstance(labels, Part):
+            return self._collated(images, labels)
+        parts = images if isinstance(images, Part) else Part(images[self.reach :], images[: self.reach])
+        return Part(self._collated(parts.batch, labels.batch), self._collated(parts.before, labels.before))
+
+    def _collated(self, images: Any, labels: Any) -> Any:
         if self.device.launches:  # else they are there
             labels = move(labels, self.device)
             images = move(images, self.device) if isinstance(images, list) else images

@@ -5,6 +5,7 @@ from typing import Any
 
 from gpuload.loading.checks import length
 from gpuload.loading.epoch import NoProcesses
+from gpuload.loading.finish import Finish
 from gpuload.loading.progress import Progress, Samplers
 from gpuload.loading.workers import WorkerPath
 from gpuload.samplers.base import CounterSampler
@@ -50,7 +51,10 @@ class Early:
         self._position, self._batches, self._theirs = position, iter(()), NoProcesses()
         is_empty = 0 < position.own == length(self._loader)
         if not is_empty:
-            self._batches, self._theirs = self._path.batches(self._loader, position.own)
+            finish = Finish.of(self._loader)
+            wanted = 0 if finish is None else finish.reach
+            batches, self._theirs = self._path.batches(self._loader, position.own, wanted)
+            self._batches = batches if finish is None else finish.each(batches, position)
             if not isinstance(keeper, CounterSampler):  # which moves on by itself
                 self._progress.turn_to(position.epoch + 1, keeper)
         self._is_taken = self._progress.epoch(keeper) != position.epoch  # without workers, the first batch does it

@@ -124,7 +124,8 @@ class ImagePath:
         dataset, program = images
         planners = tuple(self._planner(dataset, number, leg, settings) for number, leg in enumerate(program.legs))
         single, collate_fn = self.order.single, settings.collate_fn
-        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance)
+        reach = self.order.reach(settings.reach)
+        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance, reach)
 
     def _planner(self, dataset: ImageDataset, number: int, leg: Leg, settings: Settings) -> Planner:
         engine = self._engine(number, leg, settings)
@@ -208,7 +209,7 @@ class ImagePath:
             ArgumentError: there is ordinary code in the transform.
         """
         images.dataset.require_recipes()
-        course = self.course(epoch, images, settings)
+        course = self.course(epoch, images, settings)._replace(reach=0)
         for batches in self._stretches(course):
             positions, given = map(np.concatenate, zip(*batches, strict=True))
             indices = from_start(given, len(images.dataset))
@@ -225,7 +226,7 @@ class ImagePath:
         """
         gathered, count, wanted = list[tuple[Integers, Integers]](), 0, 0
         dataset = course.planners[0].dataset
-        for positions, indices in self.order.host_batches(course.epoch, first):
+        for positions, indices in self.order.host_batches(course.epoch, first, course.reach):
             together = self.order.sampler is not None and _knows(dataset, indices)
             if gathered and not together:
                 yield gathered

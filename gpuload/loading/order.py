@@ -65,8 +65,19 @@ class Order:
         batches = whole(self._batch_sampler)
         return batches is not self._batch_sampler or isinstance(batches, ShardedBatches)
 
-    def host_batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Integers, Integers]]:
-        """(positions in the epoch, indices there) of each batch from one on, on the host: (B,) int64 each."""
+    def reach(self, wanted: int) -> int:
+        """How many samples can be had that stand before a batch, in the global batch that it is a part of.
+
+        Args:
+            wanted: by a batch transform. There are none of a batch that is whole, and none are known where a sampler
+                of the user's, or a framework's, deals the samples out.
+        """
+        batches = self._batch_sampler
+        is_known = isinstance(batches, ShardedBatches) and batches.shard.world_size > 1
+        return wanted if is_known and self.sampler is not None else 0
+
+    def host_batches(self, epoch: int, first: int = 0, reach: int = 0) -> Iterator[tuple[Integers, Integers]]:
+        """(positions in the epoch, indices there) of each batch from one on, on the host: (reach + B,) int64 each."""
         if self.sampler is None:
             batches, plain = map(integers, self.own_batches(epoch)), self._plain
             is_known = self._is_part and plain is not None
@@ -74,15 +85,16 @@ class Order:
                 zip(map(_listed, self._parts(len(plain))), batches, strict=False) if is_known else _consecutive(batches)
             )
             return islice(placed, first, None)
-        return self._fetched(self.sampler, epoch, first)
+        return self._fetched(self.sampler, epoch, first, reach)
 
-    def device_batches(self, epoch: int, samples: int, first: int = 0) -> Iterator[torch.Tensor]:
-        """The indices of each batch of a counter-based sampler, which never leave the device: (B,) int64.
+    def device_batches(self, epoch: int, samples: int, first: int = 0, reach: int = 0) -> Iterator[torch.Tensor]:
+        """The indices of each batch of a counter-based sampler, which never leave the device: (reach + B,) int64.
 
         Args:
             epoch: whose.
             samples: those that there are.
             first: the batch that is made first.
+            reach: samples that stand before each, as `reach` says.
 
         Raises:
             ArgumentError: the sampler is for more samples.
@@ -91,7 +103,7 @@ class Order:
         order, made = self._begin_order(self.sampler, epoch), self._device.event()
         if order.bound > samples:
             raise ArgumentError(f"sampler gives indices up to {order.bound - 1}, but the dataset has {samples} samples")
-        for parts, chunk in self._chunks(order, first):
+        for parts, chunk in self._chunks(order, first, reach):
             stream = self._device.current_stream()
             made.record(stream)
             for batch in chunk.split([*map(len, parts)]):
@@ -147,11 +159,11 @@ class Order:
         if isinstance(keeper, CounterSampler):
             keeper.set_epoch(epoch)
 
-    def _parts(self, count: int, first: int = 0) -> Iterator[Part]:
+    def _parts(self, count: int, first: int = 0, reach: int = 0) -> Iterator[Part]:
         """The positions of each batch from one on, of ``count`` samples."""
         batches = self._batch_sampler
         if isinstance(batches, ShardedBatches):
-            return batches.positions(count, first)
+            return batches.positions(count, first, reach)
         if self._is_part:
             return islice(map(np.asarray, of_positions(batches, count)), first, None)
         size, ends = self.usual_size, count
@@ -159,10 +171,12 @@ class Order:
             ends -= count % size
         return (range(start, min(start + size, ends)) for start in range(first * size, ends, size))
 
-    def _fetched(self, sampler: CounterSampler, epoch: int, first: int) -> Iterator[tuple[Integers, Integers]]:
+    def _fetched(
+        self, sampler: CounterSampler, epoch: int, first: int, reach: int
+    ) -> Iterator[tuple[Integers, Integers]]:
         """Batches on the host. The chunk after is in flight while one is used: nobody waits for it."""
         ahead: list[tuple[list[Part], torch.Tensor, Any]] = []
-        for parts, chunk in self._chunks(self._begin_order(sampler, epoch), first, self._side):
+        for parts, chunk in self._chunks(self._begin_order(sampler, epoch), first, reach, self._side):
             ahead.append((parts, *self._start_fetch(chunk)))
             if len(ahead) == 2:
                 yield from _arrived(*ahead.pop(0))
@@ -176,9 +190,11 @@ class Order:
             copied.record(self._side)
         return host, copied
 
-    def _chunks(self, order: EpochOrder, first: int, stream: Any = None) -> Iterator[tuple[list[Part], torch.Tensor]]:
+    def _chunks(
+        self, order: EpochOrder, first: int, reach: int, stream: Any = None
+    ) -> Iterator[tuple[list[Part], torch.Tensor]]:
         """The positions of some batches, and the indices there; few at first, which should come soon."""
-        parts, wanted = self._parts(len(order), first), 1
+        parts, wanted = self._parts(len(order), first, reach), 1
         while some := _together(parts, wanted):
             with self._device.on(stream):  # None: the current one
                 indices = _indices(order, some, self._device.torch_device)

@@ -8,6 +8,11 @@ import numpy as np
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.errors import ArgumentError
+from gpuload.frameworks import size_of_all
+from gpuload.loading.checks import length
+from gpuload.loading.progress import Samplers
+from gpuload.samplers.base import CounterSampler
+from gpuload.samplers.position import Position
 from gpuload.saved import integer, or_none, read
 
 __all__ = ["State", "fingerprint"]
@@ -57,6 +62,22 @@ class State(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return {"version": VERSION, **self._asdict()}
+
+    @classmethod
+    def here(cls, loader: Any, at: Position, images: ImageDataset | None) -> "State":
+        """Of a `DataLoader` that delivers next what stands there, of these images, if it renders any."""
+        keeper = Samplers.of(loader).keeper
+        return cls(
+            at.epoch,
+            at.batch,
+            loader.seed,
+            keeper.seed if isinstance(keeper, CounterSampler) else None,
+            length(loader.dataset),
+            length(loader.sampler),
+            size_of_all(loader.batch_sampler),
+            None if images is None else fingerprint(images),
+            loader.quarantine.plain(),
+        )
 
     @classmethod
     def of(cls, plain: Any) -> "State":

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
+from gpuload.batch_transforms import Part
 from gpuload.device import Device, Event
 from gpuload.lifting import Rows
 from gpuload.loading.course import Settings
@@ -130,12 +131,13 @@ class TensorPath:
         """The batches of an epoch from one on, of the rows and with the function that the loader has now."""
         self._resident = self._resident.of(rows)  # an epoch after may have another one
         given = self._resident, settings.collate_fn
+        reach = self.order.reach(settings.reach)
         if self.order.sampler is None:
             own = islice(self.order.own_batches(epoch), first, None)
             return map(partial(unless_stop_iteration, partial(self._own_batch, *given)), own)
-        asked = self.order.device_batches(epoch, len(self._resident), first)
+        asked = self.order.device_batches(epoch, len(self._resident), first, reach)
         return map(
-            partial(unless_stop_iteration, partial(self._batch, *given)), asked
+            partial(unless_stop_iteration, partial(self._batch, *given, reach)), asked
         )  # which goes on after a batch that failed, as torch's
 
     def stages(self, epoch: int, rows: Rows, settings: Settings) -> Iterator[Stage]:
@@ -148,21 +150,34 @@ class TensorPath:
         collated = collated_by(settings.collate_fn, "single samples" if self.order.single else "a list of tensors")
         yield Stage("deliver", target, (f"{collated}, in order", "made when asked for"))
 
-    def _batch(self, here: Resident, collate_fn: Collation, indices: torch.Tensor, is_columns: bool = False) -> Any:
-        """What is delivered of these samples.
+    def _batch(self, here: Resident, collate_fn: Collation, reach: int, indices: torch.Tensor) -> Any:
+        """What is delivered of these samples; as a part with what stands before it, where that comes in front.
 
         Args:
             here: the rows.
             collate_fn: as of the loader.
+            reach: how many come in front.
             indices: on the device.
-            is_columns: as torch's ``dataset[indices]`` has them, where the sampler is one of batches.
         """
         columns = here.gather(indices)
+        if not reach:
+            return self._collated(columns, collate_fn)
+        parts = [column[reach:] for column in columns], [column[:reach] for column in columns]
+        return Part(*(self._collated(part, collate_fn) for part in parts))
+
+    def _collated(self, columns: list[torch.Tensor], collate_fn: Collation, is_columns: bool = False) -> Any:
+        """Rows as a batch.
+
+        Args:
+            columns: of each tensor.
+            collate_fn: as of the loader.
+            is_columns: as torch's ``dataset[indices]`` has them, where the sampler is one of batches.
+        """
         if is_columns:
             return collate_fn(tuple(columns))
         if self.order.single:
             return collate_fn(tuple(column[0] for column in columns))
-        if collate_fn is default_collate and len(indices):
+        if collate_fn is default_collate and len(columns[0]):
             return columns
         return collate_fn(list(zip(*columns, strict=True)))
 
@@ -170,7 +185,7 @@ class TensorPath:
         """The same of indices that a user's own sampler gave."""
         is_columns = self.order.single and np.ndim(batch[0]) > 0
         indices = self._checked(batch[0] if is_columns else batch, len(here))
-        return self._batch(here, collate_fn, indices, is_columns)
+        return self._collated(here.gather(indices), collate_fn, is_columns)
 
     def _checked(self, batch: Any, count: int) -> torch.Tensor:
         """A user's own indices, on the device; a kernel would read whatever lies outside the tensor."""

@@ -1,6 +1,6 @@
 """Any other dataset: torch's workers and collate, then an asynchronous copy to the device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -10,6 +10,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from gpuload.collate import Collate
 from gpuload.device import Device
+from gpuload.loading.finish import parted
 from gpuload.loading.order import Order
 from gpuload.loading.processes import WorkerBatches, forget_ended
 from gpuload.loading.transfer import Moving, sending
@@ -39,15 +40,22 @@ class WorkerPath:
         if isinstance(collate_fn, Collate) and self._device.launches:
             collate_fn.prepare(self._device)
 
-    def batches(self, loader: TorchDataLoader[Any], first: int = 0) -> tuple[Iterator[Any], Any]:
-        """The batches of an epoch from one on, and torch's iterator, which reads them."""
+    def batches(self, loader: TorchDataLoader[Any], first: int = 0, reach: int = 0) -> tuple[Iterator[Any], Any]:
+        """The batches of an epoch from one on, and torch's iterator, which reads them.
+
+        Args:
+            loader: whose.
+            first: the one that comes first.
+            reach: samples that are to come in front of each, where they can be told.
+        """
+        reach = self.order.reach(reach)
         if not self._device.launches:
-            theirs = _begun(loader, self.order, first)
+            theirs = _begun(loader, self.order, first, reach)
             return _from(theirs, loader, first), theirs
         collate = loader.collate_fn if isinstance(loader.collate_fn, Collate) else None
         self._prepare(collate)
         with self._device.on(None), _as_is_sent(loader):  # torch's pinning thread makes a context on the current GPU
-            theirs = _begun(loader, self.order, first)
+            theirs = _begun(loader, self.order, first, reach)
         moving = Moving(_from(theirs, loader, first), self._device, self._side)
         return moving if collate is None else map(collate.finish, moving), theirs
 
@@ -69,21 +77,40 @@ class WorkerPath:
         )
 
 
-def _begun(loader: TorchDataLoader[Any], order: Order, first: int) -> Iterator[Any]:
+def _begun(loader: TorchDataLoader[Any], order: Order, first: int, reach: int) -> Iterator[Any]:
     """torch's own iterator, of the batches from one on; of an iterable dataset, from the first."""
     forget_ended(loader)
-    if not first or isinstance(loader.dataset, IterableDataset):
+    if loader._iterator is not None and getattr(loader._iterator._collate_fn, "reach", 0) != reach:
+        loader._iterator = None  # of persistent workers, which know no other collate function
+    if not (first or reach) or isinstance(loader.dataset, IterableDataset):
         return TorchDataLoader.__iter__(loader)
-    loader._iterator = None  # of persistent workers, which knows no other indices
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
-    whole, attributes = getattr(loader, name), vars(loader)
-    attributes[name] = _Rest(whole, order, first)
+    attributes, whole, collate_fn = vars(loader), getattr(loader, name), loader.collate_fn
+    rest = attributes[name] = _Rest(whole, order, first, reach)
+    loader.collate_fn = _Parted(collate_fn, reach) if reach else collate_fn
+    if loader._iterator is not None:
+        loader._iterator._index_sampler = rest
     try:
         return TorchDataLoader.__iter__(loader)
     finally:
-        attributes[name] = whole
+        attributes[name], loader.collate_fn = whole, collate_fn
         if loader._iterator is not None:
             loader._iterator._index_sampler = whole
+
+
+class _Parted:
+    """A collate function for samples of which some in front are another part's.
+
+    Args:
+        collate_fn: for these, and for the others.
+        reach: how many they are.
+    """
+
+    def __init__(self, collate_fn: Callable[[Any], Any], reach: int) -> None:
+        self._collate_fn, self.reach = collate_fn, reach
+
+    def __call__(self, samples: Any) -> Any:
+        return parted(samples, self.reach, self._collate_fn)
 
 
 def _from(theirs: Iterator[Any], loader: TorchDataLoader[Any], first: int) -> Iterator[Any]:
@@ -99,8 +126,8 @@ class _Rest:
     It begins with the first ``next``, as theirs: torch's iterators with workers are made twice.
     """
 
-    def __init__(self, whole: Any, order: Order, first: int) -> None:
-        self._whole, self.order, self._first = whole, order, first
+    def __init__(self, whole: Any, order: Order, first: int, reach: int) -> None:
+        self._whole, self.order, self._first, self._reach = whole, order, first, reach
 
     def __len__(self) -> int:
         return len(self._whole)
@@ -111,7 +138,7 @@ class _Rest:
             yield from islice(self._whole, self._first, None)
             return
         epoch, _ = sampler.begin()
-        for _, indices in self.order.host_batches(epoch, self._first):  # of no more than is wanted
+        for _, indices in self.order.host_batches(epoch, self._first, self._reach):  # of no more than is wanted
             yield indices.item() if self.order.single else indices.tolist()
 
 

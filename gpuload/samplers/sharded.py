@@ -144,19 +144,24 @@ class ShardedBatches(BatchSampler):
         """Batches of an epoch of so many samples."""
         return samples // self.global_batch_size + (self._of_tail(samples) > 0)
 
-    def positions(self, samples: int, first: int = 0) -> Iterator[NDArray[np.int64]]:
-        """The positions of each batch from one on, of an epoch of so many samples: (B,) int64.
+    def positions(self, samples: int, first: int = 0, reach: int = 0) -> Iterator[NDArray[np.int64]]:
+        """The positions of each batch from one on, of an epoch of so many samples: (reach + B,) int64.
 
         Those beyond the last are the epoch's first samples again.
+
+        Args:
+            samples: of the epoch, of all ranks.
+            first: the batch that comes first.
+            reach: so many in front of each, that stand before it in the global batch. Before that one's first come its
+                last, none of which is padding.
         """
-        full, rank = samples // self.global_batch_size, self.shard.rank
-        for batch in range(first, full):
-            start = batch * self.global_batch_size + rank * self.batch_size
-            yield np.arange(start, start + self.batch_size)
-        count = self._of_tail(samples)
-        if count and first <= full:
-            start = full * self.global_batch_size + rank * count
-            yield np.arange(start, start + count)
+        for batch in range(first, self.count(samples)):
+            begin = batch * self.global_batch_size
+            size = self.batch_size if begin + self.global_batch_size <= samples else self._of_tail(samples)
+            count = min(size * self.shard.world_size, samples - begin)
+            start = begin + self.shard.rank * size
+            mine = np.arange(start - reach, start + size)
+            yield np.where(mine < begin, begin + (mine - begin) % count, mine)
 
     def global_positions(self, samples: int) -> Iterator[NDArray[np.int64]]:
         """The positions of each batch of all ranks together, without padding: (B,) int64."""

@@ -238,6 +238,7 @@ class Runtime:
             "stream": self.on, "Stream": self.new_stream, "Event": self.new_event,
             "current_stream": self.current_stream,
             "is_current_stream_capturing": self.is_capturing,
+            "default_generators": tuple(torch.Generator() for _ in self.memories),
         }  # fmt: skip
         accelerator = {
             "is_available": lambda: True, "current_accelerator": lambda check_available=False: torch.device("cuda"),
