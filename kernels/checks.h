@@ -73,9 +73,12 @@ inline bool axis_fits(const Axis& axis, int filter) {
     return in(axis.length, 1, MOST) && in(axis.resized, 1, MOST) && in(axis.mirrored, 0, 1) &&
            in(axis.kept, 0, axis.resized) && in(axis.window, 0, axis.resized - axis.kept) && in(axis.extent, 1, MOST) &&
            (axis.step == 1 || axis.step == -1) && in(axis.begin, -MOST, MOST) &&
-           in(axis.padding, CONSTANT, SYMMETRIC) && in(axis.decoded, 0, axis.length - 1) &&
-           in(axis.span, 1, axis.length - axis.decoded) && rows_inside(axis, filter);
+           in(axis.padding, CONSTANT, SYMMETRIC) && in(axis.decoded, -MOST, axis.length - 1) &&
+           in(axis.span, 1, MOST) && rows_inside(axis, filter);
 }
+
+// Are the decoded pixels all of the crop? Those that views share in staging may begin before it, and end behind it.
+inline bool of_crop(const Axis& axis) { return axis.decoded >= 0 && axis.span <= axis.length - axis.decoded; }
 
 // Does `count` times `size` from `at` on fit into `room`? None is negative; nothing here overflows 64 bits.
 inline bool fits(int64_t at, int64_t count, int64_t size, int64_t room) {
@@ -135,6 +138,8 @@ inline bool record_fits(const Work& work, int64_t i) {
         return false;
     const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
     if (!adjustments_fit(work, i)) return false;
+    const bool rendered = !work.staging || is_adjusted(work, i);
+    if (rendered && !(of_crop(record.y) && of_crop(record.x))) return false;
     if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
     if (is_adjusted(work, i))
         return fits(record.pixels, record.y.extent, int64_t(record.x.extent) * 3, work.staging_bytes);

@@ -17,10 +17,9 @@ from gpuload.errors import CollateError
 from gpuload.loading.quarantine import Tolerance
 from gpuload.loading.stretch import Planner
 from gpuload.loading.transfer import move, pinned
-from gpuload.transforms.hand import Form
-from gpuload.transforms.program import Program
+from gpuload.transforms.program import Program, Views
 
-__all__ = ["Course", "Images", "Labels", "Settings"]
+__all__ = ["Course", "Finished", "Images", "Labels", "Settings"]
 
 Labels = Sequence[Any] | NDArray[np.int64]
 
@@ -56,7 +55,13 @@ class Images(NamedTuple):
     """
 
     dataset: ImageDataset
-    program: Program
+    program: Program | Views
+
+
+class Finished(NamedTuple):
+    """Images that need no stacking any more, of whatever structure."""
+
+    images: Any
 
 
 class Course(NamedTuple):
@@ -65,7 +70,7 @@ class Course(NamedTuple):
     Attributes:
         epoch: its number.
         program: of the dataset.
-        planners: one for each leg of it.
+        planners: one for each leg of it, or each view.
         single: samples are delivered as they are, not in batches.
         collate_fn: as of the loader.
         device: where batches arrive.
@@ -73,7 +78,7 @@ class Course(NamedTuple):
     """
 
     epoch: int
-    program: Program
+    program: Program | Views
     planners: tuple[Planner, ...]
     single: bool
     collate_fn: Callable[[Any], Any]
@@ -81,9 +86,19 @@ class Course(NamedTuple):
     tolerance: Tolerance | None
 
     @property
+    def of_files(self) -> tuple[Planner, ...]:
+        """Those who plan for images as they are read."""
+        return self.planners if isinstance(self.program, Views) else self.planners[:1]
+
+    @property
+    def last(self) -> tuple[Planner, ...]:
+        """Those of what is delivered."""
+        return self.planners if isinstance(self.program, Views) else self.planners[-1:]
+
+    @property
     def engine(self) -> Engine:
         """Renders what is delivered."""
-        return self.planners[-1].engine
+        return self.last[0].engine
 
     @property
     def is_sent(self) -> bool:
@@ -105,7 +120,7 @@ class Course(NamedTuple):
 
     def stacked(self, images: list[Any]) -> Any:
         """What a worker can do for samples that ordinary code has finished."""
-        return pinned(stacked(images), self.device) if self.stacks else images
+        return pinned(stacked(images), self.device)
 
     def collated(self, made: tuple[Any, Any]) -> Any:
         """Images and `prepared` labels as the batch that the user gets."""
@@ -113,15 +128,22 @@ class Course(NamedTuple):
         if self.device.launches:  # else they are there
             labels = move(labels, self.device)
             images = move(images, self.device) if isinstance(images, list) else images
+        is_multiple = isinstance(self.program, Views) and len(images) > 0
         if self.stacks:
-            return [stacked(images) if isinstance(images, list) else images, labels]
-        if self.program.leaves is Form.IMAGE and self.program.ends_natively:
-            images = [Form.IMAGE.wrapped(image) if type(image) is torch.Tensor else image for image in images]
+            return [[_one(view) for view in images] if is_multiple else _one(images), labels]
+        images = [self.program.wrapped(image) for image in (zip(*images, strict=True) if is_multiple else images)]
         if self.single:
             return self.collate_fn((images[0], labels[0]))
         batch = self.collate_fn(list(zip(images, labels, strict=True)))
         is_ours = isinstance(self.collate_fn, Collate)  # it makes tensors of labels, on the host
         return move(pinned(batch, self.device), self.device) if is_ours else batch
+
+
+def _one(images: Any) -> Any:
+    """Images of a batch, or of a view of it, as one."""
+    if isinstance(images, Finished):
+        return images.images
+    return stacked(images) if isinstance(images, list) else images
 
 
 def stacked(images: list[Any]) -> Any:
