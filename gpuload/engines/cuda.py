@@ -92,10 +92,10 @@ class CudaEngine:
 
 class _CudaBatch:
     def __init__(self, views: Sequence[View]) -> None:
-        self._views, engine, files = views, views[0].engine, views[0].files
+        self._views, engine, self._files = views, views[0].engine, views[0].files
         self._device, self._library, self._groups = engine.device, engine.library, list(grouped(views))
         self._images: dict[int, Images] = {}
-        away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
+        away = np.zeros(len(self._files), bool) if engine.decoding is None else engine.decoding.chosen(self._files)
         away &= ~np.any([view.fused.adjustments.any for view in views], axis=0)  # the workers render those
         self._descriptors, behind = self._place([view.fused for view in views], away)
         self._buffer = engine.staging.take(self)
@@ -106,7 +106,7 @@ class _CudaBatch:
             tell(work, view.fused)
             work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
         if engine.decoding is not None and np.count_nonzero(away):
-            engine.decoding.begin(files, np.flatnonzero(away), self._buffer)
+            engine.decoding.begin(self._files, np.flatnonzero(away), self._buffer)
 
     @staticmethod
     def _place(views: Sequence[Fused], away: NDArray[np.bool_]) -> tuple[int, int]:
@@ -145,7 +145,7 @@ class _CudaBatch:
 
     def share(self, first: int, count: int) -> None:
         if self._library is not None:
-            self._library.gpuload_share(self._views[0].files.address, first, count)
+            self._library.gpuload_share(self._files.address, first, count)
 
     def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
         packed, (_, fused, files) = np.ascontiguousarray(pixels), self._views[view]

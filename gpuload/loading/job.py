@@ -243,7 +243,7 @@ class ImageJob:
         recipes, fused = planner.planned(epoch, positions, files.sizes, indices)
         files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
         source = _Source(
-            slots, files, [fused], lambda slot, _: recipes[slot], lambda slot: image_of(pixels[slot]).convert("RGB")
+            slots, files, [fused], lambda slot, _: recipes[slot], lambda slot: image_of(pixels[slot])
         )
         return self._begin(number, source)
 
@@ -320,7 +320,8 @@ class ImageJob:
     def _image(self, slot: int) -> Image.Image | None:
         """The sample's image; None: another sample stands for it now."""
         try:
-            return self._run.source.image(slot)
+            image = self._run.source.image(slot)
+            return image if image.mode == "RGB" else image.convert("RGB")  # gray ones that lie in memory
         except OSError:
             if self._course.planners[0].dataset.passes_over(int(self._indices[slot])):
                 return None
