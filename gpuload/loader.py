@@ -366,7 +366,9 @@ class DataLoader(Kept[Sample]):
         if not isinstance(path, ImagePath):
             return None
         course = path.course(self.epoch, found, self._settings())  # type: ignore[arg-type]
-        return course.planners[-1].plan.table(dtype) if course.program.ends_natively else None
+        table, *others = [planner.plan.table(dtype) for planner in course.last]
+        is_one = course.program.ends_natively and all(torch.equal(table, other) for other in others)
+        return table if is_one else None
 
     def stages(self) -> list[Stage]:
         """The path that a sample will take, in order: which stage runs where, and what it does."""

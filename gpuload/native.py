@@ -61,6 +61,7 @@ class Work(ctypes.Structure):
         ("warp_count", ctypes.c_int64),
         ("frames", ctypes.c_void_p),  # FRAME, likewise
         ("frame_count", ctypes.c_int64),
+        ("next", ctypes.c_void_p),  # Work of another view of the same images; None: this is the last one
     ]
 
 

@@ -90,9 +90,14 @@ def _unbatched(batch: Any) -> list[Any]:
         return list(batch.unbind())
     if isinstance(batch, Mapping):
         return [dict(zip(batch, values, strict=True)) for values in zip(*map(_unbatched, batch.values()), strict=True)]
-    if isinstance(batch, Sequence) and all(isinstance(part, torch.Tensor | Mapping) for part in batch):
+    if isinstance(batch, Sequence) and all(isinstance(one, torch.Tensor | Mapping) or _are_views(one) for one in batch):
         return list(zip(*map(_unbatched, batch), strict=True))
     return list(batch)
+
+
+def _are_views(part: Any) -> bool:
+    """Are these several views of each sample, as `transforms.MultiView` makes them?"""
+    return isinstance(part, list) and bool(part) and all(isinstance(one, torch.Tensor) and one.ndim > 1 for one in part)
 
 
 def _compare(wanted: list[Any] | None, parts: list[Any] | None, where: str) -> None:

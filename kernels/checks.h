@@ -73,9 +73,12 @@ inline bool axis_fits(const Axis& axis, int filter) {
     return in(axis.length, 1, MOST) && in(axis.resized, 1, MOST) && in(axis.mirrored, 0, 1) &&
            in(axis.kept, 0, axis.resized) && in(axis.window, 0, axis.resized - axis.kept) && in(axis.extent, 1, MOST) &&
            (axis.step == 1 || axis.step == -1) && in(axis.begin, -MOST, MOST) &&
-           in(axis.padding, CONSTANT, SYMMETRIC) && in(axis.decoded, 0, axis.length - 1) &&
-           in(axis.span, 1, axis.length - axis.decoded) && rows_inside(axis, filter);
+           in(axis.padding, CONSTANT, SYMMETRIC) && in(axis.decoded, -MOST, axis.length - 1) &&
+           in(axis.span, 1, MOST) && rows_inside(axis, filter);
 }
+
+// Are the decoded pixels all of the crop? Those that views share in staging may begin before it, and end behind it.
+inline bool of_crop(const Axis& axis) { return axis.decoded >= 0 && axis.span <= axis.length - axis.decoded; }
 
 // Does `count` times `size` from `at` on fit into `room`? None is negative; nothing here overflows 64 bits.
 inline bool fits(int64_t at, int64_t count, int64_t size, int64_t room) {
@@ -137,7 +140,7 @@ inline bool step_fits(const Work& work, const Adjustment& step, Size* size) {
             const Frame& frame = work.frames[int64_t(step.value)];
             const bool is_inside = region_fits(frame.region, size->of);
             *size = {frame.record.y.extent, frame.record.x.extent};
-            return is_inside && axes_fit(frame.record, frame.region);
+            return is_inside && axes_fit(frame.record, frame.region) && of_crop(frame.record.y) && of_crop(frame.record.x);
         }
         default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
     }
@@ -164,6 +167,8 @@ inline bool record_fits(const Work& work, int64_t i) {
     if (!axes_fit(record, work.regions + 4 * i) || !adjustments_fit(work, i, &size)) return false;
     const int64_t height = size.of[0], width = size.of[1];
     const bool known = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
+    const bool rendered = !work.staging || is_adjusted(work, i);
+    if (rendered && !(of_crop(record.y) && of_crop(record.x))) return false;
     if (!work.staging)
         return known && in(work.channels, 1, 3) && fits(record.output, height, width * work.channels, work.out_elements);
     if (is_adjusted(work, i)) return fits(record.pixels, height, width * 3, work.staging_bytes);

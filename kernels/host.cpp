@@ -41,18 +41,78 @@ void place(const Work& work, int64_t i, const Image& source) {
     place_weights(work, record);
 }
 
-// Packed RGB rows of sample i's region; `slack` bytes behind them may be read, too.
-Image packed(const Work& work, int64_t i, const uint8_t* pixels, int64_t slack) {
+// Packed RGB rows of sample i's region.
+Image packed(const Work& work, int64_t i, const uint8_t* pixels) {
     const int64_t pitch = int64_t(work.records[i].x.span) * 3;
-    return {pixels, pitch, pixels + work.records[i].y.span * pitch + slack, 0};
+    return {pixels, pitch, pixels + work.records[i].y.span * pitch, 0};
 }
 
-// Where to make those rows: in staging at once, or in the thread's own memory.
-uint8_t* room(const Work& work, int64_t i) {
-    const Record& record = work.records[i];
-    if (work.staging && !checks::is_adjusted(work, i)) return work.staging + record.pixels;
-    return mine.pixels.room(int64_t(record.y.span) * record.x.span * 3 + simd::SLACK);
+// ---- all views of an image ----
+
+template <class Step>
+void each_view(const Work& work, Step step) {
+    for (const Work* view = &work; view; view = view->next) step(*view);
 }
+
+// Is image i, in each view, as it must be for its pixels to be read and put where they belong?
+bool views_fit(const Work& work, int64_t i) {
+    bool fit = true;
+    each_view(work, [&](const Work& view) {
+        fit = fit && i < view.count && checks::record_fits(view, i) &&
+              checks::region_fits(view.regions + 4 * i, work.sizes + 2 * i);
+    });
+    return fit;
+}
+
+// The smallest region (top, left, height, width) of image i that has those of all views.
+struct Region {
+    int32_t at[4];
+
+    Region(const Work& work, int64_t i) {
+        std::memcpy(at, work.regions + 4 * i, sizeof at);
+        each_view(work, [&](const Work& view) {
+            for (int k = 0; k < 2; ++k) {
+                const int32_t begin = view.regions[4 * i + k], end = begin + view.regions[4 * i + k + 2];
+                const int32_t last = std::max(at[k] + at[k + 2], end);
+                at[k] = std::min(at[k], begin);
+                at[k + 2] = last - at[k];
+            }
+        });
+    }
+
+    int64_t pitch() const { return int64_t(at[3]) * 3; }
+    int64_t bytes() const { return at[2] * pitch(); }
+};
+
+// Where a view has all these pixels in staging; null: none has, and the thread's own memory will do.
+uint8_t* in_staging(const Work& work, int64_t i, const Region& region) {
+    uint8_t* found = nullptr;
+    each_view(work, [&](const Work& view) {
+        const bool all = !std::memcmp(view.regions + 4 * i, region.at, sizeof region.at);
+        if (view.staging && all && !checks::is_adjusted(view, i)) found = view.staging + view.records[i].pixels;
+    });
+    return found;
+}
+
+// A view's part of the region's packed RGB rows; `slack` bytes behind them may be read, too.
+Image part_of(const Region& region, const uint8_t* pixels, const Work& view, int64_t i, int64_t slack) {
+    const int32_t* wanted = view.regions + 4 * i;
+    const int64_t begin = (wanted[0] - region.at[0]) * region.pitch() + (wanted[1] - region.at[1]) * 3;
+    return {pixels + begin, region.pitch(), pixels + region.bytes() + slack, 0};
+}
+
+// What `make` makes of the region, packed RGB rows, to where each view has its part; false: it has made nothing.
+template <class Make>
+bool place_all(const Work& work, int64_t i, const Region& region, Make make) {
+    uint8_t* staged = in_staging(work, i, region);
+    uint8_t* pixels = staged ? staged : mine.pixels.room(region.bytes() + simd::SLACK);
+    if (!make(pixels)) return false;
+    const int64_t slack = staged ? 0 : simd::SLACK;
+    each_view(work, [&](const Work& view) { place(view, i, part_of(region, pixels, view, i, slack)); });
+    return true;
+}
+
+// ---- a sample ----
 
 Status measure(const Work& work, int64_t i) {
     if (checks::in_memory(work, i)) return OK;  // its size is known
@@ -67,16 +127,20 @@ Status measure(const Work& work, int64_t i) {
 
 Status from_memory(const Work& work, int64_t i) {
     const int channels = work.memory_channels[i];
-    const int32_t* region = work.regions + 4 * i;
+    const Region region(work, i);
     const uint8_t* image = reinterpret_cast<const uint8_t*>(work.memory[i]);
-    const Image source = passes::part(image, work.sizes + 2 * i, region, channels);
-    if (channels == 3) {
-        place(work, i, source);
+    const auto part = [&](const int32_t* wanted) { return passes::part(image, work.sizes + 2 * i, wanted, channels); };
+    if (channels == 3 && !in_staging(work, i, region)) {
+        each_view(work, [&](const Work& view) { place(view, i, part(view.regions + 4 * i)); });
         return OK;
     }
-    uint8_t* pixels = room(work, i);
-    passes::pack_rgb(source, region[2], region[3], pixels);
-    place(work, i, packed(work, i, pixels, simd::SLACK));
+    place_all(work, i, region, [&](uint8_t* pixels) {
+        if (channels == 3)
+            passes::pack(part(region.at), region.at[2], region.pitch(), pixels);
+        else
+            passes::pack_rgb(part(region.at), region.at[2], region.at[3], pixels);
+        return true;
+    });
     return OK;
 }
 
@@ -98,10 +162,11 @@ Status from_file(const Work& work, int64_t i) {
     WholeFile whole;
     const Status status = read_file(work, i, [](int64_t bytes) { return mine.file.room(bytes); }, &whole);
     if (status != OK) return status;
-    uint8_t* pixels = room(work, i);
-    if (!work.decode(whole.data, whole.size, work.sizes + 2 * i, work.regions + 4 * i, pixels)) return FAILED;
-    place(work, i, packed(work, i, pixels, simd::SLACK));
-    return OK;
+    const Region region(work, i);
+    const bool done = place_all(work, i, region, [&](uint8_t* pixels) {
+        return work.decode(whole.data, whole.size, work.sizes + 2 * i, region.at, pixels);
+    });
+    return done ? OK : FAILED;
 }
 
 uint8_t* room(Encoded& file, int64_t bytes) {
@@ -118,11 +183,11 @@ uint8_t* room(Encoded& file, int64_t bytes) {
 
 // A file that another decoder is to have; the rest of what the kernel wants of the sample is made here.
 Status read_away(const Work& work, int64_t i) {
-    if (!work.encoded || !work.staging || !checks::record_fits(work, i) ||
-        !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i) ||
-        checks::is_adjusted(work, i))  // which is rendered here
-        return INVALID;
-    place_weights(work, work.records[i]);
+    if (!work.encoded || !work.staging || !views_fit(work, i) || !checks::path_fits(work, i)) return INVALID;
+    bool adjusted = false;  // which is rendered here
+    each_view(work, [&](const Work& view) { adjusted = adjusted || checks::is_adjusted(view, i); });
+    if (adjusted) return INVALID;
+    each_view(work, [&](const Work& view) { place_weights(view, view.records[i]); });
     Encoded& file = work.encoded[i];
     WholeFile whole;
     const Status status = read_file(work, i, [&](int64_t bytes) { return room(file, bytes); }, &whole);
@@ -168,9 +233,7 @@ Status load(const Work& work, int64_t i) {
 Status share(const Work& work, int64_t i) {
     const bool in_memory = checks::in_memory(work, i);
     if (!in_memory && !work.decode) return ODD;
-    if (!checks::record_fits(work, i) || !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) ||
-        !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i)))
-        return INVALID;
+    if (!views_fit(work, i) || !(in_memory ? checks::memory_fits(work, i) : checks::path_fits(work, i))) return INVALID;
     return in_memory ? from_memory(work, i) : from_file(work, i);
 }
 
@@ -216,7 +279,7 @@ EXPORT void gpuload_release(Encoded* files, int64_t count) {
 EXPORT uint8_t gpuload_put(const Work* work, int64_t i, const uint8_t* pixels) {
     if (i < 0 || i >= work->count || !checks::record_fits(*work, i)) return INVALID;
     try {
-        place(*work, i, packed(*work, i, pixels, 0));
+        place(*work, i, packed(*work, i, pixels));
     } catch (const std::bad_alloc&) {
         return FAILED;
     }

@@ -29,7 +29,7 @@ struct Axis {
     int32_t step;      // 1, or -1 where the output is flipped
     int32_t extent;    // output pixels
     int32_t padding;   // Padding: what positions outside the window show
-    int32_t decoded;   // first pixel of the crop that is decoded (the others are not needed)
+    int32_t decoded;   // first pixel that is decoded, counted from the crop's first: all that is read, or more
     int32_t span;      // how many are
     int32_t ksize;     // most weights of one output pixel
 };

@@ -66,7 +66,8 @@ struct Frame {
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
 // `out`: from where they lie, or from memory of the thread's own. A sample that has adjustments is rendered in either
-// case; into staging as packed RGB rows of bytes.
+// case; into staging as packed RGB rows of bytes. Of an image of several views the smallest region that has all of theirs
+// is decoded, once; views in staging may share its pixels.
 struct Work {
     int64_t count;
     const char* paths;               // file names, each ended by a NUL
@@ -94,4 +95,5 @@ struct Work {
     int64_t warp_count;
     const Frame* frames;            // likewise
     int64_t frame_count;
+    const Work* next;  // another view of the same images: records, and where they go; null: this is the last one
 };

@@ -197,13 +197,13 @@ class NumpyBatch:
     def share(self, first: int, count: int) -> None:
         pass
 
-    def put(self, slot: int, pixels: Any) -> None:
+    def put(self, slot: int, pixels: Any, view: int = 0) -> None:
         self._images[slot] = np.stack([row[pixels[..., c]] for c, row in enumerate(self._table)])
 
     def finish(self) -> None:
         self._batch = np.stack(self._images)
 
-    def images(self) -> torch.Tensor:
+    def images(self, view: int = 0) -> torch.Tensor:
         return torch.from_numpy(self._batch)
 
 

@@ -19,8 +19,7 @@ from gpuload.errors import ArgumentError, ArgumentTypeError, SampleError
 from gpuload.recipes.draws import Draws, TorchDraws
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import name_of
-from gpuload.transforms.plan import Plan
-from gpuload.transforms.program import Program, compiled
+from gpuload.transforms.program import Program, Views, compiled
 
 __all__ = ["ImageDataset", "load_image"]
 
@@ -135,7 +134,7 @@ class ImageDataset(Dataset[Any]):
         return self._sizes
 
     @property
-    def program(self) -> Program | str:
+    def program(self) -> Program | Views | str:
         """What the transform compiles to, as it is now; or why it does not, in words."""
         return compiled(self.transform, self.channels)
 
@@ -202,17 +201,23 @@ class ImageDataset(Dataset[Any]):
         Args:
             index: of the sample.
             draws: one sample's random numbers; None: torch's default generator.
+
+        Returns:
+            The recipe; of a `MultiView` one for each view.
         """
-        plan, (height, width) = self.require_recipes(), self.size(self.position(index))
-        recipe: Recipe = plan.recipes([height], [width], draws or TorchDraws())[0]
-        return recipe
+        program, (height, width) = self.require_recipes(), self.size(self.position(index))
+        drawn = [leg.plan.recipes([height], [width], draws or TorchDraws())[0] for leg in program.legs]
+        return tuple(drawn) if isinstance(program, Views) else drawn[0]
 
     def apply(self, index: int, recipe: Recipe) -> Any:
-        """Sample ``index`` with these operations, on the CPU with Pillow: (C, H, W) tensor."""
-        return self.require_recipes().apply(self.image(self.position(index)), recipe)
+        """Sample ``index`` with these operations, on the CPU with Pillow: (C, H, W) tensor, or one for each view."""
+        program, image = self.require_recipes(), self.image(self.position(index))
+        if isinstance(program, Views):
+            return [leg.plan.apply(image, each) for leg, each in zip(program.legs, recipe, strict=True)]
+        return program.legs[0].plan.apply(image, recipe)
 
-    def require_recipes(self) -> Plan:
-        """The plan, which makes recipes, where that is the whole of the transform.
+    def require_recipes(self) -> Program | Views:
+        """The program, whose plans make recipes, where these are the whole of the transform.
 
         Raises:
             ArgumentError: there is ordinary code in it, or nothing that gpuload knows.
@@ -223,7 +228,7 @@ class ImageDataset(Dataset[Any]):
         calls = [name_of(call) for leg in program.legs for call in leg.calls]
         if calls:
             raise ArgumentError(f"the transform has no recipe: {', '.join(calls)} is ordinary code")
-        return program.legs[0].plan
+        return program
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         index = self.position(index)

@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from copy import copy
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,13 @@ class Files:
             some._memory = Memory(addresses[part], channels[part], owner)
         some._describe()
         return some
+
+    def views(self, count: int) -> "list[Files]":
+        """The same images so many times, the first of them this: whoever does a share of these does it for all."""
+        views = [self, *(self[:] for _ in range(count - 1))]
+        for view, after in pairwise(views):
+            view.work.next = ctypes.addressof(after.work)
+        return views
 
     def _describe(self) -> None:
         self.work = Work(

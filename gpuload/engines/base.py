@@ -7,7 +7,7 @@ asks for `images`.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,9 +22,23 @@ from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
 from gpuload.transforms.plan import Plan
 
-__all__ = ["Batch", "Engine", "Images", "Layout", "Output", "Take", "UnrenderedError", "check", "native_decoders"]
+__all__ = [
+    "Batch",
+    "Engine",
+    "Images",
+    "Layout",
+    "Output",
+    "Take",
+    "UnrenderedError",
+    "View",
+    "ViewsEngine",
+    "check",
+    "grouped",
+    "native_decoders",
+]
 
 Images = torch.Tensor | list[torch.Tensor]
+APART = 256  # a view begins in the output at a multiple of so many elements: its memory is as aligned as any tensor's
 Take = Callable[[int], torch.Tensor]  # gives output buffers: a uint8 tensor of so many bytes
 
 
@@ -58,19 +72,19 @@ class UnrenderedError(Exception):
 
 
 class Batch(Protocol):
-    """One batch in flight."""
+    """One batch in flight: of images, or of several views of them."""
 
     def share(self, first: int, count: int) -> None:
         """Read, decode and, on the host, render these samples; what is left undone has a status that says why."""
 
-    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """A sample's pixels, as Pillow decoded them: uint8 (h, w, 3), the size of its region."""
+    def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
+        """A sample's pixels, as Pillow decoded them: uint8 (h, w, 3), the size of its region in that view."""
 
     def finish(self) -> None:
         """Every sample is rendered or put; on a worker thread."""
 
-    def images(self) -> Images:
-        """(B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ.
+    def images(self, view: int = 0) -> Images:
+        """A view: (B, C, H, W) on the consumer's current stream; a list of (C, H, W) where sizes differ.
 
         Of an engine on the host: at any time, and each is there as soon as its share is rendered.
 
@@ -110,6 +124,35 @@ class Engine(Protocol):
         """
 
 
+class View(NamedTuple):
+    """One of several views of a batch's images.
+
+    Attributes:
+        engine: of the view.
+        fused: what that makes of the images.
+        files: these, as of `Files.views`.
+    """
+
+    engine: Any
+    fused: Fused
+    files: Files
+
+
+@runtime_checkable
+class ViewsEngine(Engine, Protocol):
+    """An engine that makes several views of images that are decoded once."""
+
+    def views(self, views: Sequence[View]) -> Batch:
+        """A batch of them; their engines are of this kind, and of one layout there is one engine."""
+
+
+def grouped(views: Sequence[View]) -> Iterator[tuple[Any, list[int], "list[Output]"]]:
+    """Each engine, which of the views are its own, and where they are in its output, one after the other."""
+    for engine in dict.fromkeys(view.engine for view in views):
+        mine = [number for number, view in enumerate(views) if view.engine is engine]
+        yield engine, mine, engine.layout.places([views[number].fused for number in mine])
+
+
 @dataclass(frozen=True)
 class Layout:
     """What leaves: dtype, channels, their order, and the output value of each byte.
@@ -134,15 +177,22 @@ class Layout:
         same = (self.dtype, self.channels, self.channels_last) == (other.dtype, other.channels, other.channels_last)
         return same and torch.equal(self.table, other.table)
 
-    def place(self, fused: Fused) -> "Output":
-        """Give every sample its place in the output: sets the records."""
+    def places(self, views: Sequence[Fused]) -> "list[Output]":
+        """Give every sample of each view its place in one output: sets the records."""
+        outputs, begin = list[Output](), 0
+        for fused in views:
+            outputs.append(self._place(fused, begin))
+            begin = -(-outputs[-1].end // APART) * APART
+        return outputs
+
+    def _place(self, fused: Fused, begin: int) -> "Output":
         height, width = fused.extents.T
         counts = height * width * self.channels
-        ends = counts.cumsum()
+        ends = begin + counts.cumsum()
         fused.records["output"] = ends - counts
         is_uniform = np.count_nonzero(fused.extents == fused.extents[0]) == fused.extents.size
         sizes = fused.extents[:1] if is_uniform else fused.extents
-        return Output(self, len(ends), int(ends[-1]), sizes.tolist())
+        return Output(self, len(ends), begin, int(ends[-1]), sizes.tolist())
 
     def describe(self) -> str:
         """In words."""
@@ -153,27 +203,24 @@ class Layout:
 
 @dataclass(frozen=True)
 class Output:
-    """Where the samples of a batch are in one flat output.
+    """Where the samples of a batch, or of a view of it, are in one flat output.
 
     Attributes:
         layout: of each.
         count: samples.
-        elements: of the whole.
+        begin, end: of the output's elements, those that are theirs.
         sizes: (height, width) of each sample, in pixels; a single one where all have that.
     """
 
     layout: Layout
     count: int
-    elements: int
+    begin: int
+    end: int
     sizes: list[tuple[int, int]]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the whole."""
-        return self.elements * self.layout.dtype.itemsize
-
     def images(self, flat: torch.Tensor) -> Images:
-        """The flat output as images: one tensor where all have one size."""
+        """Their part of the flat output as images: one tensor where all have one size."""
+        flat = flat[self.begin : self.end]
         if len(self.sizes) == 1:
             return self._shaped(flat, self.count, *self.sizes[0])
         parts = flat.split([self.layout.channels * height * width for height, width in self.sizes])

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
-from gpuload.engines.base import Images, Layout, Take, check, native_decoders, tell
+from gpuload.engines.base import Images, Layout, Take, View, check, grouped, native_decoders, tell
 from gpuload.errors import MissingError
 from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse
@@ -43,7 +44,10 @@ class CpuEngine:
         return fuse(recipes)
 
     def batch(self, fused: Fused, files: Files) -> "_CpuBatch":
-        return _CpuBatch(self, fused, files)
+        return _CpuBatch([View(self, fused, files)])
+
+    def views(self, views: Sequence[View]) -> "_CpuBatch":
+        return _CpuBatch(views)
 
     def decoders(self, decoder: Decoder | None) -> Iterator[str]:
         return native_decoders(decoder)
@@ -53,26 +57,32 @@ class CpuEngine:
 
 
 class _CpuBatch:
-    def __init__(self, engine: CpuEngine, fused: Fused, files: Files) -> None:
-        layout, work = engine.layout, files.work
-        self._engine, self._fused, self._files = engine, fused, files
-        self._output = layout.place(fused)
-        self._out = engine.take(self._output.nbytes).view(layout.dtype)
-        self._images = self._output.images(self._out)
-        tell(work, fused)
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views, self._library = views, views[0].engine.library
+        self._images: dict[int, Images] = {}
+        for engine, mine, outputs in grouped(views):
+            out = engine.take(outputs[-1].end * engine.layout.dtype.itemsize).view(engine.layout.dtype)
+            for number, output in zip(mine, outputs, strict=True):
+                self._tell(views[number], out)
+                self._images[number] = output.images(out)
+
+    @staticmethod
+    def _tell(view: View, out: torch.Tensor) -> None:
+        layout, work = view.engine.layout, view.files.work
+        tell(work, view.fused)
         work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
         work.channels, work.channels_last = layout.channels, layout.channels_last
-        work.out, work.out_elements = self._out.data_ptr(), self._output.elements
+        work.out, work.out_elements = out.data_ptr(), len(out)
 
     def share(self, first: int, count: int) -> None:
-        self._engine.library.gpuload_share(self._files.address, first, count)
+        self._library.gpuload_share(self._views[0].files.address, first, count)
 
-    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
         packed = np.ascontiguousarray(pixels)
-        check(self._engine.library.gpuload_put(self._files.address, slot, packed.ctypes.data))
+        check(self._library.gpuload_put(self._views[view].files.address, slot, packed.ctypes.data))
 
     def finish(self) -> None:
         pass  # every sample is in its place
 
-    def images(self) -> Images:
-        return self._images
+    def images(self, view: int = 0) -> Images:
+        return self._images[view]

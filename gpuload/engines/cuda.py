@@ -16,12 +16,13 @@ from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
-from gpuload.engines.base import Images, Layout, check, native_decoders, tell
+from gpuload.engines.base import Images, Layout, View, check, grouped, native_decoders, tell
 from gpuload.libraries import host_library
 from gpuload.recipes.fuse import Fused, fuse, fuse_unadjusted, left_to_pillow
 from gpuload.recipes.ops import Filter
 from gpuload.recipes.recipes import Recipes
-from gpuload.recipes.record import NO_WEIGHTS
+from gpuload.recipes.record import NO_WEIGHTS, RECORD
+from gpuload.recipes.union import widened
 from gpuload.stage import Stage
 from gpuload.staging import ALIGNMENT, StagingPool
 
@@ -72,7 +73,10 @@ class CudaEngine:
         return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))
 
     def batch(self, fused: Fused, files: Files) -> "_CudaBatch":
-        return _CudaBatch(self, fused, files)
+        return _CudaBatch([View(self, fused, files)])
+
+    def views(self, views: Sequence[View]) -> "_CudaBatch":
+        return _CudaBatch(views)
 
     def decoders(self, decoder: Decoder | None) -> Iterator[str]:
         if self.decoding is not None and self.decoding.split.is_all:
@@ -87,80 +91,97 @@ class CudaEngine:
 
 
 class _CudaBatch:
-    def __init__(self, engine: CudaEngine, fused: Fused, files: Files) -> None:
-        self._engine, self._fused, self._files = engine, fused, files
-        self._output = engine.layout.place(fused)
-        self._grid = len(files), min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
-        away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
-        away &= ~fused.adjustments.any  # the workers render those
-        self._descriptors, behind = self._place(fused, away)
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views, engine, self._files = views, views[0].engine, views[0].files
+        self._device, self._library, self._groups = engine.device, engine.library, list(grouped(views))
+        self._images: dict[int, Images] = {}
+        away = np.zeros(len(self._files), bool) if engine.decoding is None else engine.decoding.chosen(self._files)
+        away &= ~np.any([view.fused.adjustments.any for view in views], axis=0)  # the workers render those
+        self._descriptors, behind = self._place([view.fused for view in views], away)
         self._buffer = engine.staging.take(self)
-        self._sent = self._descriptors + fused.records.nbytes
+        self._sent = self._descriptors + sum(view.fused.records.nbytes for view in views)
         self._host = self._buffer.room(self._sent, behind)
-        work = files.work
-        tell(work, fused)
-        work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
+        for view in views:
+            work = view.files.work
+            tell(work, view.fused)
+            work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
         if engine.decoding is not None and np.count_nonzero(away):
-            engine.decoding.begin(files, np.flatnonzero(away), self._buffer)
+            engine.decoding.begin(self._files, np.flatnonzero(away), self._buffer)
 
     @staticmethod
-    def _place(fused: Fused, away: NDArray[np.bool_]) -> tuple[int, int]:
+    def _place(views: Sequence[Fused], away: NDArray[np.bool_]) -> tuple[int, int]:
         """Give pixels and host-made weights their places in the buffer.
 
         Args:
-            fused: of the batch.
+            views: of the batch.
             away: samples whose pixels are decoded on the device, where they lie behind the records.
 
         Returns:
             Bytes before the records, and behind them.
         """
-        records = fused.records
-        axes, needed = records["axes"], needs_host_weights(records) & ~fused.adjustments.any[:, None]
-        sizes = np.zeros((len(records), 3), np.int64)  # bytes of each sample's pixels, rows of y, rows of x
-        sizes[:, 0] = fused.pixel_bytes
-        if np.count_nonzero(needed):
-            sizes[:, 1:] = np.where(needed, fused.extents * (2 + axes["ksize"]) * 4, 0)
+        shared = widened(views)
+        needed = np.stack([needs_host_weights(fused.records) & ~fused.adjustments.any[:, None] for fused in views], 1)
+        sizes = np.zeros((len(away), len(views), 3), np.int64)  # bytes of each sample's pixels, rows of y, rows of x
+        owner = shared.argmax(axis=1)  # of the pixels that a sample's views share
+        for number, fused in enumerate(views):
+            sizes[:, number, 0] = np.where(shared[:, number] & (owner != number), 0, fused.pixel_bytes)
+            if np.count_nonzero(needed[:, number]):
+                rows = fused.extents * (2 + fused.records["axes"]["ksize"]) * 4
+                sizes[:, number, 1:] = np.where(needed[:, number], rows, 0)
         sizes = (sizes + (ALIGNMENT - 1)) & -ALIGNMENT
-        behind = np.where(away, sizes[:, 0], 0)
-        sizes[:, 0] -= behind
+        behind = np.where(away, sizes[:, 0, 0], 0)  # all views share these
+        sizes[:, 0, 0] -= behind
         ends = sizes.cumsum()
         begins, descriptors = ends.reshape(sizes.shape) - sizes, int(ends[-1])
-        sent, gap = descriptors + records.nbytes, -records.nbytes % ALIGNMENT if behind.any() else 0
+        nbytes = sum(fused.records.nbytes for fused in views)
+        sent, gap = descriptors + nbytes, -nbytes % ALIGNMENT if behind.any() else 0
         ends = sent + gap + behind.cumsum()
-        records["pixels"] = np.where(away, ends - behind, begins[:, 0])
-        records["weights"] = np.where(needed, begins[:, 1:], NO_WEIGHTS)
+        of_owner = begins[np.arange(len(away)), owner, 0]
+        for number, fused in enumerate(views):
+            pixels = np.where(shared[:, number], of_owner, begins[:, number, 0])
+            fused.records["pixels"] = np.where(away, ends - behind, pixels)
+            fused.records["weights"] = np.where(needed[:, number], begins[:, number, 1:], NO_WEIGHTS)
         return descriptors, int(ends[-1]) - sent
 
     def share(self, first: int, count: int) -> None:
-        library = self._engine.library
-        if library is not None:
-            library.gpuload_share(self._files.address, first, count)
+        if self._library is not None:
+            self._library.gpuload_share(self._files.address, first, count)
 
-    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        library, packed = self._engine.library, np.ascontiguousarray(pixels)
-        begin = int(self._fused.records["pixels"][slot])
-        if library is not None:
-            check(library.gpuload_put(self._files.address, slot, packed.ctypes.data))
+    def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
+        packed, (_, fused, files) = np.ascontiguousarray(pixels), self._views[view]
+        begin = int(fused.records["pixels"][slot])
+        if self._library is not None:
+            check(self._library.gpuload_put(files.address, slot, packed.ctypes.data))
         else:
             self._host[begin : begin + packed.size] = packed.ravel()
         if begin >= self._sent:
             self._buffer.late(begin, packed.size)
 
     def finish(self) -> None:
-        self._host[self._descriptors : self._sent] = self._fused.records_left().view(np.uint8)
+        left = [self._views[number].fused.records_left() for _, mine, _ in self._groups for number in mine]
+        self._host[self._descriptors : self._sent] = np.concatenate(left).view(np.uint8)
         self._buffer.stage()
 
-    def images(self) -> Images:
-        engine, device, layout = self._engine, self._engine.device, self._engine.layout
-        out = device.empty((self._output.elements,), layout.dtype)
-        device.keep(engine.table, device.current_stream())
-        with self._buffer.staged() as staged:
-            base = staged.data_ptr()
-            addresses = [np.uintp(a) for a in (base + self._descriptors, base, engine.table.data_ptr())]
+    def images(self, view: int = 0) -> Images:
+        if view not in self._images:
+            with self._buffer.staged() as staged:
+                self._launch(staged.data_ptr())
+        return self._images[view]
+
+    def _launch(self, base: int) -> None:
+        """One for each engine: for all views of one layout."""
+        device, descriptors = self._device, base + self._descriptors
+        for engine, mine, outputs in self._groups:
+            layout, count = engine.layout, sum(output.count for output in outputs)
+            out = device.empty((outputs[-1].end,), layout.dtype)
+            device.keep(engine.table, device.current_stream())
+            grid = count, min(max(_tiles(*size) for output in outputs for size in output.sizes), MAX_BLOCKS)
+            addresses = [np.uintp(a) for a in (descriptors, base, engine.table.data_ptr())]
             options = np.int32(layout.channels), np.int32(layout.channels_last)
             arguments: tuple[Any, ...] = (*addresses, *options, np.uintp(out.data_ptr()))
-            device.launch(engine.kernel, self._grid, THREADS, arguments)
-        return self._output.images(out)
+            device.launch(engine.kernel, grid, THREADS, arguments)
+            self._images.update((number, output.images(out)) for number, output in zip(mine, outputs, strict=True))
+            descriptors += count * RECORD.itemsize
 
 
 def _tiles(height: int, width: int) -> int:

@@ -1,6 +1,7 @@
 """The Pillow engine: the reference, sample by sample; for machines without a C++ compiler, and for comparison."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.decoders.pillow import describe
-from gpuload.engines.base import Images, Layout, Take
+from gpuload.engines.base import Images, Layout, Take, View, grouped
 from gpuload.recipes.fuse import Fused, unfused
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
@@ -32,7 +33,10 @@ class PillowEngine:
         return unfused(recipes)
 
     def batch(self, fused: Fused, files: Files) -> "_PillowBatch":
-        return _PillowBatch(self, fused)
+        return _PillowBatch([View(self, fused, files)])
+
+    def views(self, views: Sequence[View]) -> "_PillowBatch":
+        return _PillowBatch(views)
 
     def decoders(self, decoder: Decoder | None) -> Iterator[str]:
         yield f"all by {describe()}"
@@ -42,25 +46,30 @@ class PillowEngine:
 
 
 class _PillowBatch:
-    def __init__(self, engine: PillowEngine, fused: Fused) -> None:
-        layout = engine.layout
-        self._output = layout.place(fused)
-        self._out = engine.take(self._output.nbytes).view(layout.dtype)
-        self._images = self._output.images(self._out)
-        # values are looked up as the integers of their width: numpy has no bfloat16, and needs no threads of its own
-        bits = INTEGERS[layout.dtype.itemsize]
-        self._table = layout.table.view(bits).numpy()
-        self._places = [image.numpy() for image in self._output.images(self._out.view(bits))]
+    def __init__(self, views: Sequence[View]) -> None:
+        self._images: dict[int, Images] = {}
+        self._tables: dict[int, NDArray[Any]] = {}
+        self._places: dict[int, list[NDArray[Any]]] = {}
+        for engine, mine, outputs in grouped(views):
+            layout = engine.layout
+            out = engine.take(outputs[-1].end * layout.dtype.itemsize).view(layout.dtype)
+            # values are looked up as the integers of their width: numpy has no bfloat16, and needs no threads of its
+            # own
+            bits = INTEGERS[layout.dtype.itemsize]
+            for number, output in zip(mine, outputs, strict=True):
+                self._images[number] = output.images(out)
+                self._tables[number] = layout.table.view(bits).numpy()
+                self._places[number] = [image.numpy() for image in output.images(out.view(bits))]
 
     def share(self, first: int, count: int) -> None:
         pass  # everything is left to Pillow
 
-    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        for channel, values in enumerate(self._table):
-            self._places[slot][channel] = values[pixels[:, :, channel]]
+    def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
+        for channel, values in enumerate(self._tables[view]):
+            self._places[view][slot][channel] = values[pixels[:, :, channel]]
 
     def finish(self) -> None:
         pass  # every sample is in its place
 
-    def images(self) -> Images:
-        return self._images
+    def images(self, view: int = 0) -> Images:
+        return self._images[view]

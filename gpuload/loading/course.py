@@ -19,8 +19,7 @@ from gpuload.loading.finish import Finish, parted
 from gpuload.loading.quarantine import Tolerance
 from gpuload.loading.stretch import Planner
 from gpuload.loading.transfer import move, pinned
-from gpuload.transforms.hand import Form
-from gpuload.transforms.program import Program
+from gpuload.transforms.program import Program, Views
 
 __all__ = ["Course", "Images", "Labels", "Settings"]
 
@@ -65,7 +64,13 @@ class Images(NamedTuple):
     """
 
     dataset: ImageDataset
-    program: Program
+    program: Program | Views
+
+
+class Finished(NamedTuple):
+    """Images that need no stacking any more, of whatever structure."""
+
+    images: Any
 
 
 class Course(NamedTuple):
@@ -74,7 +79,7 @@ class Course(NamedTuple):
     Attributes:
         epoch: its number.
         program: of the dataset.
-        planners: one for each leg of it.
+        planners: one for each leg of it, or each view.
         single: samples are delivered as they are, not in batches.
         collate_fn: as of the loader.
         device: where batches arrive.
@@ -82,7 +87,7 @@ class Course(NamedTuple):
     """
 
     epoch: int
-    program: Program
+    program: Program | Views
     planners: tuple[Planner, ...]
     single: bool
     collate_fn: Callable[[Any], Any]
@@ -91,9 +96,19 @@ class Course(NamedTuple):
     reach: int
 
     @property
+    def of_files(self) -> tuple[Planner, ...]:
+        """Those who plan for images as they are read."""
+        return self.planners if isinstance(self.program, Views) else self.planners[:1]
+
+    @property
+    def last(self) -> tuple[Planner, ...]:
+        """Those of what is delivered."""
+        return self.planners if isinstance(self.program, Views) else self.planners[-1:]
+
+    @property
     def engine(self) -> Engine:
         """Renders what is delivered."""
-        return self.planners[-1].engine
+        return self.last[0].engine
 
     @property
     def is_sent(self) -> bool:
@@ -121,29 +136,42 @@ class Course(NamedTuple):
         return parted(images, self.reach, self._stacked)
 
     def _stacked(self, images: list[Any]) -> Any:
-        return pinned(stacked(images), self.device) if self.stacks else images
+        return Finished(pinned(stacked(images), self.device)) if self.stacks else images
 
     def collated(self, made: tuple[Any, Any]) -> Any:
         """Images and `prepared` labels as the batch that the user gets, or as a part with what stands before it."""
         images, labels = made
         if not isinstance(labels, Part):
             return self._collated(images, labels)
-        parts = images if isinstance(images, Part) else Part(images[self.reach :], images[: self.reach])
+        parts = images if isinstance(images, Part) else self._parts(images)
         return Part(self._collated(parts.batch, labels.batch), self._collated(parts.before, labels.before))
+
+    def _parts(self, images: Any) -> Part:
+        """Those of the batch, and those that stand before it, of each view."""
+        if isinstance(self.program, Views):
+            return Part([view[self.reach :] for view in images], [view[: self.reach] for view in images])
+        return Part(images[self.reach :], images[: self.reach])
 
     def _collated(self, images: Any, labels: Any) -> Any:
         if self.device.launches:  # else they are there
             labels = move(labels, self.device)
             images = move(images, self.device) if isinstance(images, list) else images
+        is_multiple = isinstance(self.program, Views) and len(images) > 0
         if self.stacks:
-            return [stacked(images) if isinstance(images, list) else images, labels]
-        if self.program.leaves is Form.IMAGE and self.program.ends_natively:
-            images = [Form.IMAGE.wrapped(image) if type(image) is torch.Tensor else image for image in images]
+            return [[_one(view) for view in images] if is_multiple else _one(images), labels]
+        images = [self.program.wrapped(image) for image in (zip(*images, strict=True) if is_multiple else images)]
         if self.single:
             return self.collate_fn((images[0], labels[0]))
         batch = self.collate_fn(list(zip(images, labels, strict=True)))
         is_ours = isinstance(self.collate_fn, Collate)  # it makes tensors of labels, on the host
         return move(pinned(batch, self.device), self.device) if is_ours else batch
+
+
+def _one(images: Any) -> Any:
+    """Images of a batch, or of a view of it, as one."""
+    if isinstance(images, Finished):
+        return images.images
+    return stacked(images) if isinstance(images, list) else images
 
 
 def stacked(images: list[Any]) -> Any:

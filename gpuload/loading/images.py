@@ -14,7 +14,7 @@ from gpuload.decoders.balance import AllAway, Balancer
 from gpuload.decoding import GpuDecoding
 from gpuload.device import Device, resolve
 from gpuload.engines import Wanted, make_engine
-from gpuload.engines.base import Engine, Layout, Take
+from gpuload.engines.base import Engine, Layout, Take, ViewsEngine
 from gpuload.errors import ArgumentError
 from gpuload.loading.course import Course, Images, Settings
 from gpuload.loading.job import ImageJob
@@ -31,7 +31,7 @@ from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage, name_of
 from gpuload.staging import BufferPool
 from gpuload.transforms.hand import Form
-from gpuload.transforms.program import Leg
+from gpuload.transforms.program import Leg, Program, Views
 
 __all__ = ["DECODING", "ImagePath", "Rendering", "share_size"]
 
@@ -122,15 +122,37 @@ class ImagePath:
     def course(self, epoch: int, images: Images, settings: Settings) -> Course:
         """What an epoch of these images, with these settings, goes by."""
         dataset, program = images
-        planners = tuple(self._planner(dataset, number, leg, settings) for number, leg in enumerate(program.legs))
+        engines = self._engines_of(program, settings)
+        planners = tuple(
+            self._planner(dataset, number, leg, engines[number], settings) for number, leg in enumerate(program.legs)
+        )
         single, collate_fn = self.order.single, settings.collate_fn
         reach = self.order.reach(settings.reach)
         return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance, reach)
 
-    def _planner(self, dataset: ImageDataset, number: int, leg: Leg, settings: Settings) -> Planner:
-        engine = self._engine(number, leg, settings)
+    def _planner(self, dataset: ImageDataset, number: int, leg: Leg, engine: Engine, settings: Settings) -> Planner:
         share = share_size(self.order.usual_size, settings.workers)
         return Planner(dataset, leg.plan, engine, self._decoder, self.rendering.seed, share, number)
+
+    def _engines_of(self, program: Program | Views, settings: Settings) -> list[Engine]:
+        """One for each leg; views of one layout have one together.
+
+        Raises:
+            ArgumentError: the engine makes no views.
+        """
+        if isinstance(program, Program):
+            return [self._engine(number, leg, settings) for number, leg in enumerate(program.legs)]
+        engines = list[Engine]()
+        for number, leg in enumerate(program.legs):
+            layout = self._layout(leg)
+            made = (engine for engine in engines if engine.layout.equals(layout))
+            engines.append(next(made, None) or self._engine(number, leg, settings))
+        if not isinstance(engines[0], ViewsEngine):
+            raise ArgumentError(
+                f"engine={self.rendering.engine!r} makes one view of an image, but MultiView has {len(engines)}: leave "
+                "engine out, or pass 'cuda', 'cpu' or 'pillow'"
+            )
+        return engines
 
     def _engine(self, number: int, leg: Leg, settings: Settings) -> Engine:
         """A leg's engine: the one of the epoch before, if that still does."""
@@ -188,7 +210,7 @@ class ImagePath:
         for batches in self._stretches(course, first_batch):
             positions, indices = map(np.concatenate, zip(*batches, strict=True))
             reserve = self._reserve(course, positions, indices)
-            stretch, first = Stretch(course.planners[0], course.epoch, positions, indices, reserve), 0
+            stretch, first = Stretch(course.of_files, course.epoch, positions, indices, reserve), 0
             for _, mine in batches:
                 yield ImageJob(course, stretch, first, len(mine))
                 first += len(mine)
@@ -209,6 +231,7 @@ class ImagePath:
             ArgumentError: there is ordinary code in the transform.
         """
         images.dataset.require_recipes()
+        is_multiple = isinstance(images.program, Views)
         course = self.course(epoch, images, settings)._replace(reach=0)
         for batches in self._stretches(course):
             positions, given = map(np.concatenate, zip(*batches, strict=True))
@@ -216,7 +239,8 @@ class ImagePath:
             reserve = self._reserve(course, positions, given)
             indices = indices if reserve is None else reserve.instead(positions, indices)
             sizes = np.array([images.dataset.size(index) for index in indices.tolist()])
-            yield from zip(indices.tolist(), course.planners[0].drawn(epoch, positions, sizes), strict=True)
+            drawn = [planner.drawn(epoch, positions, sizes) for planner in course.of_files]
+            yield from zip(indices.tolist(), zip(*drawn, strict=True) if is_multiple else drawn[0], strict=True)
 
     def _stretches(self, course: Course, first: int = 0) -> Iterator[list[tuple[Integers, Integers]]]:
         """(positions, indices) of the batches that are planned together.

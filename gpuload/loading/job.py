@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gpuload.decoders.files import Files, Memory
-from gpuload.engines.base import Batch, Images, UnrenderedError
+from gpuload.engines.base import Batch, Images, UnrenderedError, View, ViewsEngine
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
 from gpuload.loading.stretch import Errors, Stretch, in_shares
@@ -25,7 +25,7 @@ from gpuload.recipes.fuse import Fused
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import apply
 from gpuload.stage import name_of
-from gpuload.transforms.program import Leg, image_of, pixels_of, run
+from gpuload.transforms.program import Leg, Views, image_of, pixels_of, run
 
 __all__ = ["ImageJob"]
 
@@ -42,15 +42,15 @@ class _Source(NamedTuple):
     Attributes:
         slots: which samples of the batch these are.
         files: where their images lie.
-        fused: the records.
-        recipe: what was drawn for one of them.
+        views: the records of each view.
+        recipe: what was drawn for a view of one of them.
         image: one of them, for Pillow.
     """
 
     slots: NDArray[np.int64]
     files: Files
-    fused: Fused
-    recipe: Callable[[int], Recipe]
+    views: list[Fused]
+    recipe: Callable[[int, int], Recipe]
     image: Callable[[int], Image.Image]
 
 
@@ -109,11 +109,13 @@ class ImageJob:
         self._finish()
 
     def result(self) -> tuple[Any, Any]:
-        """Images, in one tensor or a list, and labels."""
+        """Images, in one tensor or a list, or so of each view, and labels."""
         if not self._count:  # a batch sampler of the user's may say so; what that makes is for the collate function
             return [], []
         if len(self._made) == self._count:
             return self._stacked, self._labels
+        if isinstance(self._course.program, Views):
+            return [self._run.batch.images(view) for view in range(len(self._course.planners))], self._labels
         images = self._images()
         if self._made:  # a few were no images where the others went on natively
             native = {int(at): images[slot] for slot, at in enumerate(self._run.source.slots)}
@@ -221,8 +223,8 @@ class ImageJob:
         source = _Source(
             np.arange(self._count),
             stretch.files[part],
-            stretch.fused[part],
-            lambda slot: stretch.recipe(first + slot),
+            [fused[part] for fused in stretch.views],
+            lambda slot, view: stretch.recipe(first + slot, view),
             lambda slot: dataset.image(int(indices[slot])),
         )
         return self._begin(0, source)
@@ -240,19 +242,25 @@ class ImageJob:
         epoch, positions, indices = self._course.epoch, self._positions[slots], self._indices[slots]
         recipes, fused = planner.planned(epoch, positions, files.sizes, indices)
         files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
-        source = _Source(
-            slots, files, fused, lambda slot: recipes[slot], lambda slot: image_of(pixels[slot]).convert("RGB")
-        )
+        source = _Source(slots, files, [fused], lambda slot, _: recipes[slot], lambda slot: image_of(pixels[slot]))
         return self._begin(number, source)
 
     def _begin(self, number: int, source: _Source) -> _Run:
         course, planner = self._course, self._course.planners[number]
-        batch = planner.engine.batch(source.fused, source.files)
+        batch = self._batch(number, source)
         errors = self._errors_of(number, source.slots)
         positions = self._positions[source.slots]
         has_calls = bool(course.program.legs[number].calls)
         seeds = call_seeds(planner.seed, course.epoch, positions, number) if has_calls else []
         return _Run(number, source, batch, errors, seeds, set())
+
+    def _batch(self, number: int, source: _Source) -> Batch:
+        planners, files, views = self._course.planners, source.files, source.views
+        if not isinstance(self._course.program, Views):
+            return planners[number].engine.batch(views[0], files)
+        engines = [planner.engine for planner in planners]
+        assert isinstance(engines[0], ViewsEngine), "others are refused"
+        return engines[0].views(list(map(View, engines, views, files.views(len(views)))))
 
     def _errors_of(self, number: int, slots: NDArray[np.int64]) -> Errors:
         """For what goes wrong in a leg: files may be tolerated that cannot be read."""
@@ -301,16 +309,17 @@ class ImageJob:
         if image is None or (image.height, image.width) != tuple(running.source.files.sizes[slot].tolist()):
             self._replaced.add(slot)
             return
-        if running.source.fused.by_pillow[slot]:
-            image = apply(image, running.source.recipe(slot))
-        top, left, height, width = running.source.fused.regions[slot].tolist()
-        running.batch.put(slot, np.asarray(image.crop((left, top, left + width, top + height))))
+        for view, fused in enumerate(running.source.views):
+            made = apply(image, running.source.recipe(slot, view)) if fused.by_pillow[slot] else image
+            top, left, height, width = fused.regions[slot].tolist()
+            running.batch.put(slot, np.asarray(made.crop((left, top, left + width, top + height))), view)
         running.alone.add(slot)
 
     def _image(self, slot: int) -> Image.Image | None:
         """The sample's image; None: another sample stands for it now."""
         try:
-            return self._run.source.image(slot)
+            image = self._run.source.image(slot)
+            return image if image.mode == "RGB" else image.convert("RGB")  # gray ones that lie in memory
         except OSError:
             if self._course.planners[0].dataset.passes_over(int(self._indices[slot])):
                 return None
@@ -332,7 +341,8 @@ class ImageJob:
     def _finish(self) -> None:
         self._doing = f"finishing {self._count} images"
         if len(self._made) == self._count:
-            self._stacked = self._course.stacked([self._made[at] for at in range(self._count)])
+            finished = [self._made[at] for at in range(self._count)]
+            self._stacked = self._course.stacked(finished)
         else:
             self._run.batch.finish()
 

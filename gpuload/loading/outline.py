@@ -1,6 +1,7 @@
 """The way of images through a loader, in words, for explain."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from torch.utils.data import default_collate
 
@@ -11,6 +12,7 @@ from gpuload.loading.stretch import Planner
 from gpuload.loading.survey import Survey, cost_of_calls, survey
 from gpuload.loading.transfer import sending
 from gpuload.stage import Stage, collated_by, name_of, threads_of
+from gpuload.transforms.program import Views, why_apart
 
 __all__ = ["image_stages"]
 
@@ -19,17 +21,27 @@ def image_stages(course: Course, order: Order, settings: Settings, depth: int) -
     """What is done with the images of an epoch; depth: most batches in flight."""
     threads, target = threads_of(settings.workers), course.device.describe()
     first = course.planners[0]
-    found = survey(first, course.epoch)
+    each = [survey(planner, course.epoch) for planner in course.of_files]
+    found = Survey.of_all(each)
     yield order.describe(host=threads)
     yield Stage("read", threads, (first.dataset.describe(), *_replacing(course)))
-    yield Stage("draw", threads, (_drawn(course), f"from seed {first.seed}, epoch {course.epoch} and position alone"))
+    yield Stage("draw", threads, (*_drawn(course), f"from seed {first.seed}, epoch {course.epoch} and position alone"))
     yield Stage("decode", threads, tuple(_decoders(first, found)))
-    yield from _legs(course, found, threads, target)
+    if isinstance(course.program, Views):
+        yield from _views(course, each, threads, target)
+    else:
+        yield from _legs(course, found, threads, target)
     if course.is_sent:
         yield sending(target)
     in_flight = "1 batch in flight" if depth == 1 else f"{depth} batches in flight"
-    collated = collated_by(settings.collate_fn, "single samples" if course.single else "[images, labels]")
+    collated = collated_by(settings.collate_fn, _delivered(course))
     yield Stage("deliver", target, (f"{collated}, in order", in_flight))
+
+
+def _delivered(course: Course) -> str:
+    if course.single:
+        return "single samples"
+    return "[[images of each view], labels]" if isinstance(course.program, Views) else "[images, labels]"
 
 
 def _replacing(course: Course) -> Iterator[str]:
@@ -38,9 +50,12 @@ def _replacing(course: Course) -> Iterator[str]:
         yield f"others stand in for what cannot be read: {found} samples until now, {most} at most"
 
 
-def _drawn(course: Course) -> str:
-    names = [name_of(transform) for leg in course.program.legs for transform, _ in leg.plan.geometric]
-    return ", ".join(names) or "nothing"
+def _drawn(course: Course) -> Iterator[str]:
+    names = [", ".join(name_of(transform) for transform, _ in leg.plan.geometric) for leg in course.program.legs]
+    if isinstance(course.program, Views):
+        yield from (f"for {len(list(views))} views: {name or 'nothing'}" for name, views in groupby(names))
+    else:
+        yield ", ".join(filter(None, names)) or "nothing"
 
 
 def _legs(course: Course, found: Survey, threads: str, target: str) -> Iterator[Stage]:
@@ -52,8 +67,17 @@ def _legs(course: Course, found: Survey, threads: str, target: str) -> Iterator[
         if leg.calls:
             names = ", ".join(name_of(function) for function in leg.calls)
             cost = f", {costs[number] * 1000:.1f} ms an image" if number in costs else ""
+            apart = [f"views one after the other, for {why}" for call in leg.calls if (why := why_apart(call))]
             after = "its result is delivered" if is_last else "what it returns goes on natively"
-            yield Stage("call", threads, (f"{names}: ordinary code on {leg.form.value}{cost}; {after}",))
+            yield Stage("call", threads, (f"{names}: ordinary code on {leg.form.value}{cost}; {after}", *apart))
+
+
+def _views(course: Course, found: Sequence[Survey], threads: str, target: str) -> Iterator[Stage]:
+    for engine in dict.fromkeys(planner.engine for planner in course.planners):
+        mine = [number for number, planner in enumerate(course.planners) if planner.engine is engine]
+        together = Survey.of_all([found[number] for number in mine])
+        facts = [f"{len(mine)} views of each image, which is decoded once", *_facts(course, mine[0], together)]
+        yield from engine.stages(threads, target, tuple(together.fusing()), facts)
 
 
 def _facts(course: Course, number: int, found: Survey) -> list[str]:

@@ -3,7 +3,7 @@
 numpy's price is by the call, not by the sample: a thousand samples cost little more than sixty.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -186,7 +186,7 @@ class Stretch:
     """Samples of an epoch.
 
     Args:
-        planner: what else the plan depends on.
+        planners: what else the plan depends on; one for each view.
         epoch: whose positions they are.
         positions: of the samples in the epoch: (n,) int64.
         indices: of the samples in the dataset: (n,) int64; negative ones count from the end.
@@ -196,37 +196,38 @@ class Stretch:
         planned: `stages` has ended well; what follows is there.
         gate: opened when `stages` has ended, well or not.
         files: the encoded files.
-        fused: what to decode of each, and the kernels' records.
+        views: of each view, what to decode for it, and the kernels' records.
     """
 
     def __init__(
         self,
-        planner: Planner,
+        planners: Sequence[Planner],
         epoch: int,
         positions: NDArray[np.int64],
         indices: NDArray[np.int64],
         reserve: Reserve | None,
     ) -> None:
-        self._planner, self._epoch, self.positions, self.indices = planner, epoch, positions, indices
+        self._planners, self._planner = planners, planners[0]
+        self._epoch, self.positions, self.indices = epoch, positions, indices
         self._reserve = reserve
         self.planned, self.gate = False, Gate()
         self._is_measured = False
         self.files: Files
-        self.fused: Fused
+        self.views: list[Fused]
 
     def alone(self, first: int, count: int) -> "Stretch":
         """Some of its samples as a stretch of their own, not planned."""
         part = slice(first, first + count)
-        return Stretch(self._planner, self._epoch, self.positions[part], self.indices[part], self._reserve)
+        return Stretch(self._planners, self._epoch, self.positions[part], self.indices[part], self._reserve)
 
     def errors(self, part: slice = slice(None)) -> Errors:
         """For what goes wrong with the files of its samples, or of some."""
         tolerance = None if self._reserve is None else self._reserve.tolerance
         return Errors(self._planner.dataset, self._epoch, self.positions[part], self.indices[part], tolerance)
 
-    def recipe(self, slot: int) -> Recipe:
-        """What was drawn for a sample."""
-        recipe: Recipe = self._recipes[slot]
+    def recipe(self, slot: int, view: int) -> Recipe:
+        """What was drawn for a view of a sample."""
+        recipe: Recipe = self._recipes[view][slot]
         return recipe
 
     def stages(self) -> Iterator[list[Task]]:
@@ -287,8 +288,10 @@ class Stretch:
 
     def _plan(self) -> None:
         sizes = self.files.sizes
-        self._recipes, self.fused = self._planner.planned(self._epoch, self.positions, sizes, self.indices)
-        self.files.status[:] = np.where(self.fused.by_pillow | _too_large(sizes), Status.ODD, Status.TODO)
+        planned = [planner.planned(self._epoch, self.positions, sizes, self.indices) for planner in self._planners]
+        self._recipes, self.views = [recipes for recipes, _ in planned], [fused for _, fused in planned]
+        by_pillow = np.any([fused.by_pillow for fused in self.views], axis=0)
+        self.files.status[:] = np.where(by_pillow | _too_large(sizes), Status.ODD, Status.TODO)
 
 
 def _too_large(sizes: NDArray[np.int32]) -> NDArray[np.bool_]:

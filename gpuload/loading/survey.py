@@ -1,7 +1,7 @@
 """A look at the first images of a dataset: what is drawn for them, and which of it fuses into the kernel."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from gpuload.randomness import call_seeded
 from gpuload.recipes.draws import CounterDraws, call_seeds
 from gpuload.recipes.ops import Recipe
 from gpuload.recipes.recipes import Recipes
-from gpuload.transforms.program import image_of, pixels_of
+from gpuload.transforms.program import Views, image_of, pixels_of
 
 __all__ = ["Survey", "cost_of_calls", "survey"]
 
@@ -38,6 +38,16 @@ class Survey:
     breaks: list[str] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_all(cls, found: Sequence["Survey"]) -> "Survey":
+        """What was found for several views, together."""
+        whole = cls()
+        for one in found:
+            whole.count, whole.adjusted = whole.count + one.count, whole.adjusted + one.adjusted
+            whole.breaks, whole.failures = whole.breaks + one.breaks, whole.failures + one.failures
+            whole.sizes |= one.sizes
+        return whole
 
     def fusing(self) -> Iterator[str]:
         """How much of it fuses, in words."""
@@ -82,7 +92,7 @@ def cost_of_calls(course: Course) -> dict[int, float]:
     """Seconds that the ordinary code of each leg takes for the first image, by the leg's number; where it works."""
     costs: dict[int, float] = {}
     dataset, epoch, seed = course.planners[0].dataset, course.epoch, course.planners[0].seed
-    if course.program.is_native or not len(dataset):
+    if isinstance(course.program, Views) or course.program.is_native or not len(dataset):
         return costs
     try:
         image = dataset.image(0)

@@ -29,7 +29,7 @@ AXIS = np.dtype(
         ("step", "<i4"),  # 1, or -1 where the output is flipped
         ("extent", "<i4"),  # output pixels
         ("padding", "<i4"),  # PadMode: what positions outside the window show
-        ("decoded", "<i4"),  # first pixel of the crop that is decoded (the others are not needed)
+        ("decoded", "<i4"),  # first pixel that is decoded, counted from the crop's first: all that is read, or more
         ("span", "<i4"),  # how many are
         ("ksize", "<i4"),  # most weights of one output pixel
     ]

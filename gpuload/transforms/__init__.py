@@ -30,6 +30,7 @@ from gpuload.transforms.geometry import (
     RandomVerticalFlip,
     Resize,
 )
+from gpuload.transforms.multiview import MultiView
 from gpuload.transforms.pillow_blur import PillowGaussianBlur
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
@@ -43,6 +44,7 @@ __all__ = [
     "Compose",
     "Grayscale",
     "InterpolationMode",
+    "MultiView",
     "Normalize",
     "PILToTensor",
     "Pad",

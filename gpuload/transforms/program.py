@@ -20,11 +20,23 @@ from gpuload.recipes.draws import Draws
 from gpuload.shipped import overrides
 from gpuload.stage import name_of
 from gpuload.transforms.base import Transform
-from gpuload.transforms.hand import Form, Hand
+from gpuload.transforms.hand import Form, Hand, qualified_name
 from gpuload.transforms.lifted import is_plain, lifted
 from gpuload.transforms.plan import Geometric, Plan, Pointwise
 
-__all__ = ["Leg", "Program", "compiled", "flat", "image_of", "pixels_of", "program_of", "run"]
+__all__ = [
+    "Leg",
+    "Program",
+    "Views",
+    "compiled",
+    "flat",
+    "image_of",
+    "pixels_of",
+    "program_of",
+    "run",
+    "views_of",
+    "why_apart",
+]
 
 Function = Callable[[Any], Any]
 COMPOSES = (
@@ -33,6 +45,7 @@ COMPOSES = (
     "torchvision.transforms.v2._container.Compose",
     "torch.nn.modules.container.Sequential",
 )
+VIEWS = "gpuload.transforms.multiview.MultiView"
 ITERATES = [kind.__iter__ for kind in (list, tuple, nn.ModuleList, nn.Sequential)]  # others may give something else
 
 
@@ -86,6 +99,10 @@ class Program(NamedTuple):
         """Is there no ordinary code?"""
         return not any(leg.calls for leg in self.legs)
 
+    def wrapped(self, image: Any) -> Any:
+        """A finished (C, H, W) tensor of the loader's, as the transform would have it."""
+        return self.leaves.wrapped(image) if self.ends_natively and type(image) is torch.Tensor else image
+
     def __call__(self, image: Image.Image, draws: Draws) -> Any:
         """One sample on the CPU, with Pillow and torch: (C, H, W) tensor, or what the last call makes of it.
 
@@ -105,6 +122,27 @@ class Program(NamedTuple):
                 return run(leg.rest, result)
             image = image_of(pixels)
         raise AssertionError("the last leg returns")
+
+
+class Views(NamedTuple):
+    """Several views of one image, compiled: all of them are of the image as it is read.
+
+    Attributes:
+        legs: one for each view, without ordinary code.
+        forms: what each leaves, to torchvision.
+    """
+
+    legs: tuple[Leg, ...]
+    forms: tuple[Form, ...]
+
+    @property
+    def ends_natively(self) -> bool:
+        """Are finished samples plans' own?"""
+        return True
+
+    def wrapped(self, images: Any) -> Any:
+        """The finished (C, H, W) tensors of one image, as its transforms would have them."""
+        return [form.wrapped(image) for form, image in zip(self.forms, images, strict=True)]
 
 
 def run(functions: Sequence[Function], thing: Any) -> Any:
@@ -178,19 +216,43 @@ def _parts(transform: Any) -> list[Any] | None:
     return list(parts) if is_list else None
 
 
-def compiled(transform: Any, channels: int = 3) -> "Program | str":
+def compiled(transform: Any, channels: int = 3) -> "Program | Views | str":
     """A dataset's transform as a program, or why it is none, in words.
 
     Args, Raises: as `program_of`.
     """
     if transform is None:
         return "it has no transform, so its samples are PIL images"
-    program = program_of(list(flat(transform)), channels)
-    if not any(leg.plan.geometric or leg.plan.pointwise for leg in program.legs):
+    parts = list(flat(transform))
+    if len(parts) == 1 and _is_multiview(parts[0]):
+        views = views_of(parts[0].each, channels)
+        if isinstance(views, Views):
+            return views
+    program = program_of(parts, channels)
+    if not (any(leg.plan.geometric or leg.plan.pointwise for leg in program.legs) or any(map(_is_multiview, parts))):
         return f"gpuload knows no part of its transform {name_of(transform)}"
     if program.leaves is Form.PIL and program.ends_natively and not isinstance(transform, Transform):
         return f"its transform {name_of(transform)} ends with a PIL image"
     return program
+
+
+def _is_multiview(transform: Any) -> bool:
+    return qualified_name(transform) == VIEWS and is_plain(transform)
+
+
+def views_of(transforms: Sequence[Any], channels: int = 3) -> Views | str:
+    """Transforms of one image, each for a view of it, or why they cannot be compiled together, in words.
+
+    Args, Raises: as `program_of`.
+    """
+    programs = [program_of(list(flat(transform)), channels) for transform in transforms]
+    for number, (transform, program) in enumerate(zip(transforms, programs, strict=True), start=1):
+        if not program.is_native:
+            names = ", ".join(name_of(call) for leg in program.legs for call in leg.calls)
+            return f"view {number} calls {names}"
+        if program.leaves is Form.PIL and not isinstance(transform, Transform):
+            return f"view {number} is a PIL image"
+    return Views(tuple(program.legs[0] for program in programs), tuple(program.leaves for program in programs))
 
 
 def program_of(transforms: Sequence[Any], channels: int = 3) -> Program:
@@ -208,6 +270,14 @@ def program_of(transforms: Sequence[Any], channels: int = 3) -> Program:
     for place in range(len(transforms)):
         builder.add(place)
     return builder.done()
+
+
+def why_apart(call: Any) -> str | None:
+    """Why the views of a `MultiView` that is called are not made together, in words; None: it is none."""
+    if not _is_multiview(call):
+        return None
+    views = views_of(call.each)
+    return views if isinstance(views, str) else "MultiView is not all of the transform"
 
 
 class _Builder:

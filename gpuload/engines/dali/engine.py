@@ -158,7 +158,7 @@ class _DaliBatch:
             if self._files.status[slot] == Status.OK:
                 self._encoded[slot] = encoded(np.asarray(_Lent(address, size, self._lease)))
 
-    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
         height, width, _ = pixels.shape
         file = b"P6\n%d %d\n255\n" % (width, height) + pixels.tobytes()
         self._encoded[slot] = encoded(np.frombuffer(file, np.uint8))
@@ -167,7 +167,7 @@ class _DaliBatch:
     def finish(self) -> None:
         self._engine.add(_Run(weakref.ref(self), listed(self._encoded), self._arguments, self._needs))
 
-    def images(self) -> Images:
+    def images(self, view: int = 0) -> Images:
         self._engine.bring(self)
         if isinstance(self.outcome, Exception):
             self._fail()

@@ -73,7 +73,7 @@ def shares_of(images: ImageDataset, seed: int) -> list[Share]:
     """Random crops of the first images, as the transform draws them."""
     indices = np.arange(min(len(images), MOST))
     sizes = np.array([images.size(index) for index in indices.tolist()], np.int32)
-    plan = images.require_recipes()
+    plan = images.require_recipes().legs[0].plan
     fused = fuse(plan.recipes(sizes[:, 0], sizes[:, 1], CounterDraws(seed, 0, indices, 0)))
     parts = [slice(start, start + SHARE) for start in range(0, len(indices), SHARE)]
     shares = [Share(images, indices[part], sizes[part], fused[part]) for part in parts]
