@@ -15,6 +15,7 @@ from gpuload.transforms.auto import torchvision as auto
 from gpuload.transforms.base import Transform
 from gpuload.transforms.hand import Form, Hand, Native, qualified_name
 from gpuload.transforms.plan import Geometric, Pointwise
+from gpuload.transforms.torchvision.common import is_v1
 from gpuload.transforms.values import ToImage
 
 __all__ = ["MAKERS", "is_plain", "lifted"]
@@ -37,7 +38,7 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
         frozen = transform.frozen() if isinstance(transform, Transform) else copy(transform)
         return [frozen], Form.TENSOR if makes_tensor else hand.form
     name = qualified_name(transform)
-    if name not in MAKERS or not is_plain(transform) or (torchvision.is_v1(transform) and hand.form is Form.IMAGE):
+    if name not in MAKERS or not is_plain(transform) or (is_v1(transform) and hand.form is Form.IMAGE):
         return None  # v1 knows no tv_tensors: whether it leaves one depends on what it does
     try:
         native = MAKERS[name](transform, hand)

@@ -18,7 +18,8 @@ from gpuload.transforms.base import Interpolation, Transform, chosen, every, fil
 from gpuload.transforms.geometry import CenterCrop, RandomResizedCrop
 from gpuload.transforms.hand import Form, Hand, Maker, Native
 from gpuload.transforms.plan import Sizes, Steps
-from gpuload.transforms.torchvision import FromPil, fill_of, nothing, to_tensor
+from gpuload.transforms.torchvision.common import fill_of, nothing
+from gpuload.transforms.torchvision.values import FromPil, to_tensor
 from gpuload.transforms.values import DTYPES
 
 __all__ = ["AFTER", "MAKERS", "RandomResizedCropAndInterpolation", "ResizeKeepRatio", "TrimBorder"]
