@@ -126,6 +126,23 @@ inline bool is_adjusted(const Work& work, int64_t i) {
     return work.adjustments && work.adjusted_at[i + 1] > work.adjusted_at[i];
 }
 
+// Is it inside the output, and are its values there?
+inline bool rectangle_fits(const Work& work, const Record& record, const Rectangle& of) {
+    const int64_t values = of.cover == COLOR ? 1 : NOISE_LEVELS;
+    return in(of.cover, COLOR, NOISE) && in(of.top, 0, record.y.extent - 1) && in(of.left, 0, record.x.extent - 1) &&
+           in(of.height, 1, record.y.extent - of.top) && in(of.width, 1, record.x.extent - of.left) &&
+           fits(of.fill, values, 1, work.fill_columns);
+}
+
+// Are the rectangles of sample i, whose extent is known to fit, there and inside?
+inline bool rectangles_fit(const Work& work, int64_t i) {
+    if (!work.rectangles) return true;
+    const int64_t begin = work.erased_at[i], end = work.erased_at[i + 1];
+    if (begin < 0 || end < begin || end > work.rectangle_count) return false;
+    return std::all_of(work.rectangles + begin, work.rectangles + end,
+                       [&](const Rectangle& one) { return rectangle_fits(work, work.records[i], one); });
+}
+
 // Is sample i as it must be for its pixels to be put where they belong?
 inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
@@ -134,7 +151,7 @@ inline bool record_fits(const Work& work, int64_t i) {
         !axis_fits(record.x, record.filter) || region[2] != record.y.span || region[3] != record.x.span)
         return false;
     const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
-    if (!adjustments_fit(work, i)) return false;
+    if (!adjustments_fit(work, i) || !rectangles_fit(work, i)) return false;
     if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
     if (is_adjusted(work, i))
         return fits(record.pixels, record.y.extent, int64_t(record.x.extent) * 3, work.staging_bytes);

@@ -176,13 +176,27 @@ class Rendering {
     int64_t adjustment_count_ = 0;
 };
 
+// The rectangles of a sample that is rendered, one over the other.
+template <class Out>
+void erase(const Work& work, int64_t sample) {
+    if (!work.rectangles) return;
+    const Fills<Out> fills = {static_cast<const Out*>(work.fills), work.fill_columns};
+    for (int64_t i = work.erased_at[sample]; i < work.erased_at[sample + 1]; ++i)
+        ::erase(work.records[sample], work.rectangles[i], fills, work.channels, work.channels_last, 0, 1, (Out*)work.out);
+}
+
+template <class Out>
+void render(const Work& work, int64_t sample, const Image& source, Scratch& scratch) {
+    Rendering(work, sample, scratch).run(source, (const Out*)work.table, (Out*)work.out);
+    erase<Out>(work, sample);
+}
+
 // A sample's pixels, RGB rows of its region, into its place in the output.
 inline void render(const Work& work, int64_t sample, const Image& source, Scratch& scratch) {
-    Rendering rendering(work, sample, scratch);
     switch (work.element_bytes) {
-        case 1: return rendering.run(source, (const uint8_t*)work.table, (uint8_t*)work.out);
-        case 2: return rendering.run(source, (const uint16_t*)work.table, (uint16_t*)work.out);
-        default: return rendering.run(source, (const uint32_t*)work.table, (uint32_t*)work.out);
+        case 1: return render<uint8_t>(work, sample, source, scratch);
+        case 2: return render<uint16_t>(work, sample, source, scratch);
+        default: return render<uint32_t>(work, sample, source, scratch);
     }
 }
 

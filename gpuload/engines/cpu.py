@@ -59,7 +59,7 @@ class _CpuBatch:
         self._output = layout.place(fused)
         self._out = engine.take(self._output.nbytes).view(layout.dtype)
         self._images = self._output.images(self._out)
-        tell(work, fused)
+        tell(work, fused, layout)
         work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
         work.channels, work.channels_last = layout.channels, layout.channels_last
         work.out, work.out_elements = self._out.data_ptr(), self._output.elements

@@ -2,13 +2,15 @@
 
 The staging buffer holds the batch's pixels, the rows of weights that the host makes, and the records. The copy
 runs on the engine's own stream as soon as the last worker is done; the kernel runs on the consumer's current
-stream, where its output is allocated. What the GPU decodes itself lies behind all that, where no copy writes.
+stream, where its output is allocated, and after it the one that erases, where a batch has rectangles. What the GPU
+decodes itself lies behind all that, where no copy writes.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gpuload.decoders import pillow
@@ -31,6 +33,7 @@ THREADS = 256
 TILE = (8, 32)  # output pixels of one block, as in kernels/render.cu
 MAX_WEIGHTS = 32  # likewise
 MAX_BLOCKS = 65_535  # of a grid, along y
+ERASING_BLOCKS = 8  # that share the rows of a sample's rectangles: one has a few hundred pairs of pixels each
 KERNEL_FILTERS = Filter.BOX, Filter.BILINEAR, Filter.BICUBIC  # others: running sums, sines, torch's precision
 HOST_FILTERS = np.array([filter not in KERNEL_FILTERS for filter in Filter])  # by value
 
@@ -61,8 +64,11 @@ class CudaEngine:
     def __init__(self, layout: Layout, device: Device, decoding: GpuDecoding | None = None) -> None:
         self.layout, self.device, self.library, self.decoding = layout, device, host_library(), decoding
         self.kernel = f"render_{layout.dtype.itemsize}"
+        self.erasing = f"erase_{layout.dtype.itemsize}"
         device.prepare(self.kernel)  # what is missing fails here, not in the first batch
-        self.table = layout.table.to(device.torch_device)
+        if layout.fills.numel():
+            device.prepare(self.erasing)
+        self.table, self.fills = (values.to(device.torch_device) for values in (layout.table, layout.fills))
         self.staging = StagingPool(device, device.stream())
 
     def fuse(self, recipes: Recipes) -> Fused:
@@ -93,26 +99,30 @@ class _CudaBatch:
         self._grid = len(files), min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
         away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
         away &= ~fused.adjustments.any  # the workers render those
-        self._descriptors, behind = self._place(fused, away)
+        rectangles, begins = fused.erasures.packed()
+        self._erasing = [rectangles, begins] if len(rectangles) else []
+        described = fused.records.nbytes + sum(array.nbytes for array in self._erasing)
+        self._descriptors, behind = self._place(fused, away, described)
         self._buffer = engine.staging.take(self)
-        self._sent = self._descriptors + fused.records.nbytes
+        self._sent = self._descriptors + described
         self._host = self._buffer.room(self._sent, behind)
         work = files.work
-        tell(work, fused)
+        tell(work, fused, engine.layout)
         work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
         if engine.decoding is not None and np.count_nonzero(away):
             engine.decoding.begin(files, np.flatnonzero(away), self._buffer)
 
     @staticmethod
-    def _place(fused: Fused, away: NDArray[np.bool_]) -> tuple[int, int]:
+    def _place(fused: Fused, away: NDArray[np.bool_], described: int) -> tuple[int, int]:
         """Give pixels and host-made weights their places in the buffer.
 
         Args:
             fused: of the batch.
-            away: samples whose pixels are decoded on the device, where they lie behind the records.
+            away: samples whose pixels are decoded on the device, where they lie behind the descriptors.
+            described: bytes of the descriptors: of records, and of rectangles to erase.
 
         Returns:
-            Bytes before the records, and behind them.
+            Bytes before the descriptors, and behind them.
         """
         records = fused.records
         axes, needed = records["axes"], needs_host_weights(records) & ~fused.adjustments.any[:, None]
@@ -125,7 +135,7 @@ class _CudaBatch:
         sizes[:, 0] -= behind
         ends = sizes.cumsum()
         begins, descriptors = ends.reshape(sizes.shape) - sizes, int(ends[-1])
-        sent, gap = descriptors + records.nbytes, -records.nbytes % ALIGNMENT if behind.any() else 0
+        sent, gap = descriptors + described, -described % ALIGNMENT if behind.any() else 0
         ends = sent + gap + behind.cumsum()
         records["pixels"] = np.where(away, ends - behind, begins[:, 0])
         records["weights"] = np.where(needed, begins[:, 1:], NO_WEIGHTS)
@@ -147,7 +157,10 @@ class _CudaBatch:
             self._buffer.late(begin, packed.size)
 
     def finish(self) -> None:
-        self._host[self._descriptors : self._sent] = self._fused.records_left().view(np.uint8)
+        at = self._descriptors
+        for array in (self._fused.records_left(), *self._erasing):
+            self._host[at : at + array.nbytes] = array.view(np.uint8)
+            at += array.nbytes
         self._buffer.stage()
 
     def images(self) -> Images:
@@ -160,7 +173,20 @@ class _CudaBatch:
             options = np.int32(layout.channels), np.int32(layout.channels_last)
             arguments: tuple[Any, ...] = (*addresses, *options, np.uintp(out.data_ptr()))
             device.launch(engine.kernel, self._grid, THREADS, arguments)
+            if self._erasing:
+                self._erase(base + self._descriptors, out)
         return self._output.images(out)
+
+    def _erase(self, records: int, out: torch.Tensor) -> None:
+        """The batch's rectangles, which lie behind its records."""
+        engine, device, layout = self._engine, self._engine.device, self._engine.layout
+        rectangles = records + self._fused.records.nbytes
+        begins = rectangles + self._erasing[0].nbytes
+        device.keep(engine.fills, device.current_stream())
+        addresses = [np.uintp(a) for a in (records, rectangles, begins, engine.fills.data_ptr())]
+        options = np.int64(layout.fills.shape[1]), np.int32(layout.channels), np.int32(layout.channels_last)
+        arguments = (*addresses, *options, np.uintp(out.data_ptr()))
+        device.launch(engine.erasing, (len(self._files), ERASING_BLOCKS), THREADS, arguments)
 
 
 def _tiles(height: int, width: int) -> int:

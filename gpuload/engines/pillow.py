@@ -44,12 +44,12 @@ class PillowEngine:
 class _PillowBatch:
     def __init__(self, engine: PillowEngine, fused: Fused) -> None:
         layout = engine.layout
-        self._output = layout.place(fused)
+        self._output, self._erasures = layout.place(fused), fused.erasures
         self._out = engine.take(self._output.nbytes).view(layout.dtype)
         self._images = self._output.images(self._out)
         # values are looked up as the integers of their width: numpy has no bfloat16, and needs no threads of its own
         bits = INTEGERS[layout.dtype.itemsize]
-        self._table = layout.table.view(bits).numpy()
+        self._table, self._fills = layout.table.view(bits).numpy(), layout.fills.view(bits).numpy()
         self._places = [image.numpy() for image in self._output.images(self._out.view(bits))]
 
     def share(self, first: int, count: int) -> None:
@@ -58,6 +58,8 @@ class _PillowBatch:
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         for channel, values in enumerate(self._table):
             self._places[slot][channel] = values[pixels[:, :, channel]]
+        for erase in self._erasures.of_sample(slot):
+            self._places[slot][erase.place] = erase.values(self._fills)
 
     def finish(self) -> None:
         pass  # every sample is in its place

@@ -39,7 +39,9 @@ def _replacing(course: Course) -> Iterator[str]:
 
 
 def _drawn(course: Course) -> str:
-    names = [name_of(transform) for leg in course.program.legs for transform, _ in leg.plan.geometric]
+    plans = [leg.plan for leg in course.program.legs]
+    drawing = [[*(one for one, _ in plan.geometric), *(one.transform for one in plan.erasers)] for plan in plans]
+    names = [name_of(transform) for transforms in drawing for transform in transforms]
     return ", ".join(names) or "nothing"
 
 

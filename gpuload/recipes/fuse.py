@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
+from gpuload.recipes.erase import Erase, Erasures
 from gpuload.recipes.ops import Filter, Mask, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import GRAYSCALE_AFTER_RESIZE, GRAYSCALE_BEFORE_RESIZE, NO_WEIGHTS, RECORD, X, Y
@@ -91,18 +92,20 @@ class Fused:
         records: (n,) `RECORD`; offsets are not set yet.
         by_pillow: (n,) bool: Pillow runs the sample's recipe first.
         adjustments: what is done to the whole picture after that.
+        erasures: rectangles that get other values at last.
     """
 
     extents: Array
     regions: NDArray[np.int32]
     records: NDArray[np.void]
     by_pillow: Mask
-    adjustments: "Adjustments"
+    adjustments: Adjustments
+    erasures: Erasures
 
     def __getitem__(self, part: slice) -> "Fused":
         """Some of the samples, as views."""
-        adjustments = self.adjustments.sliced(part)
-        return Fused(self.extents[part], self.regions[part], self.records[part], self.by_pillow[part], adjustments)
+        arrays = self.extents[part], self.regions[part], self.records[part], self.by_pillow[part]
+        return Fused(*arrays, self.adjustments.sliced(part), self.erasures.sliced(part))
 
     @property
     def pixel_bytes(self) -> Array:
@@ -137,8 +140,11 @@ def fuse_unadjusted(recipes: Recipes) -> Fused:
 
 def unfused(recipes: Recipes) -> Fused:
     """The same with every sample left to Pillow: records of finished pixels."""
-    finished = _Fusion(recipes.final_height, recipes.final_width).done()
-    return replace(finished, by_pillow=np.ones(len(recipes), bool))
+    fusion = _Fusion(recipes.final_height, recipes.final_width)
+    for op, where in recipes.steps:
+        if isinstance(op, Erase):
+            op.fuse(fusion, where)
+    return replace(fusion.done(), by_pillow=np.ones(len(recipes), bool))
 
 
 def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
@@ -150,6 +156,7 @@ def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
         np.where(where, finished.records, fused.records),
         fused.by_pillow | where,
         fused.adjustments.without(where),
+        fused.erasures,
     )
 
 
@@ -175,6 +182,7 @@ class _Fusion:
         self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
         self.warped = np.zeros(n, bool)  # True: even a flip comes too late
         self.adjustments: list[tuple[int, Any, Mask]] = []
+        self.erasures: list[tuple[NDArray[np.void], Mask]] = []
 
     def refuse(self, where: Mask) -> None:
         self.by_pillow |= where
@@ -182,6 +190,9 @@ class _Fusion:
     def adjust(self, kind: int, value: Any, where: Mask) -> None:
         self.adjusted |= where
         self.adjustments.append((kind, value, where))
+
+    def erase(self, rectangles: NDArray[np.void], where: Mask) -> None:
+        self.erasures.append((rectangles, where))
 
     def warp(self, warps: NDArray[np.void], where: Mask) -> None:
         self.warped |= where
@@ -301,7 +312,8 @@ class _Fusion:
         regions = np.empty((len(records), 4), np.int32)
         regions[:, :2], regions[:, 2:] = (self.start + first).T, span.T
         adjustments = Adjustments.of(len(records), self.adjustments)
-        return Fused(np.ascontiguousarray(self.count.T), regions, records, self.by_pillow, adjustments)
+        erasures = Erasures.of(len(records), self.erasures)
+        return Fused(np.ascontiguousarray(self.count.T), regions, records, self.by_pillow, adjustments, erasures)
 
 
 def _sources(length: Array, resized: Array, filter: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:

@@ -94,6 +94,9 @@ class Fusing(Protocol):
     def warp(self, warps: NDArray[np.void], where: Mask) -> None:
         """Move each pixel, at the same size: (n,) `WARP`."""
 
+    def erase(self, rectangles: NDArray[np.void], where: Mask) -> None:
+        """Other values for a rectangle of what leaves: (n,) `RECTANGLE`."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 

@@ -14,7 +14,7 @@ from gpuload.transforms import timm, torchvision
 from gpuload.transforms.auto import torchvision as auto
 from gpuload.transforms.base import Transform
 from gpuload.transforms.hand import Form, Hand, Native, qualified_name
-from gpuload.transforms.plan import Geometric, Pointwise
+from gpuload.transforms.plan import Part, Pointwise
 from gpuload.transforms.torchvision.common import is_v1
 from gpuload.transforms.values import ToImage
 
@@ -33,7 +33,7 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
     """
     if isinstance(transform, Transform) and type(transform).__call__ is not Transform.__call__:
         return None  # called in a way of its own
-    if isinstance(transform, Geometric | Pointwise):
+    if isinstance(transform, Part):
         makes_tensor = isinstance(transform, Pointwise | ToImage) and hand.form is Form.PIL
         frozen = transform.frozen() if isinstance(transform, Transform) else copy(transform)
         return [frozen], Form.TENSOR if makes_tensor else hand.form

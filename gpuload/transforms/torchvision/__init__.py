@@ -4,9 +4,9 @@ Where one does something else than gpuload's operation would (to a tensor instea
 argument that gpuload has not), its maker gives None.
 """
 
-from gpuload.transforms.torchvision import colors, geometry, values, warps
+from gpuload.transforms.torchvision import colors, erasing, geometry, values, warps
 from gpuload.transforms.torchvision.values import AFTER
 
 __all__ = ["AFTER", "MAKERS"]
 
-MAKERS = geometry.MAKERS | colors.MAKERS | warps.MAKERS | values.MAKERS
+MAKERS = geometry.MAKERS | colors.MAKERS | warps.MAKERS | values.MAKERS | erasing.MAKERS
