@@ -61,6 +61,11 @@ class Work(ctypes.Structure):
         ("warp_count", ctypes.c_int64),
         ("frames", ctypes.c_void_p),  # FRAME, likewise
         ("frame_count", ctypes.c_int64),
+        ("rectangles", ctypes.c_void_p),  # RECTANGLE, of all samples' outputs; None: there are none
+        ("rectangle_count", ctypes.c_int64),
+        ("erased_at", ctypes.c_void_p),  # (count + 1,) int64: where each sample's begin, and the last one's end
+        ("fills", ctypes.c_void_p),  # (channels, fill_columns) values that rectangles get
+        ("fill_columns", ctypes.c_int64),
         ("next", ctypes.c_void_p),  # Work of another view of the same images; None: this is the last one
     ]
 

@@ -160,11 +160,29 @@ inline bool is_adjusted(const Work& work, int64_t i) {
     return work.adjustments && work.adjusted_at[i + 1] > work.adjusted_at[i];
 }
 
+// Is it inside the output, and are its values there?
+inline bool rectangle_fits(const Work& work, const Size& size, const Rectangle& of) {
+    const int64_t values = of.cover == COLOR ? 1 : NOISE_LEVELS;
+    return in(of.cover, COLOR, NOISE) && in(of.top, 0, size.of[0] - 1) && in(of.left, 0, size.of[1] - 1) &&
+           in(of.height, 1, size.of[0] - of.top) && in(of.width, 1, size.of[1] - of.left) &&
+           fits(of.fill, values, 1, work.fill_columns);
+}
+
+// Are the rectangles of sample i there, and inside what leaves, whose size is known to fit?
+inline bool rectangles_fit(const Work& work, int64_t i, const Size& size) {
+    if (!work.rectangles) return true;
+    const int64_t begin = work.erased_at[i], end = work.erased_at[i + 1];
+    if (begin < 0 || end < begin || end > work.rectangle_count) return false;
+    return std::all_of(work.rectangles + begin, work.rectangles + end,
+                       [&](const Rectangle& one) { return rectangle_fits(work, size, one); });
+}
+
 // Is sample i as it must be for its pixels to be put where they belong?
 inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
     Size size = {record.y.extent, record.x.extent};
-    if (!axes_fit(record, work.regions + 4 * i) || !adjustments_fit(work, i, &size)) return false;
+    if (!axes_fit(record, work.regions + 4 * i) || !adjustments_fit(work, i, &size) || !rectangles_fit(work, i, size))
+        return false;
     const int64_t height = size.of[0], width = size.of[1];
     const bool known = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
     const bool rendered = !work.staging || is_adjusted(work, i);

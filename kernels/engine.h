@@ -193,6 +193,16 @@ class Developing {
     Picture picture_ = {};
 };
 
+// The rectangles of a sample that is rendered at such a size, one over the other.
+template <class Out>
+void erase(const Work& work, int64_t sample, int64_t height, int64_t width, Out* out) {
+    if (!work.rectangles) return;
+    const Fills<Out> fills = {static_cast<const Out*>(work.fills), work.fill_columns};
+    const Canvas<Out> canvas = {out, int(height), int(width), work.channels, work.channels_last};
+    for (int64_t i = work.erased_at[sample]; i < work.erased_at[sample + 1]; ++i)
+        ::erase(canvas, work.rectangles[i], fills, 0, 1);
+}
+
 template <class Out>
 void render(const Work& work, int64_t sample, const Image& source, Memory& memory, const Out* table, Out* out) {
     const auto emit = [&](int64_t y, const uint8_t* line, int64_t height, int64_t width) {
@@ -204,9 +214,11 @@ void render(const Work& work, int64_t sample, const Image& source, Memory& memor
     if (checks::is_adjusted(work, sample)) {
         const Picture made = Developing(work, sample, memory).picture(source);
         for (int64_t y = 0; y < made.height; ++y) emit(y, made.pixels + y * made.width * 3, made.height, made.width);
+        erase(work, sample, made.height, made.width, out);
     } else {
         const auto take = [&](int y, const uint8_t* line) { emit(y, line, record.y.extent, record.x.extent); };
         Rendering(record, memory.first).each_line(source, take);
+        erase(work, sample, record.y.extent, record.x.extent, out);
     }
 }
 

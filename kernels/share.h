@@ -1,5 +1,6 @@
 // The interface of the CPU's native code: one batch of images, as arrays. Its Python twin is gpuload/native.py.
 #pragma once
+#include "erase.cuh"
 #include "record.cuh"
 
 enum Status : uint8_t {
@@ -95,5 +96,10 @@ struct Work {
     int64_t warp_count;
     const Frame* frames;            // likewise
     int64_t frame_count;
+    const Rectangle* rectangles;  // of all samples' outputs, as adjustments; null: there are none
+    int64_t rectangle_count;
+    const int64_t* erased_at;  // (count + 1) where each sample's begin, and the last one's end
+    const void* fills;         // channels x fill_columns values that rectangles get, of `element_bytes` each
+    int64_t fill_columns;
     const Work* next;  // another view of the same images: records, and where they go; null: this is the last one
 };

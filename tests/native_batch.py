@@ -104,6 +104,15 @@ class Batch:
             self.work.warps, self.work.warp_count = warps.ctypes.data, len(warps)
             self.work.frames, self.work.frame_count = frames.ctypes.data, len(frames)
 
+    def erase(self, fills: NDArray[Any]) -> None:
+        """Tell it of its rectangles, where there are any, and of their values: (channels, m)."""
+        rectangles, at = self.fused.erasures
+        if len(rectangles):
+            self.fills = fills  # to keep what the work has the address of
+            self.work.rectangles, self.work.rectangle_count = rectangles.ctypes.data, len(rectangles)
+            self.work.erased_at = at.ctypes.data
+            self.work.fills, self.work.fill_columns = fills.ctypes.data, fills.shape[1]
+
     def stage(self, size: int) -> None:
         """Give it a staging buffer."""
         self.memory = np.full(size + 2 * GUARD, UNTOUCHED, np.uint8)

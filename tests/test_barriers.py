@@ -28,6 +28,8 @@ from gpuload.device import HostDevice
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine
 from gpuload.philox import bounded
+from gpuload.recipes.erase import LEVELS, Cover, Erase
+from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import RECORD
@@ -49,7 +51,7 @@ MEMORY = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-rec
 DIVERGED, RACED, REACHED = 3, 66, 67  # exit statuses: of tests/native/threads.cuh, and of the sanitizers
 OPTIONS = {"TSAN_OPTIONS": f"halt_on_error=1 exitcode={RACED}", "ASAN_OPTIONS": f"exitcode={REACHED}"}
 BARRIER = "barrier();"
-BARRIERS = 3  # in all kernels
+BARRIERS = 4  # in all kernels
 Build = Callable[..., Path]
 
 
@@ -86,6 +88,7 @@ OUTSIDE = [
     (Change("render.cu", r"middle\[MIDDLE_PIXELS\]", "middle[MIDDLE_PIXELS - 1]"), "global-buffer-overflow"),
     (Change("render.cu", r"sums\[TILE_W \* TILE_H\]", "sums[TILE_W * TILE_H - 1]"), "global-buffer-overflow"),
     (Change("render.cu", r"j < row\[1\]", "j <= row[1]"), "buffer-overflow|use-after-poison"),
+    (Change("erase.cuh", r"x == of.width", "x > of.width"), "heap-buffer-overflow"),
     (Change("gather.cu", r"i < words", "i <= words"), "heap-buffer-overflow"),
     (Change("pad.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
     (Change("order.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
@@ -249,6 +252,28 @@ def renders() -> Iterator[Launch]:
     yield rendered([T.Grayscale(1), T.ToDtype(torch.float32, scale=True)], [(45, 60), (1, 1)], one)
 
 
+def erasings() -> Iterator[Launch]:
+    """Rectangles over each other, with a sample between that has none; on what the file of launches begins with."""
+    rng, sizes = np.random.default_rng(0), [(40, 60), (3, 3), (30, 50)]
+    for width, last, channels in ((1, 0, 3), (2, 1, 3), (4, 0, 1)):
+        covers = [(Erase(cover, 1 + cover, 1 + cover, 2, 25, 30 + cover, cover + 7),) for cover in Cover]
+        recipes: list[Recipe] = [sum(covers, ()), (), (*sum(reversed(covers), ()), Erase(Cover.COLOR, 0, 29, 49, 1, 1))]
+        fused = fuse(Recipes.of(recipes, *zip(*sizes, strict=True)))
+        ends = fused.extents.prod(1).cumsum() * channels
+        fused.records["output"] = ends - fused.extents.prod(1) * channels
+        bits = np.dtype(f"<u{width}")
+        fills = rng.integers(0, 99, (channels, 4 + LEVELS)).astype(bits)
+        out = np.frombuffer(b"\xab" * int(ends[-1] * width), bits).copy()
+        for image, one, end in zip(fused.extents.tolist(), recipes, ends.tolist(), strict=True):
+            flat = out[end - channels * image[0] * image[1] : end]
+            pixels = flat.reshape(*image, channels).transpose(2, 0, 1) if last else flat.reshape(channels, *image)
+            for erase in one:
+                pixels[erase.place] = erase.values(fills)
+        rectangles, begins = fused.erasures
+        arrays = [array.tobytes() for array in (fused.records, rectangles, begins, fills)]
+        yield Launch("e", (3, fills.shape[1], width, channels, last, 2), arrays, out.tobytes())
+
+
 def gathers() -> Iterator[Launch]:
     rng = np.random.default_rng(0)
     for word, words in ((1, 27), (4, 5), (16, 3)):
@@ -290,7 +315,7 @@ def orders() -> Iterator[Launch]:
 
 @pytest.fixture(scope="module")
 def launches() -> list[Launch]:
-    return [*renders(), *gathers(), *fillings(), *orders()]
+    return [*renders(), *erasings(), *gathers(), *fillings(), *orders()]
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ class Timed:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        share, threads = cuda._CudaBatch.share, self._threads
+        share, threads = cuda.CudaBatch.share, self._threads
 
         def slow(batch: Any, first: int, count: int) -> None:
             status = batch._files.status[first : first + count]
@@ -96,7 +96,7 @@ class Timed:
         with (
             self.runtime.installed(),
             self._threads.installed(),
-            mock.patch.object(cuda._CudaBatch, "share", slow),
+            mock.patch.object(cuda.CudaBatch, "share", slow),
             mock.patch.object(job, "perf_counter", self._now),
         ):
             yield

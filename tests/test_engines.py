@@ -23,9 +23,10 @@ from gpuload.decoders.files import Files
 from gpuload.decoders.jpeg import jpeg_decoder
 from gpuload.decoders.pillow import decode
 from gpuload.device import CudaDevice, Device, HostDevice, device_of
-from gpuload.engines import Wanted, cuda, make_engine
+from gpuload.engines import Wanted, make_engine
 from gpuload.engines.base import Layout
-from gpuload.engines.cuda import CudaEngine, needs_host_weights
+from gpuload.engines.cuda import CudaEngine, engine as cuda_engine, launches
+from gpuload.engines.cuda.weights import MAX_WEIGHTS, needs_host_weights
 from gpuload.errors import ArgumentError
 from gpuload.libraries import host_library
 from gpuload.native import Status
@@ -59,7 +60,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     """A simulated GPU, of a grid with fewer blocks than there are tiles: each walks over several."""
     if compiler() is None:
         pytest.skip("no C++ compiler")
-    monkeypatch.setattr(cuda, "MAX_BLOCKS", 3)
+    monkeypatch.setattr(launches, "MAX_BLOCKS", 3)
     with simulated() as made:
         yield made
         made.gpu.finish()
@@ -448,7 +449,7 @@ def test_sines_running_sums_and_torchs_precision_stay_on_the_host(kernel_filter:
 def test_without_a_compiler_pillow_makes_what_the_kernel_cannot(
     monkeypatch: pytest.MonkeyPatch, runtime: Runtime
 ) -> None:
-    monkeypatch.setattr(cuda, "host_library", lambda: None)
+    monkeypatch.setattr(cuda_engine, "host_library", lambda: None)
     engine = make("kernel", Plan([]))
     rng = random.Random(5)
     pictures = [random_picture(rng) for _ in Filter]
@@ -466,16 +467,16 @@ def constants(name: str) -> dict[str, int]:
 
 def test_the_engine_and_the_kernel_agree() -> None:
     kernel = constants("render.cu")
-    assert (kernel["TILE_H"], kernel["TILE_W"]) == cuda.TILE
-    assert constants("weights.cuh")["KERNEL_WEIGHTS"] == cuda.MAX_WEIGHTS
+    assert (kernel["TILE_H"], kernel["TILE_W"]) == launches.TILE
+    assert constants("weights.cuh")["KERNEL_WEIGHTS"] == MAX_WEIGHTS
 
 
 def test_one_launch_covers_the_largest_image(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "MAX_BLOCKS", 65_535)
+    monkeypatch.setattr(launches, "MAX_BLOCKS", 65_535)
     engine = CudaEngine(Layout.of(Plan([T.ToDtype(torch.float16)]), None, CONTIGUOUS), CudaDevice(0))
     pictures = [np.zeros((40, 100, 3), np.uint8), np.zeros((9, 33, 3), np.uint8), np.zeros((1, 300, 3), np.uint8)]
     rendered(engine, pictures, batched(pictures, [(), (), ()]))
-    assert runtime.launched == [("render_2", (3, 20), cuda.THREADS)]  # 5 x 4 tiles
+    assert runtime.launched == [("render_2", (3, 20), launches.THREADS)]  # 5 x 4 tiles
 
 
 @pytest.mark.usefixtures("runtime")

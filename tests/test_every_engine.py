@@ -41,6 +41,14 @@ TRANSFORMS = {
         T.RandomGrayscale(0.3),
     ],
     "augmentation": [T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.TrivialAugmentWide(), T.RandomEqualize(0.3)],
+    "erasing": [
+        T.RandomResizedCrop(24),
+        T.ToDtype(torch.float32, scale=True),
+        T.RandomErasing(0.7, value=(1.0, 2.0, 3.0)),
+        T.Normalize((0.5, 0.4, 0.3), (0.2,) * 3),
+        T.RandomErasing(0.7, value="random"),
+        T.RandomErasing(0.5),
+    ],
     "values": [T.RandomResizedCrop(24), T.ToDtype(torch.float32, scale=True), T.Normalize((0.5, 0.4, 0.3), (0.2,) * 3)],
 }
 CROPS = T.Compose(TRANSFORMS["crops"])

@@ -68,7 +68,7 @@ class Clocked:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        with self.runtime.installed(), self.threads.installed(), self._slow(cuda._CudaBatch), self._slow(cpu._CpuBatch):
+        with self.runtime.installed(), self.threads.installed(), self._slow(cuda.CudaBatch), self._slow(cpu._CpuBatch):
             yield
 
     def decode(self, samples: int) -> None:

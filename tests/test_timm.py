@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 
 from gpuload import DataLoader, ImageFolder
 from gpuload.recipes.draws import CounterDraws
+from gpuload.recipes.erase import levels, levels_of
 from gpuload.transforms.hand import Form, Hand
 from gpuload.transforms.lifted import MAKERS, lifted
 from gpuload.transforms.program import flat, program_of
@@ -22,7 +23,8 @@ from gpuload.transforms.timm import TIMM
 from tests.conftest import make_photo
 
 timm = pytest.importorskip("timm")
-create_dataset, create_transform, T = timm.data.create_dataset, timm.data.create_transform, timm.data.transforms
+create_dataset, create_transform = timm.data.create_dataset, timm.data.create_transform
+T, E = timm.data.transforms, timm.data.random_erasing
 
 SEED = 5
 leaves_files_open = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # timm's dataset[i] does
@@ -53,11 +55,22 @@ class Numbers:
     def rand(self, count: int) -> torch.Tensor:
         return torch.tensor([self.random() for _ in range(count)])
 
+    def pixels(self, per_pixel: bool, rand_color: bool, size: Any, dtype: torch.dtype, device: Any) -> torch.Tensor:
+        """As `random_erasing._get_pixels`."""
+        if not per_pixel and not rand_color:
+            return torch.zeros(size[0], 1, 1, dtype=dtype)
+        shape = size if per_pixel else (size[0], 1, 1)
+        (key,) = self._draws.noise([shape], dtype, self._row).tolist()
+        return levels()[torch.from_numpy(levels_of(key, shape))].to(dtype)
+
 
 def theirs(transform: Any, image: Any, position: int) -> Any:
     """timm's own, of one sample."""
     numbers = Numbers(position)
-    with mock.patch.object(T, "random", numbers), mock.patch("torch.rand", numbers.rand):
+    with (
+        mock.patch.object(T, "random", numbers), mock.patch("torch.rand", numbers.rand),
+        mock.patch.object(E, "random", numbers), mock.patch.object(E, "_get_pixels", numbers.pixels),
+    ):  # fmt: skip
         return transform(image)
 
 
@@ -120,6 +133,17 @@ def test_a_lifted_transform_gives_timms_pixels(transform: Any, photos: Path) -> 
     check(v1.Compose([transform, v1.RandomHorizontalFlip(), T.MaybeToTensor()]), photos, 0, "pillow")
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "rand", "max_count": 3}, {"mode": "pixel", "min_count": 2}], ids=str)
+def test_erasing_is_timms(options: dict[str, Any], photos: Path) -> None:
+    crop = T.RandomResizedCropAndInterpolation(24)
+    for dtype in (torch.float16, torch.float32):
+        often = E.RandomErasing(0.7, 0.05, 0.6, 0.2, device="cpu", **options)
+        check(v1.Compose([crop, T.ToTensor(dtype), often]), photos)
+    if not options:
+        bytes_ = T.ToTensor(torch.uint8), E.RandomErasing(0.7, device="cpu")
+        check(v1.Compose([crop, *bytes_]), photos, 0, "pillow")
+
+
 @pytest.mark.parametrize(
     "last",
     [
@@ -144,6 +168,11 @@ FACTORY: list[dict[str, Any]] = [  # arguments of create_transform
     {"is_training": True, "color_jitter": None, "interpolation": "random", "vflip": 0.3},
     {"is_training": True, "color_jitter": None, "use_prefetcher": True, "scale": (0.2, 0.5)},
     {"is_training": True, "color_jitter": None, "train_crop_mode": "rkrc", "interpolation": "random"},
+    *(
+        {"is_training": True, "color_jitter": None, "re_prob": 0.8, "re_mode": mode}
+        for mode in ("const", "rand", "pixel")
+    ),
+    {"is_training": True, "color_jitter": None, "re_prob": 1.0, "re_mode": "pixel", "re_count": 3, "normalize": False},
 ]
 
 
@@ -181,6 +210,11 @@ def changed(transform: Any, /, **attributes: Any) -> Any:
         (T.ToNumpy(), PIL),
         (T.RandomCropOrPad(9), PIL),
         (T.RandomPad((9, 9)), PIL),
+        (E.RandomErasing(device="cuda"), TENSOR),
+        (E.RandomErasing(device="cpu"), IMAGE),
+        (E.RandomErasing(min_count=3, max_count=2, device="cpu"), TENSOR),
+        (changed(E.RandomErasing(device="cpu"), per_pixel=True), TENSOR),
+        (changed(E.RandomErasing(device="cpu"), _erase=print), TENSOR),
     ],
     ids=lambda one: type(one).__name__,
 )
@@ -189,7 +223,10 @@ def test_what_gpuload_would_do_otherwise_is_not_lifted(transform: Any, hand: Han
 
 
 def test_every_maker_is_a_transform_of_this_timm() -> None:
-    assert all(hasattr(T, name.removeprefix(TIMM)) for name in MAKERS if name.startswith(TIMM))
+    for name in MAKERS:
+        if name.startswith(TIMM):
+            module, _, kind = name.removeprefix(TIMM).partition(".")
+            assert hasattr(getattr(timm.data, module), kind), name
 
 
 def test_a_size_of_zero_is_an_error_as_it_is_timms() -> None:

@@ -219,6 +219,10 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
     "RandomInvert": [{"p": 1.0}, {"p": 0.0}],
     "RandomAutocontrast": [{"p": 1.0}, {"p": 0.0}],
     "RandomEqualize": [{"p": 1.0}, {"p": 0.0}],
+    "RandomErasing": [
+        {"p": 1.0, "scale": (0.1, 0.5), "ratio": (0.5, 1.0), "value": 0, "inplace": False},
+        {"p": 0.5, "scale": [0.5, 0.9], "ratio": [1, 2], "value": [1, 2, 3], "inplace": True},
+    ],
     "RandAugment": [
         {"num_ops": 2, "magnitude": 9, "num_magnitude_bins": 31, "interpolation": "nearest", "fill": None},
         {"num_ops": 3, "magnitude": 5, "num_magnitude_bins": 11, "interpolation": "bicubic", "fill": (1, 2, 3)},

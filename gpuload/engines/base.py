@@ -48,14 +48,19 @@ def check(status: int) -> None:
         raise RuntimeError(f"native code refused a sample's record: {Status(status).name}")
 
 
-def tell(work: Work, fused: Fused) -> None:
-    """What native code is to know of a batch's samples; ``fused`` outlives the work."""
+def tell(work: Work, fused: Fused, layout: "Layout") -> None:
+    """What native code is to know of a batch's samples; ``fused`` and ``layout`` outlive the work."""
     work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
     steps, at, warps, frames = fused.adjustments
     if len(steps):
         work.adjustments, work.adjustment_count, work.adjusted_at = steps.ctypes.data, len(steps), at.ctypes.data
         work.warps, work.warp_count = warps.ctypes.data, len(warps)
         work.frames, work.frame_count = frames.ctypes.data, len(frames)
+    rectangles, begins = fused.erasures
+    if len(rectangles):
+        work.rectangles, work.rectangle_count = rectangles.ctypes.data, len(rectangles)
+        work.erased_at = begins.ctypes.data
+        work.fills, work.fill_columns = layout.fills.data_ptr(), layout.fills.shape[1]
 
 
 def native_decoders(decoder: Decoder | None) -> Iterator[str]:
@@ -159,23 +164,26 @@ class Layout:
 
     Attributes:
         table: (channels, 256) of ``dtype``, on the host.
+        fills: (channels, m) likewise: the values that erased rectangles can get.
     """
 
     dtype: torch.dtype
     channels: int
     channels_last: bool
     table: torch.Tensor
+    fills: torch.Tensor
 
     @staticmethod
     def of(plan: Plan, dtype: torch.dtype | None, memory_format: torch.memory_format) -> "Layout":
         """The layout of what a plan makes; dtype None: the plan's own."""
         table = plan.table(dtype)
-        return Layout(table.dtype, plan.channels, memory_format == torch.channels_last, table)
+        fills = plan.fills(table.dtype)
+        return Layout(table.dtype, plan.channels, memory_format == torch.channels_last, table, fills)
 
     def equals(self, other: "Layout") -> bool:
         """Does the same leave?"""
         same = (self.dtype, self.channels, self.channels_last) == (other.dtype, other.channels, other.channels_last)
-        return same and torch.equal(self.table, other.table)
+        return same and torch.equal(self.table, other.table) and torch.equal(self.fills, other.fills)
 
     def places(self, views: Sequence[Fused]) -> "list[Output]":
         """Give every sample of each view its place in one output: sets the records."""

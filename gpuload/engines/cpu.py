@@ -69,7 +69,7 @@ class _CpuBatch:
     @staticmethod
     def _tell(view: View, out: torch.Tensor) -> None:
         layout, work = view.engine.layout, view.files.work
-        tell(work, view.fused)
+        tell(work, view.fused, layout)
         work.table, work.element_bytes = layout.table.data_ptr(), layout.dtype.itemsize
         work.channels, work.channels_last = layout.channels, layout.channels_last
         work.out, work.out_elements = out.data_ptr(), len(out)

@@ -1,7 +1,6 @@
 """The Pillow engine: the reference, sample by sample; for machines without a C++ compiler, and for comparison."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from gpuload.decoders.base import Decoder
 from gpuload.decoders.files import Files
 from gpuload.decoders.pillow import describe
-from gpuload.engines.base import Images, Layout, Take, View, grouped
+from gpuload.engines.base import Images, Layout, Output, Take, View, grouped
 from gpuload.recipes.fuse import Fused, unfused
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
@@ -48,28 +47,39 @@ class PillowEngine:
 class _PillowBatch:
     def __init__(self, views: Sequence[View]) -> None:
         self._images: dict[int, Images] = {}
-        self._tables: dict[int, NDArray[Any]] = {}
-        self._places: dict[int, list[NDArray[Any]]] = {}
+        self._painters: dict[int, _Painter] = {}
         for engine, mine, outputs in grouped(views):
             layout = engine.layout
             out = engine.take(outputs[-1].end * layout.dtype.itemsize).view(layout.dtype)
-            # values are looked up as the integers of their width: numpy has no bfloat16, and needs no threads of its
-            # own
-            bits = INTEGERS[layout.dtype.itemsize]
             for number, output in zip(mine, outputs, strict=True):
                 self._images[number] = output.images(out)
-                self._tables[number] = layout.table.view(bits).numpy()
-                self._places[number] = [image.numpy() for image in output.images(out.view(bits))]
+                self._painters[number] = _Painter(views[number], output, out)
 
     def share(self, first: int, count: int) -> None:
         pass  # everything is left to Pillow
 
     def put(self, slot: int, pixels: NDArray[np.uint8], view: int = 0) -> None:
-        for channel, values in enumerate(self._tables[view]):
-            self._places[view][slot][channel] = values[pixels[:, :, channel]]
+        self._painters[view].put(slot, pixels)
 
     def finish(self) -> None:
         pass  # every sample is in its place
 
     def images(self, view: int = 0) -> Images:
         return self._images[view]
+
+
+class _Painter:
+    """Values of one view, looked up as the integers of their width: numpy has no bfloat16, and needs no threads."""
+
+    def __init__(self, view: View, output: Output, out: torch.Tensor) -> None:
+        layout, self._erasures = view.engine.layout, view.fused.erasures
+        bits = INTEGERS[layout.dtype.itemsize]
+        self._table, self._fills = layout.table.view(bits).numpy(), layout.fills.view(bits).numpy()
+        self._places = [image.numpy() for image in output.images(out.view(bits))]
+
+    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+        place = self._places[slot]
+        for channel, values in enumerate(self._table):
+            place[channel] = values[pixels[:, :, channel]]
+        for erase in self._erasures.of_sample(slot):
+            place[erase.place] = erase.values(self._fills)

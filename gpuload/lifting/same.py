@@ -11,6 +11,7 @@ KNOWN = (
     "gpuload.transforms.",
     "torchvision.transforms.",
     "timm.data.transforms",
+    "timm.data.random_erasing",
 )  # whose objects are what their attributes say
 PLAIN = (bool, int, float, str, bytes, type(None))
 

@@ -51,7 +51,9 @@ def _replacing(course: Course) -> Iterator[str]:
 
 
 def _drawn(course: Course) -> Iterator[str]:
-    names = [", ".join(name_of(transform) for transform, _ in leg.plan.geometric) for leg in course.program.legs]
+    plans = [leg.plan for leg in course.program.legs]
+    drawing = [[*(one for one, _ in plan.geometric), *(one.transform for one in plan.erasers)] for plan in plans]
+    names = [", ".join(map(name_of, transforms)) for transforms in drawing]
     if isinstance(course.program, Views):
         yield from (f"for {len(list(views))} views: {name or 'nothing'}" for name, views in groupby(names))
     else:

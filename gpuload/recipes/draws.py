@@ -5,6 +5,7 @@ sequence of its own, and is asked for the next number only where its transforms 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +40,14 @@ class Draws(Protocol):
     def permutation(self, count: int, rows: Rows) -> Integers:
         """A permutation of 0, ..., count - 1 for each of ``rows``: (len(rows), count)."""
 
+    def noise(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, rows: Rows) -> NDArray[Any]:
+        """Standard normal numbers for each of ``rows``: what `gpuload.recipes.erase.Erase` takes for noise.
+
+        Args:
+            shapes: (channels, height, width) of each.
+            dtype: floats.
+        """
+
 
 class TorchDraws:
     """One sample's numbers from torch's default generator, call for call as torchvision's v2 transforms draw.
@@ -61,6 +70,12 @@ class TorchDraws:
 
     def permutation(self, count: int, rows: Rows) -> Integers:
         return np.array([torch.randperm(count).tolist() for _ in rows], np.int64).reshape(len(rows), count)
+
+    def noise(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, rows: Rows) -> NDArray[Any]:
+        made = np.empty(len(rows), object)
+        for at, shape in enumerate(shapes):
+            made[at] = torch.empty(shape, dtype=dtype).normal_()
+        return made
 
 
 BLOCKS_AHEAD = 4  # blocks of four words made at once for all samples; few samples need more
@@ -131,6 +146,10 @@ class CounterDraws:
     def integer(self, bound: Any, rows: Rows) -> Integers:
         bounds = np.asarray(bound).astype(np.uint64)
         return ((self._next(rows).astype(np.uint64) * bounds) >> np.uint64(32)).astype(np.int64)
+
+    def noise(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, rows: Rows) -> NDArray[Any]:
+        low, high = (self._next(rows).astype(np.uint64) for _ in range(2))
+        return low | high << np.uint64(32)
 
     def permutation(self, count: int, rows: Rows) -> Integers:
         """By Fisher and Yates: each place from the first on changes with one from there on."""

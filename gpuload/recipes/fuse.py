@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
-from gpuload.recipes.ops import Filter, Mask, Op, PadMode
+from gpuload.recipes.erase import Erase, Erasures
+from gpuload.recipes.ops import Mask, Op, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import (
     FRAME,
@@ -28,13 +29,11 @@ from gpuload.recipes.record import (
     X,
     Y,
 )
+from gpuload.recipes.sources import OF_TORCH, sources
 from gpuload.recipes.warp import WARP, WARPED, flips
 
 __all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
 
-SUPPORT = np.array([0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0])  # of each Filter, in pixels
-NEAREST = np.array(["NEAREST" in filter.name for filter in Filter])
-OF_TORCH = np.array([filter.torch_mode is not None for filter in Filter])
 LUMA = np.array([19595, 38470, 7471])  # Pillow's RGB -> L, times 2^16
 NOT_PADDED = -1
 
@@ -104,18 +103,20 @@ class Fused:
         records: (n,) `RECORD`; offsets are not set yet.
         by_pillow: (n,) bool: Pillow runs the sample's recipe first.
         adjustments: what is done to the whole picture after that.
+        erasures: rectangles that get other values at last.
     """
 
     extents: Array
     regions: NDArray[np.int32]
     records: NDArray[np.void]
     by_pillow: Mask
-    adjustments: "Adjustments"
+    adjustments: Adjustments
+    erasures: Erasures
 
     def __getitem__(self, part: slice) -> "Fused":
         """Some of the samples, as views."""
-        adjustments = self.adjustments.sliced(part)
-        return Fused(self.extents[part], self.regions[part], self.records[part], self.by_pillow[part], adjustments)
+        arrays = self.extents[part], self.regions[part], self.records[part], self.by_pillow[part]
+        return Fused(*arrays, self.adjustments.sliced(part), self.erasures.sliced(part))
 
     @property
     def pixel_bytes(self) -> Array:
@@ -150,8 +151,11 @@ def fuse_unadjusted(recipes: Recipes) -> Fused:
 
 def unfused(recipes: Recipes) -> Fused:
     """The same with every sample left to Pillow: records of finished pixels."""
-    finished = _Fusion(recipes.final_height, recipes.final_width).done()
-    return replace(finished, by_pillow=np.ones(len(recipes), bool))
+    fusion = _Fusion(recipes.final_height, recipes.final_width)
+    for op, where in recipes.steps:
+        if isinstance(op, Erase):
+            op.fuse(fusion, where)
+    return replace(fusion.done(), by_pillow=np.ones(len(recipes), bool))
 
 
 def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
@@ -163,6 +167,7 @@ def left_to_pillow(fused: Fused, recipes: Recipes, where: Mask) -> Fused:
         np.where(where, finished.records, fused.records),
         fused.by_pillow | where,
         fused.adjustments.without(where),
+        fused.erasures,
     )
 
 
@@ -188,6 +193,7 @@ class _Fusion:
         self.adjusted = np.zeros(n, bool)  # True: what moves pixels, but for flips, comes too late
         self.warped = np.zeros(n, bool)  # True: even a flip comes too late
         self.adjustments: list[tuple[int, Any, Mask]] = []
+        self.erasures: list[tuple[NDArray[np.void], Mask]] = []
         self.gone = np.zeros(n, bool)  # True: whatever comes belongs to the next stage
         self.late: Mask | None = None  # those that go there for the operation that is being added
         self.next: _Fusion | None = None
@@ -229,6 +235,9 @@ class _Fusion:
     def adjust(self, kind: int, value: Any, where: Mask) -> None:
         self.adjusted |= where
         self.adjustments.append((kind, value, where))
+
+    def erase(self, rectangles: NDArray[np.void], where: Mask) -> None:
+        self.erasures.append((rectangles, where))
 
     def warp(self, warps: NDArray[np.void], where: Mask) -> None:
         warps["height"], warps["width"] = self.count
@@ -325,20 +334,22 @@ class _Fusion:
 
     def done(self) -> Fused:
         regions, records = self._records()
-        steps, extents, refused, last = list(self.adjustments), self.count, self.by_pillow, self
+        steps, erasures = list(self.adjustments), list(self.erasures)
+        extents, refused, last = self.count, self.by_pillow, self
         while last.next is not None:
             gone, last = last.gone, last.next
             frames = np.zeros(len(gone), FRAME)
             frames["region"], frames["record"] = last._records()
             steps += [(FRAMED, frames, gone), *last.adjustments]
+            erasures += last.erasures
             extents, refused = np.where(gone, last.count, extents), refused | last.by_pillow
-        adjustments = Adjustments.of(len(records), steps)
-        return Fused(np.ascontiguousarray(extents.T), regions, records, refused, adjustments)
+        n, extents = len(records), np.ascontiguousarray(extents.T)
+        return Fused(extents, regions, records, refused, Adjustments.of(n, steps), Erasures.of(n, erasures))
 
     def _records(self) -> tuple[NDArray[np.int32], NDArray[np.void]]:
         """(n, 4) regions that are read, and (n,) `RECORD`."""
         low, high = self._shown()
-        first, end, ksize = _sources(self.length, self.virtual, self.filter, low, high)
+        first, end, ksize = sources(self.length, self.virtual, self.filter, low, high)
         nothing = low > high
         if np.count_nonzero(nothing):
             first, end, ksize = np.where(nothing, 0, first), np.where(nothing, 1, end), np.where(nothing, 1, ksize)
@@ -366,31 +377,3 @@ class _Fusion:
         regions = np.empty((len(records), 4), np.int32)
         regions[:, :2], regions[:, 2:] = (self.start + first).T, span.T
         return regions, records
-
-
-def _sources(length: Array, resized: Array, filter: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
-    """Which pixels of an axis the resized pixels low..high read: (first, end), and the most weights of one."""
-    scale = length / np.maximum(resized, 1)
-    support = SUPPORT[filter] * np.maximum(scale, 1.0)
-    begin, stop = (low + 0.5) * scale, (high + 0.5) * scale
-    first, end = (begin - support + 0.5).astype(np.int64), (stop + support + 0.5).astype(np.int64)
-    ksize = 2 * np.ceil(support).astype(np.int64) + 1
-    nearest = NEAREST[filter]
-    if np.count_nonzero(nearest):  # which reads one pixel
-        at, to = _nearest(length, resized, filter, low), _nearest(length, resized, filter, high)
-        first, end = np.where(nearest, at - 1, first), np.where(nearest, to + 2, end)
-        ksize = np.where(nearest, 1, ksize)
-    same = length == resized
-    return (
-        np.where(same, low, np.maximum(first, 0)),
-        np.where(same, high + 1, np.minimum(end, length)),
-        np.where(same, 1, ksize),
-    )
-
-
-def _nearest(length: Array, resized: Array, filter: Array, at: Array) -> Array:
-    """The pixel that nearest shows at resized pixel ``at``, or its neighbor: Pillow's place is a running sum."""
-    virtual = np.maximum(resized, 1)
-    of_torch = at.astype(np.float32) * (length.astype(np.float32) / virtual.astype(np.float32))
-    place = np.where(OF_TORCH[filter], of_torch, (at + 0.5) * (length / virtual))
-    return np.minimum(place.astype(np.int64), length - 1)

@@ -97,6 +97,9 @@ class Fusing(Protocol):
     def expand(self, warps: NDArray[np.void], height: Any, width: Any, where: Mask) -> None:
         """Move each pixel, into an image of another size."""
 
+    def erase(self, rectangles: NDArray[np.void], where: Mask) -> None:
+        """Other values for a rectangle of what leaves: (n,) `RECTANGLE`."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 

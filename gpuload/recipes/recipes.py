@@ -94,7 +94,8 @@ class RecipesBuilder:
 
 def _of_sample(op: Any, index: int) -> Any:
     """The operation of one sample: each array's entry as an int, a float or a list."""
-    return type(op)(*(value[index].tolist() if isinstance(value, np.ndarray) else value for value in op))
+    entries = (value[index] if isinstance(value, np.ndarray) else value for value in op)
+    return type(op)(*(one.tolist() if isinstance(one, np.generic | np.ndarray) else one for one in entries))
 
 
 def apply(image: Image.Image, recipe: Recipe) -> Image.Image:

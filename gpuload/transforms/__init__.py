@@ -21,6 +21,7 @@ from gpuload.transforms.auto import AutoAugment, AutoAugmentPolicy, RandAugment,
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
+from gpuload.transforms.erase import RandomErasing
 from gpuload.transforms.geometry import (
     CenterCrop,
     Pad,
@@ -55,6 +56,7 @@ __all__ = [
     "RandomAutocontrast",
     "RandomCrop",
     "RandomEqualize",
+    "RandomErasing",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",

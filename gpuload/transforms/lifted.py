@@ -14,7 +14,8 @@ from gpuload.transforms import timm, torchvision
 from gpuload.transforms.auto import timm as auto_timm, torchvision as auto
 from gpuload.transforms.base import Transform
 from gpuload.transforms.hand import Form, Hand, Native, qualified_name
-from gpuload.transforms.plan import Geometric, Pointwise
+from gpuload.transforms.plan import Part, Pointwise
+from gpuload.transforms.torchvision.common import is_v1
 from gpuload.transforms.values import ToImage
 
 __all__ = ["MAKERS", "is_plain", "lifted"]
@@ -32,12 +33,12 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
     """
     if isinstance(transform, Transform) and type(transform).__call__ is not Transform.__call__:
         return None  # called in a way of its own
-    if isinstance(transform, Geometric | Pointwise):
+    if isinstance(transform, Part):
         makes_tensor = isinstance(transform, Pointwise | ToImage) and hand.form is Form.PIL
         frozen = transform.frozen() if isinstance(transform, Transform) else copy(transform)
         return [frozen], Form.TENSOR if makes_tensor else hand.form
     name = qualified_name(transform)
-    if name not in MAKERS or not is_plain(transform) or (torchvision.is_v1(transform) and hand.form is Form.IMAGE):
+    if name not in MAKERS or not is_plain(transform) or (is_v1(transform) and hand.form is Form.IMAGE):
         return None  # v1 knows no tv_tensors: whether it leaves one depends on what it does
     try:
         native = MAKERS[name](transform, hand)

@@ -22,7 +22,7 @@ from gpuload.stage import name_of
 from gpuload.transforms.base import Transform
 from gpuload.transforms.hand import Form, Hand, qualified_name
 from gpuload.transforms.lifted import is_plain, lifted
-from gpuload.transforms.plan import Geometric, Plan, Pointwise
+from gpuload.transforms.plan import Part, Plan, Pointwise
 
 __all__ = [
     "Leg",
@@ -229,7 +229,7 @@ def compiled(transform: Any, channels: int = 3) -> "Program | Views | str":
         if isinstance(views, Views):
             return views
     program = program_of(parts, channels)
-    if not (any(leg.plan.geometric or leg.plan.pointwise for leg in program.legs) or any(map(_is_multiview, parts))):
+    if all(leg.plan.is_empty for leg in program.legs) and not any(map(_is_multiview, parts)):
         return f"gpuload knows no part of its transform {name_of(transform)}"
     if program.leaves is Form.PIL and program.ends_natively and not isinstance(transform, Transform):
         return f"its transform {name_of(transform)} ends with a PIL image"
@@ -293,7 +293,7 @@ class _Builder:
     def add(self, place: int) -> None:
         """The transform at this place of the list."""
         transform = self._transforms[place]
-        if not (isinstance(transform, Geometric | Pointwise) or callable(transform)):
+        if not (isinstance(transform, Part) or callable(transform)):
             raise ArgumentTypeError(f"transforms must be transforms or callables, got {transform!r}")
         native = self._lift(transform)
         if native is None:
@@ -308,7 +308,7 @@ class _Builder:
 
     def _lift(self, transform: Any) -> tuple[list[Any], Form] | None:
         """The native transforms that this one is, and the form after it; None: it is ordinary code."""
-        is_ours = isinstance(transform, Geometric | Pointwise)
+        is_ours = isinstance(transform, Part)
         plan = self._plan()
         floats = plan.dtype.is_floating_point
         if self._calls and floats:

@@ -8,17 +8,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from gpuload.arguments import color, pair
+from gpuload.arguments import color, is_number, pair, range_of
 from gpuload.errors import ArgumentError
-from gpuload.recipes.draws import Draws
+from gpuload.recipes.draws import Draws, Rows
+from gpuload.recipes.erase import Cover
 from gpuload.recipes.ops import Crop, Mask, Op, Resize as ResizeOp
 from gpuload.transforms.base import Interpolation, Transform, chosen, every, filter_of, pad_mode_of
+from gpuload.transforms.erase import fills_of, fitting, noise_of
 from gpuload.transforms.geometry import CenterCrop, RandomResizedCrop
 from gpuload.transforms.hand import Form, Hand, Maker, Native
-from gpuload.transforms.plan import Sizes, Steps
-from gpuload.transforms.torchvision import FromPil, fill_of, nothing, to_tensor
+from gpuload.transforms.plan import Rectangles, Sizes, Steps, Values
+from gpuload.transforms.torchvision.common import fill_of, nothing
+from gpuload.transforms.torchvision.values import FromPil, to_tensor
 from gpuload.transforms.values import DTYPES
 
 __all__ = ["AFTER", "MAKERS", "RandomResizedCropAndInterpolation", "ResizeKeepRatio", "TrimBorder"]
@@ -157,6 +161,48 @@ class TrimBorder(Transform):
         return [(Crop(at_y, at_x, left_y, left_x), every(height))]
 
 
+class RandomErasing(Transform):
+    """Some rectangles of the image get other values, each over those before.
+
+    Args:
+        p: the probability of it.
+        area: least and most of the image's area that all of them have together.
+        aspect: least and most of the logarithm of height / width.
+        cover: what they show; a color is 0.
+        count: least and most rectangles.
+    """
+
+    p: float
+    area: Range
+    aspect: Range
+    cover: Cover
+    count: tuple[int, int]
+
+    def __init__(self, p: float, area: Range, aspect: Range, cover: Cover, count: tuple[int, int]) -> None:
+        super().__init__(p=p, area=area, aspect=aspect, cover=cover, count=count)
+
+    def fills(self, given: Values) -> torch.Tensor:
+        if self.cover is not Cover.COLOR and not given.dtype.is_floating_point:
+            raise ArgumentError("noise needs floats")
+        return fills_of([0.0] if self.cover is Cover.COLOR else None, given)
+
+    def rectangles(self, height: Sizes, width: Sizes, given: Values, draws: Draws) -> Rectangles:
+        every = np.arange(len(height))
+        rows = every[draws.uniform(0.0, 1.0, every) <= self.p]
+        counts, (least, most) = np.zeros(len(height), np.int64), self.count
+        counts[rows] = least if least == most else least + draws.integer(most - least + 1, rows)
+
+        def drawn(rows: Rows) -> tuple[Floats, Floats]:
+            area = draws.uniform(*self.area, rows) * (height[rows] * width[rows]) / counts[rows]
+            return area, draws.log_uniform(*self.aspect, rows)
+
+        for number in range(most):
+            for sides in fitting(height, width, np.flatnonzero(counts > number), drawn):
+                top, left = sides.placed(height, width, draws)
+                noise = noise_of(self.cover, sides, given, given.dtype, draws)
+                yield sides.erase(len(height), self.cover, top, left, noise)
+
+
 # ---- timm's classes as these, for `lifted` ----
 
 
@@ -201,15 +247,33 @@ def _maybe_tensor(transform: Any, hand: Hand) -> Native | None:
     return to_tensor(transform, hand) if hand.form is Form.PIL else []
 
 
-TIMM = "timm.data.transforms."
+COVERS = {"": Cover.COLOR, "const": Cover.COLOR, "rand": Cover.NOISY_COLOR, "pixel": Cover.NOISE}
+
+
+def _erasing(transform: Any, hand: Hand) -> Native | None:
+    if hand.form is not Form.TENSOR or str(transform.device) != "cpu":
+        return None
+    p, count = transform.probability, (transform.min_count, transform.max_count)
+    is_noise = COVERS[transform.mode] is Cover.NOISE, COVERS[transform.mode] is Cover.NOISY_COLOR
+    if is_noise != (transform.per_pixel, transform.rand_color and not transform.per_pixel):
+        return None  # changed since
+    if not (all(type(one) is int for one in count) and 0 <= count[0] <= count[1]) or not is_number(p):
+        return None
+    area = range_of("area", (transform.min_area, transform.max_area), 0.0)
+    low, high = transform.log_aspect_ratio
+    return [RandomErasing(p, area, (float(low), float(high)), COVERS[transform.mode], count)]
+
+
+TIMM = "timm.data."
 MAKERS: dict[str, Maker] = {
-    f"{TIMM}RandomResizedCropAndInterpolation": _crop,
-    f"{TIMM}ResizeKeepRatio": _resize,
-    f"{TIMM}CenterCropOrPad": _center,
-    f"{TIMM}TrimBorder": _trim,
-    f"{TIMM}ToTensor": _tensor,
-    f"{TIMM}MaybeToTensor": _maybe_tensor,
-    f"{TIMM}MaybePILToTensor": nothing,
+    f"{TIMM}transforms.RandomResizedCropAndInterpolation": _crop,
+    f"{TIMM}transforms.ResizeKeepRatio": _resize,
+    f"{TIMM}transforms.CenterCropOrPad": _center,
+    f"{TIMM}transforms.TrimBorder": _trim,
+    f"{TIMM}transforms.ToTensor": _tensor,
+    f"{TIMM}transforms.MaybeToTensor": _maybe_tensor,
+    f"{TIMM}transforms.MaybePILToTensor": nothing,
+    f"{TIMM}random_erasing.RandomErasing": _erasing,
 }
 AFTER = {
     ("MaybeToTensor", Form.PIL): Form.TENSOR,

@@ -1,4 +1,5 @@
 // The CUDA kernels as C++, block by block on the calling thread: the arithmetic that ships, without a GPU.
+#include "erase.cu"
 #include "gather.cu"
 #include "order.cu"
 #include "pad.cu"
@@ -16,6 +17,24 @@ EXPORT void cuda_render(const Record* records, int count, const uint8_t* staging
                 return render_2(records, staging, (const uint16_t*)table, channels, channels_last, (uint16_t*)out);
             default:
                 return render_4(records, staging, (const uint32_t*)table, channels, channels_last, (uint32_t*)out);
+        }
+    });
+}
+
+EXPORT void cuda_erase(const Record* records, int count, const Rectangle* rectangles, const int64_t* begins,
+                       const void* fills, int64_t columns, int element_bytes, int channels, int channels_last,
+                       int blocks, void* out) {
+    launch_on_cpu(count, blocks, [&] {
+        switch (element_bytes) {
+            case 1:
+                return erase_1(records, rectangles, begins, (const uint8_t*)fills, columns, channels, channels_last,
+                               (uint8_t*)out);
+            case 2:
+                return erase_2(records, rectangles, begins, (const uint16_t*)fills, columns, channels, channels_last,
+                               (uint16_t*)out);
+            default:
+                return erase_4(records, rectangles, begins, (const uint32_t*)fills, columns, channels, channels_last,
+                               (uint32_t*)out);
         }
     });
 }

@@ -35,6 +35,13 @@ static void render(const int64_t* n, std::FILE* file, Bytes& out) {
     allow(staging, 0, int64_t(staging.size()));
 }
 
+static void erase(const int64_t* n, std::FILE* file, Bytes& out) {
+    const Bytes records = read_bytes(file), rectangles = read_bytes(file), begins = read_bytes(file);
+    const Bytes fills = read_bytes(file);
+    cuda_erase(as<Record>(records), int(n[0]), as<Rectangle>(rectangles), as<int64_t>(begins), fills.data(), n[1],
+               int(n[2]), int(n[3]), int(n[4]), int(n[5]), out.data());
+}
+
 static void gather(const int64_t* n, std::FILE* file, Bytes& out) {
     const Bytes source = read_bytes(file), indices = read_bytes(file);
     cuda_gather(source.data(), as<int64_t>(indices), n[0], n[1], int(n[2]), out.data());
@@ -63,6 +70,7 @@ int main(int, char** arguments) {
         Bytes out(expected.size(), 0xAB);
         switch (n[0]) {
             case 'i': render(n + 1, file, out); break;
+            case 'e': erase(n + 1, file, out); break;
             case 'g': gather(n + 1, file, out); break;
             case 'f': fill(n + 1, file, out); break;
             default: order(n[0], n + 1, file, reinterpret_cast<int64_t*>(out.data()));

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gpuload.recipes.erase import RECTANGLE
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
 from gpuload.samplers.permutation import PERMUTATION
 from tests.cuda_on_cpu import cuda_on_cpu
@@ -96,6 +97,34 @@ def _render(name: str, records: Any, staging: Any, table: Any, channels: Any, la
     )
 
 
+# ---- erase ----
+
+
+def _erase_spans(
+    name: str, records: Any, rectangles: Any, begins: Any, fills: Any, columns: Any, channels: Any, _: Any, out: Any,
+    grid: Any,
+) -> Iterator[Touched]:  # fmt: skip
+    width = int(name.removeprefix("erase_"))
+    yield int(records), RECORD.itemsize * grid[0], False
+    yield int(begins), INT64 * (grid[0] + 1), False
+    at = _at(begins, np.int64, grid[0] + 1)
+    yield int(rectangles), RECTANGLE.itemsize * int(at[-1]), False
+    yield int(fills), int(channels) * int(columns) * width, False
+    described = _at(records, RECORD, grid[0])
+    ends = described["output"] + described["axes"]["extent"].astype(np.int64).prod(axis=1) * int(channels)
+    yield int(out), int(ends[np.diff(at) > 0].max()) * width, True
+
+
+def _erase(
+    name: str, records: Any, rectangles: Any, begins: Any, fills: Any, columns: Any, channels: Any, last: Any, out: Any,
+    grid: Any,
+) -> None:  # fmt: skip
+    width, (count, blocks) = int(name.removeprefix("erase_")), grid
+    addresses = map(int, (rectangles, begins, fills))
+    rest = int(columns), width, int(channels), int(last), blocks, int(out)
+    cuda_on_cpu().cuda_erase(int(records), count, *addresses, *rest)
+
+
 # ---- gather ----
 
 
@@ -150,8 +179,21 @@ def _order(name: str, *arguments: Any, grid: Any) -> None:
 
 
 # which arguments are addresses
-ADDRESSES = {"render": (0, 1, 2, 5), "gather": (0, 1, 4), "pad": (0, 1, 3), "order": (-1,), "order_weighted": (2, -1)}
+ADDRESSES = {
+    "render": (0, 1, 2, 5),
+    "erase": (0, 1, 2, 3, 7),
+    "gather": (0, 1, 4),
+    "pad": (0, 1, 3),
+    "order": (-1,),
+    "order_weighted": (2, -1),
+}
 SPANS: dict[str, Callable[..., Iterator[Touched]]] = {
-    "render": _render_spans, "gather": _gather_spans, "pad": _pad_spans, "order": _order_spans,
+    "render": _render_spans, "erase": _erase_spans, "gather": _gather_spans, "pad": _pad_spans, "order": _order_spans,
 }  # fmt: skip
-RUNS: dict[str, Callable[..., None]] = {"render": _render, "gather": _gather, "pad": _pad, "order": _order}
+RUNS: dict[str, Callable[..., None]] = {
+    "render": _render,
+    "erase": _erase,
+    "gather": _gather,
+    "pad": _pad,
+    "order": _order,
+}

@@ -173,8 +173,19 @@ class _DaliBatch:
             self._fail()
         sizes = self._fused.extents
         if np.count_nonzero(sizes != sizes[0]):
-            return [self._shaped(from_dlpack(image)[None])[0] for image in self.outcome]
-        return self._shaped(from_dlpack(self.outcome.as_tensor()))
+            images: Images = [self._shaped(from_dlpack(image)[None])[0] for image in self.outcome]
+        else:
+            images = self._shaped(from_dlpack(self.outcome.as_tensor()))
+        self._erase(images)
+        return images
+
+    def _erase(self, images: Images) -> None:
+        if not len(self._fused.erasures.rectangles):
+            return
+        fills = self._engine.layout.fills.numpy()
+        for slot, image in enumerate(images):
+            for erase in self._fused.erasures.of_sample(slot):
+                image[erase.place] = torch.from_numpy(erase.values(fills)).to(image.device)
 
     def _shaped(self, images: torch.Tensor) -> torch.Tensor:
         return images.permute(0, 3, 1, 2) if self._engine.layout.channels_last else images

@@ -24,7 +24,7 @@ from gpuload.transforms.auto.augment import (
 from gpuload.transforms.auto.policies import policy_of, policy_pairs
 from gpuload.transforms.auto.space import NAMES, SCALED, SIGNED, Space, amounts
 from gpuload.transforms.hand import Form, Hand, Maker, Native
-from gpuload.transforms.torchvision import fill_of
+from gpuload.transforms.torchvision.common import fill_of
 
 __all__ = ["MAKERS"]
 
