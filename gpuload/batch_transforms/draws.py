@@ -5,6 +5,7 @@ A batch has one sequence of numbers, and so have all ranks' parts of a global ba
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,8 +40,7 @@ class TorchDraws:
     """Numbers from torch's default generator, call for call as torchvision's v2 transforms draw."""
 
     def beta(self, alpha: float) -> float:
-        concentration = torch.tensor([alpha])
-        return float(torch.distributions.Beta(concentration, concentration).sample(()))
+        return float(_distribution(alpha).sample(()))
 
     def below(self, bound: int) -> int:
         return int(torch.randint(bound, size=(1,)))
@@ -50,6 +50,11 @@ class TorchDraws:
 
     def call(self, function: Callable[..., Any], *inputs: Any) -> Any:
         return function(*inputs)
+
+
+@lru_cache(maxsize=8)
+def _distribution(alpha: float) -> torch.distributions.Beta:
+    return torch.distributions.Beta(torch.tensor([alpha]), torch.tensor([alpha]))
 
 
 class KeyedDraws:
