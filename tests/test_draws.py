@@ -94,10 +94,10 @@ def test_numpy_and_native_code_make_the_same_words(seed: int, epoch: int, many: 
         pytest.skip("no C++ compiler")
     counters = np.array(many, np.uint64)
     for first in (0, BLOCKS_AHEAD, 1000):
-        native = module._words(seed, epoch, counters, first)
+        native = module.words(seed, epoch, counters, first)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "host_library", lambda: None)
-            in_numpy = module._words(seed, epoch, counters, first)
+            in_numpy = module.words(seed, epoch, counters, first)
         assert native.shape == in_numpy.shape == (len(many), 4 * BLOCKS_AHEAD)
         assert native.dtype == in_numpy.dtype == np.uint32
         assert np.array_equal(native, in_numpy)
@@ -164,7 +164,7 @@ def test_integer_stays_in_range(seed: int, bound: int) -> None:
 
 def always(word: int, monkeypatch: pytest.MonkeyPatch) -> CounterDraws:
     """Draws whose every word is this one."""
-    monkeypatch.setattr(module, "_words", lambda *_: np.full((1, 4 * BLOCKS_AHEAD), word, np.uint32))
+    monkeypatch.setattr(module, "words", lambda *_: np.full((1, 4 * BLOCKS_AHEAD), word, np.uint32))
     draws = CounterDraws(0, 0, [0])
     assert words(draws, 1) == [word]  # made now
     return draws

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
+from gpuload import DataLoader, ImageFolder, Shard, TensorDataset, transforms as T
+from gpuload.batch_transforms import BatchTransform, Draws, Part
 from gpuload.compilers import compiler
 from gpuload.datasets import ImageDataset
 from gpuload.decoders.base import Decoder
@@ -303,6 +304,37 @@ def test_a_sampler(files: list[Path], device: torch.device, make: Callable[[], A
             order = list(range(0, 11, 2))[:: -1 if epoch and isinstance(make(), EveryOther) else 1]
             wanted = [6 + 10 * index for index in order] if loader is images else order
             assert torch.cat([batch[-1] for batch in loader]).tolist() == wanted
+
+
+# ---- a batch transform ----
+
+
+class Halves(BatchTransform):
+    """The mean with the sample before, and a number that is drawn for the batch."""
+
+    reach = 1
+
+    def of(self, part: Part, draws: Draws) -> Part:
+        images, labels = part.batch
+        first = images[-1:] if part.before is None else part.before[0][-1:]
+        return Part([(images + torch.cat([first, images[:-1]])) / 2, labels + 100 * draws.below(9)])
+
+
+@engines
+def test_a_batch_transform(photos: Path, engine: str | None) -> None:
+    """Its global batch is the same on any number of ranks."""
+    dataset = ImageFolder(photos, transform=T.Compose([T.Resize((8, 8)), *VALUES]))
+    options = {
+        "seed": 5,
+        "device": "cuda" if engine == "cuda" else "cpu",
+        "engine": engine,
+        "batch_transform": Halves(),
+    }
+    whole = [*DataLoader(dataset, 8, shard=Shard(0, 1), **options)]
+    halves = [DataLoader(dataset, 4, shard=Shard(rank, 2), **options) for rank in range(2)]
+    for batch, parts in zip(whole, zip(*halves, strict=True), strict=True):
+        assert all(map(torch.equal, batch, map(torch.cat, zip(*parts, strict=True))))
+    assert len({int(labels[0]) // 100 for _, labels in whole}) > 1
 
 
 # ---- all of it at once ----

@@ -22,6 +22,7 @@ from tests.conftest import Engine
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 
+ALONE = Shard(0, 1)
 SEED, CLASSES, COUNT, GLOBAL = 3, 5, 42, 16
 WORLDS, WORKERS = (1, 2, 4), (0, 2)
 EITHER = RandomChoice([MixUp(num_classes=CLASSES), CutMix(num_classes=CLASSES, alpha=0.4)])
@@ -50,7 +51,7 @@ class Named(Plain):
         return {"image": image, "label": label, "name": f"number {index}"}
 
 
-def loader_of(dataset: Any, shard: Shard = Shard(0, 1), **options: Any) -> DataLoader:
+def loader_of(dataset: Any, shard: Shard = ALONE, **options: Any) -> DataLoader:
     options = {"shuffle": True, "seed": SEED, "device": "cpu", "batch_transform": EITHER, **options}
     return DataLoader(dataset, GLOBAL // shard.world_size, shard=shard, **options)
 
@@ -308,6 +309,30 @@ def test_copies() -> None:
     given.set_epoch(0)
     for made in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
         assert_begin_alike([*made], wanted)
+
+
+def test_lightning_makes_one_like_it() -> None:
+    """Of its attributes, with a sampler of its own."""
+    update = pytest.importorskip("lightning.pytorch.utilities.data")._update_dataloader
+    loader = DataLoader(ROWS, 8, seed=SEED, device="cpu", batch_transform=EITHER)
+    made = update(loader, DistributedSampler(ROWS, 2, 1, shuffle=False))
+    assert type(made) is DataLoader and made is not loader
+    assert made.batch_transform is EITHER
+    assert [labels.shape for _, labels in made] == [(8, CLASSES), (8, CLASSES), (5, CLASSES)]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_accelerate_keeps_it(world: int) -> None:
+    """With the parameters of the global batch; each process mixes its own samples."""
+    prepare = pytest.importorskip("accelerate.data_loader").prepare_data_loader
+    for rank in range(world):
+        loaders = [DataLoader(ROWS, 8, seed=SEED, device="cpu", batch_transform=given) for given in (EITHER, None)]
+        assert not any(loader._is_accelerate_prepared for loader in loaders)  # as `Accelerator.prepare` asks
+        options = {"num_processes": world, "process_index": rank, "put_on_device": False}
+        mixed, plain = (prepare(loader, **options) for loader in loaders)
+        for number, (made, batch) in enumerate(zip(mixed, plain, strict=True)):
+            draws = KeyedDraws(SEED, 0, number, 0, 1, HostDevice())
+            assert_begin_alike([made], [EITHER.of(Part(batch), draws).batch])
 
 
 def test_it_must_be_a_function() -> None:

@@ -393,8 +393,8 @@ NONE = {  # names of torchvision's that are no transforms of an image
     "AutoAugmentPolicy": "an enum",
     "InterpolationMode": "an enum",
     "Transform": "a base class: a subclass is called",
-    "CutMix": "takes batches: call it in `collate_fn`",
-    "MixUp": "takes batches: call it in `collate_fn`",
+    "CutMix": "takes batches: pass it as `batch_transform`",
+    "MixUp": "takes batches: pass it as `batch_transform`",
 }
 
 

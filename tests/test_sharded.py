@@ -85,6 +85,29 @@ def test_every_position_as_often_as_promised(n: int, batch: int, world: int, tai
     assert in_turn == list(itertools.islice(itertools.cycle(expected), count))
 
 
+@given(
+    n=st.integers(1, 200),
+    batch=st.integers(1, 20),
+    world=st.integers(1, 6),
+    tail=st.sampled_from(TAILS),
+    reach=st.integers(1, 5),
+    first=st.integers(0, 3),
+)
+def test_what_stands_before_a_part(n: int, batch: int, world: int, tail: str, reach: int, first: int) -> None:
+    """In its global batch, around whose end it goes on; padding is passed over there, and follows what it follows."""
+    made = [
+        ShardedBatches(gpuload.SequentialSampler(range(n)), batch, False, Shard(r, world, tail)) for r in range(world)
+    ]
+    whole = [part.tolist() for part in made[0].global_positions(n)][first:]
+    for number, parts in enumerate(zip(*(one.positions(n, first, reach) for one in made), strict=True)):
+        plain = [part[reach:].tolist() for part in parts]
+        assert plain == [next(itertools.islice(one.positions(n, first), number, None)).tolist() for one in made]
+        for part in parts:
+            for earlier, later in itertools.pairwise(part.tolist()):
+                is_first = later == whole[number][0]
+                assert earlier == (whole[number][-1] if is_first else later - 1)
+
+
 @pytest.mark.parametrize("tail", TAILS)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("of", [lambda n: TensorDataset(torch.arange(n)), Numbers])

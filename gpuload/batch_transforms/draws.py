@@ -5,6 +5,7 @@ A batch has one sequence of numbers, and so have all ranks' parts of a global ba
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +13,11 @@ import torch
 
 from gpuload.device import Device
 from gpuload.randomness import call_seeded
-from gpuload.recipes.draws import CounterDraws, call_seeds
+from gpuload.recipes.draws import LEG_BLOCKS, call_seeds, words
 
 __all__ = ["Draws", "KeyedDraws", "TorchDraws"]
 
 LEG = 0xF000  # of the random numbers of an epoch: behind those of samples, samplers and stand-ins
-ONE = np.array([0])
 
 
 class Draws(Protocol):
@@ -40,8 +40,7 @@ class TorchDraws:
     """Numbers from torch's default generator, call for call as torchvision's v2 transforms draw."""
 
     def beta(self, alpha: float) -> float:
-        concentration = torch.tensor([alpha])
-        return float(torch.distributions.Beta(concentration, concentration).sample(()))
+        return float(_distribution(alpha).sample(()))
 
     def below(self, bound: int) -> int:
         return int(torch.randint(bound, size=(1,)))
@@ -51,6 +50,11 @@ class TorchDraws:
 
     def call(self, function: Callable[..., Any], *inputs: Any) -> Any:
         return function(*inputs)
+
+
+@lru_cache(maxsize=8)
+def _distribution(alpha: float) -> torch.distributions.Beta:
+    return torch.distributions.Beta(torch.tensor([alpha]), torch.tensor([alpha]))
 
 
 class KeyedDraws:
@@ -66,14 +70,14 @@ class KeyedDraws:
 
     def __init__(self, seed: int, epoch: int, number: int, rank: int, world_size: int, device: Device) -> None:
         self._seed, self._epoch, self._device = seed, epoch, device
-        self._numbers = CounterDraws(seed, epoch, [number], LEG)
-        self._part, self._calls = number * world_size + rank, 0
+        self._number, self._part = np.array([number], np.uint64), number * world_size + rank
+        self._words, self._blocks, self._calls = list[int](), LEG * LEG_BLOCKS, 0
 
     def beta(self, alpha: float) -> float:
         return float(np.float32(_johnk(alpha, self._inside) if alpha <= 1 else _cheng(alpha, self._inside)))
 
     def below(self, bound: int) -> int:
-        return int(self._numbers.integer(bound, ONE)[0])
+        return (self._next() * bound) >> 32
 
     def choice(self, p: Sequence[float]) -> int:
         at, passed = self._inside(), 0.0
@@ -90,8 +94,15 @@ class KeyedDraws:
             return call_seeded(seed, function, *inputs)
 
     def _inside(self) -> float:
-        """A number in (0, 1), both open: the middle of one of 2^24 parts."""
-        return float(self._numbers.uniform(0.0, 1.0, ONE)[0]) + 2.0**-25
+        """A number in (0, 1), both open: the middle of one of 2^32 parts."""
+        return (self._next() + 0.5) * 2.0**-32
+
+    def _next(self) -> int:
+        """32 random bits."""
+        if not self._words:
+            self._words = words(self._seed, self._epoch, self._number, self._blocks)[0, ::-1].tolist()
+            self._blocks += len(self._words) // 4
+        return self._words.pop()
 
 
 def _johnk(alpha: float, uniform: Callable[[], float]) -> float:

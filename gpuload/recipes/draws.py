@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpuload.libraries import host_library
 from gpuload.philox import philox
 
-__all__ = ["CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds"]
+__all__ = ["LEG_BLOCKS", "CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds", "words"]
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -89,13 +89,13 @@ def call_seeds(seed: int, epoch: int, positions: Any, leg: int) -> list[int]:
     return seeds
 
 
-def _words(seed: int, epoch: int, positions: NDArray[np.uint64], first: int) -> NDArray[np.uint32]:
+def words(seed: int, epoch: int, positions: NDArray[np.uint64], first: int) -> NDArray[np.uint32]:
     """Blocks first to first + BLOCKS_AHEAD of each position's words: (n, 4 * BLOCKS_AHEAD)."""
     library = host_library()
     if library is None:
         blocks = np.arange(first, first + BLOCKS_AHEAD)
-        words = np.stack(philox(seed, blocks[None, :], positions[:, None], epoch), axis=-1)
-        return words.reshape(len(positions), 4 * BLOCKS_AHEAD).astype(np.uint32)
+        stacked = np.stack(philox(seed, blocks[None, :], positions[:, None], epoch), axis=-1)
+        return stacked.reshape(len(positions), 4 * BLOCKS_AHEAD).astype(np.uint32)
     made = np.empty((len(positions), 4 * BLOCKS_AHEAD), np.uint32)
     addresses = positions.ctypes.data, made.ctypes.data
     library.gpuload_philox(seed, epoch, addresses[0], len(positions), first, BLOCKS_AHEAD, addresses[1])
@@ -122,7 +122,7 @@ class CounterDraws:
         at = self._used[rows]
         if len(at) and int(at.max()) >= self._words.shape[1]:
             first = self._first + self._words.shape[1] // 4
-            more = _words(self._seed, self._epoch, self._positions, first)
+            more = words(self._seed, self._epoch, self._positions, first)
             self._words = np.concatenate([self._words, more], axis=1)
         self._used[rows] = at + 1
         return self._words[rows, at]
