@@ -23,6 +23,7 @@ from gpuload.transforms.hand import Form, Hand
 from gpuload.transforms.lifted import MAKERS, lifted
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import flat, program_of
+from gpuload.transforms.torchvision.containers import CONTAINERS
 from tests.conftest import make_photo
 from tests.torchvision_pages import page
 
@@ -379,6 +380,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Normalize": (MEAN, STD),
     "Pad": (2,),
     "RandomAdjustSharpness": (2,),
+    "RandomApply": ([v2.RandomHorizontalFlip()],),
+    "RandomChoice": ([v2.RandomHorizontalFlip()],),
+    "RandomOrder": ([v2.RandomHorizontalFlip()],),
     "RandomAffine": (30, (0.1, 0.2), (0.5, 2.0), 10),
     "RandomCrop": (9,),
     "RandomPosterize": (2,),
@@ -388,6 +392,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Resize": (9, v1.InterpolationMode.NEAREST),
     "ToDtype": (torch.float32,),
 }
+CONTAINS = "lifted, where each of its transforms is, moves pixels or changes colors, and keeps the channels"
 COMPOSED = "taken apart: each of its transforms is lifted or called"
 NONE = {  # names of torchvision's that are no transforms of an image
     "AutoAugmentPolicy": "an enum",
@@ -417,6 +422,8 @@ def how(name: str, module: Any) -> str:
         return "-"
     if name == "Compose":
         return COMPOSED
+    if f"{cls.__module__}.{name}" in CONTAINERS:
+        return CONTAINS
     places = hands(name, cls)
     return NONE.get(name, f"lifted: of {' and '.join(places)}" if places else "called, on the loader's threads")
 

@@ -1,6 +1,8 @@
 """timm: its transforms, bit for bit, with the numbers that gpuload draws; its training loop, beside torch's loader."""
 
+import itertools
 import math
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from torchvision.transforms import v2
 from gpuload import DataLoader, ImageFolder
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.erase import levels, levels_of
+from gpuload.transforms import Compose
 from gpuload.transforms.hand import Form, Hand
 from gpuload.transforms.lifted import MAKERS, lifted
 from gpuload.transforms.program import flat, program_of
 from gpuload.transforms.timm import TIMM
+from tests.cases import cases
 from tests.conftest import make_photo
 
 timm = pytest.importorskip("timm")
@@ -32,6 +36,19 @@ PIL, IMAGE, TENSOR = Hand(Form.PIL, False, 3), Hand(Form.IMAGE, False, 3), Hand(
 
 
 # ---- its transforms, with what gpuload draws ----
+
+
+def test_in_gpuloads_compose_they_draw_from_pythons_random() -> None:
+    options: dict[str, Any] = {"is_training": True, "color_jitter": None, "re_prob": 0.7, "re_count": 3}
+    for seed, mode in itertools.product(range(cases(8)), ("const", "rand", "pixel")):
+        rkrc = {"train_crop_mode": "rkrc", "interpolation": "random"} if seed % 2 else {}
+        theirs = create_transform(32, re_mode=mode, **options, **rkrc)
+        made = []
+        for transform in (theirs, Compose(theirs.transforms)):
+            random.seed(seed)
+            torch.manual_seed(seed)
+            made.append((transform(make_photo(50, 70, seed=seed)), random.random(), torch.rand(1).item()))
+        assert torch.equal(made[0][0], made[1][0]) and made[0][1:] == made[1][1:]
 
 
 class Numbers:

@@ -223,6 +223,15 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"p": 1.0, "scale": (0.1, 0.5), "ratio": (0.5, 1.0), "value": 0, "inplace": False},
         {"p": 0.5, "scale": [0.5, 0.9], "ratio": [1, 2], "value": [1, 2, 3], "inplace": True},
     ],
+    "RandomApply": [
+        {"transforms": [T.CenterCrop(9)], "p": 1.0},
+        {"transforms": [T.Pad(3), T.RandomInvert(1.0)], "p": 0.9},
+    ],
+    "RandomChoice": [
+        {"transforms": [T.CenterCrop(9), T.Pad(2)], "p": [1, 0]},
+        {"transforms": [[T.CenterCrop(8), T.Pad(1)], T.Pad(3)], "p": [0, 2.5]},
+    ],
+    "RandomOrder": [{"transforms": [T.CenterCrop(9), T.Pad(2)]}, {"transforms": [T.CenterCrop(9)]}],
     "RandAugment": [
         {"num_ops": 2, "magnitude": 9, "num_magnitude_bins": 31, "interpolation": "nearest", "fill": None},
         {"num_ops": 3, "magnitude": 5, "num_magnitude_bins": 11, "interpolation": "bicubic", "fill": (1, 2, 3)},
@@ -302,7 +311,12 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         assert list(arguments) == list(inspect.signature(getattr(T, name).__init__).parameters)[1:]
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         assert repr(ours) == f"{name}({shown})"
-    theirs = {"Grayscale": "num_output_channels", "ToDtype": "dtype", "Normalize": "mean"}.get(name, "size")
+    theirs = {
+        "Grayscale": "num_output_channels",
+        "ToDtype": "dtype",
+        "Normalize": "mean",
+        "RandomOrder": "transforms",
+    }.get(name, "size")
     assert theirs in arguments or {*arguments} & {"p", "padding", "hue", "fill"}
     if name not in OWN:
         assert {*arguments} <= {*inspect.signature(getattr(v2, name).__init__).parameters}

@@ -5,6 +5,7 @@ sequence of its own, and is asked for the next number only where its transforms 
 """
 
 import math
+import random
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,7 +16,17 @@ from numpy.typing import NDArray
 from gpuload.libraries import host_library
 from gpuload.philox import philox
 
-__all__ = ["LEG_BLOCKS", "CounterDraws", "Draws", "Rows", "TorchDraws", "call_seeds", "words"]
+__all__ = [
+    "LEG_BLOCKS",
+    "CounterDraws",
+    "Draws",
+    "Floats",
+    "Integers",
+    "Rows",
+    "TorchDraws",
+    "call_seeds",
+    "words",
+]
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -39,6 +50,12 @@ class Draws(Protocol):
 
     def permutation(self, count: int, rows: Rows) -> Integers:
         """A permutation of 0, ..., count - 1 for each of ``rows``: (len(rows), count)."""
+
+    def choice(self, weights: Sequence[float], rows: Rows) -> Integers:
+        """One of 0, ..., len(weights) - 1 for each of ``rows``, as probable as these weights say."""
+
+    def of_python(self) -> "Draws":
+        """Draws for what draws with Python's ``random``, as timm and some of torchvision's v1."""
 
     def noise(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, rows: Rows) -> NDArray[Any]:
         """Standard normal numbers for each of ``rows``: what `gpuload.recipes.erase.Erase` takes for noise.
@@ -71,11 +88,39 @@ class TorchDraws:
     def permutation(self, count: int, rows: Rows) -> Integers:
         return np.array([torch.randperm(count).tolist() for _ in rows], np.int64).reshape(len(rows), count)
 
+    def choice(self, weights: Sequence[float], rows: Rows) -> Integers:
+        return np.array([int(torch.multinomial(torch.tensor(weights), 1)) for _ in rows], np.int64)
+
+    def of_python(self) -> Draws:
+        return PythonDraws()
+
     def noise(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, rows: Rows) -> NDArray[Any]:
         made = np.empty(len(rows), object)
         for at, shape in enumerate(shapes):
             made[at] = torch.empty(shape, dtype=dtype).normal_()
         return made
+
+
+class PythonDraws(TorchDraws):
+    """One sample's numbers from Python's ``random``, call for call as timm draws them; noise is torch's."""
+
+    def uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        return np.array([random.uniform(low, high) for _ in rows])
+
+    def log_uniform(self, low: float, high: float, rows: Rows) -> Floats:
+        return np.array([math.exp(random.uniform(low, high)) for _ in rows])
+
+    def normal(self, rows: Rows) -> Floats:
+        return np.array([random.gauss(0.0, 1.0) for _ in rows])
+
+    def integer(self, bound: Any, rows: Rows) -> Integers:
+        return np.array([random.randrange(b) for b in np.broadcast_to(bound, len(rows)).tolist()], np.int64)
+
+    def permutation(self, count: int, rows: Rows) -> Integers:
+        orders = [list(range(count)) for _ in rows]
+        for order in orders:
+            random.shuffle(order)
+        return np.array(orders, np.int64).reshape(len(rows), count)
 
 
 BLOCKS_AHEAD = 4  # blocks of four words made at once for all samples; few samples need more
@@ -146,6 +191,15 @@ class CounterDraws:
     def integer(self, bound: Any, rows: Rows) -> Integers:
         bounds = np.asarray(bound).astype(np.uint64)
         return ((self._next(rows).astype(np.uint64) * bounds) >> np.uint64(32)).astype(np.int64)
+
+    def choice(self, weights: Sequence[float], rows: Rows) -> Integers:
+        sums, last = np.cumsum(weights), int(np.flatnonzero(weights)[-1])
+        chosen = np.searchsorted(sums, self.uniform(0.0, 1.0, rows) * sums[-1], side="right")
+        made: Integers = np.minimum(chosen, last).astype(np.int64)  # rounding may reach the sum
+        return made
+
+    def of_python(self) -> Draws:
+        return self
 
     def noise(self, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, rows: Rows) -> NDArray[Any]:
         low, high = (self._next(rows).astype(np.uint64) for _ in range(2))

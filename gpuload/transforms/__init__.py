@@ -21,6 +21,7 @@ from gpuload.transforms.auto import AutoAugment, AutoAugmentPolicy, RandAugment,
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
+from gpuload.transforms.containers import RandomApply, RandomChoice, RandomOrder
 from gpuload.transforms.erase import RandomErasing
 from gpuload.transforms.geometry import (
     CenterCrop,
@@ -53,13 +54,16 @@ __all__ = [
     "RandAugment",
     "RandomAdjustSharpness",
     "RandomAffine",
+    "RandomApply",
     "RandomAutocontrast",
+    "RandomChoice",
     "RandomCrop",
     "RandomEqualize",
     "RandomErasing",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
+    "RandomOrder",
     "RandomPerspective",
     "RandomPosterize",
     "RandomResizedCrop",

@@ -14,8 +14,9 @@ from gpuload.transforms import timm, torchvision
 from gpuload.transforms.auto import timm as auto_timm, torchvision as auto
 from gpuload.transforms.base import Transform
 from gpuload.transforms.hand import Form, Hand, Native, qualified_name
-from gpuload.transforms.plan import Part, Pointwise
+from gpuload.transforms.plan import Geometric, Part, Pointwise
 from gpuload.transforms.torchvision.common import is_v1
+from gpuload.transforms.torchvision.containers import CONTAINERS, parts_of
 from gpuload.transforms.values import ToImage
 
 __all__ = ["MAKERS", "is_plain", "lifted"]
@@ -38,6 +39,9 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
         frozen = transform.frozen() if isinstance(transform, Transform) else copy(transform)
         return [frozen], Form.TENSOR if makes_tensor else hand.form
     name = qualified_name(transform)
+    if name in CONTAINERS:
+        native = _contained(transform, hand) if is_plain(transform) else None
+        return None if native is None else (native, hand.form)
     if name not in MAKERS or not is_plain(transform) or (is_v1(transform) and hand.form is Form.IMAGE):
         return None  # v1 knows no tv_tensors: whether it leaves one depends on what it does
     try:
@@ -47,6 +51,20 @@ def lifted(transform: Any, hand: Hand) -> tuple[Native, Form] | None:
     except Exception:  # arguments that gpuload refuses or that make no sense, or a torchvision that has other ones
         return None
     return None if native is None else (native, AFTER.get((type(transform).__name__, hand.form), hand.form))
+
+
+def _contained(transform: Any, hand: Hand) -> Native | None:
+    """A transform of transforms that all move pixels or change colors."""
+    try:
+        parts = [lifted(part, hand) for part in parts_of(transform)]
+        natives = [part[0] for part in parts if part is not None and part[1] is hand.form]
+        kept = None, hand.channels  # else it would depend on the sample how many there are
+        same = [one for native in natives for one in native if isinstance(one, Geometric) and one.channels in kept]
+        if len(natives) != len(parts) or len(same) != sum(map(len, natives)):
+            return None
+        return CONTAINERS[qualified_name(transform)](transform, natives)
+    except Exception:  # as of what is not contained
+        return None
 
 
 def is_plain(transform: Any, cls: type | None = None) -> bool:

@@ -68,6 +68,7 @@ class RandomResizedCropAndInterpolation(RandomResizedCrop):
         self._log_ratio = math.log(low), math.log(high)  # torchvision's are of float32
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        draws = draws.of_python()
         crop = self._crop(height, width, draws)
         new_height, new_width = (np.full_like(height, size) for size in self._size)
         differs = (crop.height != new_height) | (crop.width != new_width)
@@ -111,6 +112,7 @@ class ResizeKeepRatio(Transform):
         self._size = pair("size", self.size)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        draws = draws.of_python()
         ratios = height / self._size[0], width / self._size[1]
         ratio = np.maximum(*ratios) * self.longest + np.minimum(*ratios) * (1.0 - self.longest)
         tall, wide = self._factors(height, draws)
@@ -187,7 +189,7 @@ class RandomErasing(Transform):
         return fills_of([0.0] if self.cover is Cover.COLOR else None, given)
 
     def rectangles(self, height: Sizes, width: Sizes, given: Values, draws: Draws) -> Rectangles:
-        every = np.arange(len(height))
+        every, draws = np.arange(len(height)), draws.of_python()
         rows = every[draws.uniform(0.0, 1.0, every) <= self.p]
         counts, (least, most) = np.zeros(len(height), np.int64), self.count
         counts[rows] = least if least == most else least + draws.integer(most - least + 1, rows)

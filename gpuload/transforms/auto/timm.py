@@ -1,6 +1,7 @@
 """timm's automatic augmentation of PIL images: its RandAugment and AutoAugment, and what they choose from.
 
-timm draws with Python's ``random`` and numpy's; of the same numbers, the same pixels are made here.
+timm draws with Python's ``random``, and what RandAugment chooses with numpy's, for which Python's serves here; of the
+same numbers, the same pixels are made.
 
 Source: ``timm/data/auto_augment.py`` of timm 1.0.
 """
@@ -223,6 +224,7 @@ class TimmRandAugment(_Augmenting):
         super().__init__(ops=ops, num_layers=num_layers, weights=weights)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        draws = draws.of_python()
         for number in self._chosen(len(height), draws):
             yield from self._one(self.ops, number, height, width, draws)
 
@@ -252,6 +254,7 @@ class TimmAutoAugment(_Augmenting):
         super().__init__(policy=policy)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        draws = draws.of_python()
         chosen = draws.integer(len(self.policy), np.arange(len(height)))
         for turn in range(max(map(len, self.policy))):
             ops = [row[turn] for row in self.policy if turn < len(row)]
