@@ -90,7 +90,9 @@ def _unbatched(batch: Any) -> list[Any]:
         return list(batch.unbind())
     if isinstance(batch, Mapping):
         return [dict(zip(batch, values, strict=True)) for values in zip(*map(_unbatched, batch.values()), strict=True)]
-    if isinstance(batch, Sequence) and all(isinstance(part, torch.Tensor | Mapping) or _are_views(part) for part in batch):
+    if isinstance(batch, Sequence) and all(
+        isinstance(part, torch.Tensor | Mapping) or _are_views(part) for part in batch
+    ):
         return list(zip(*map(_unbatched, batch), strict=True))
     return list(batch)
 

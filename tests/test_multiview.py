@@ -115,7 +115,9 @@ def check(loader: DataLoader, epoch: int = 0) -> None:
     for (views, label), (index, recipes) in zip(made, loader.recipes(epoch), strict=True):
         wanted = loader.dataset.apply(index, recipes)
         assert label == loader.dataset.targets[index] and len(views) == len(wanted)
-        assert all(one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(views, wanted, strict=True))
+        assert all(
+            one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(views, wanted, strict=True)
+        )
 
 
 # ---- dataset[i] ----
@@ -335,7 +337,9 @@ def test_single_samples_and_a_collate_function_get_lists_of_views(engine: Engine
 
 
 def test_views_are_of_the_class_that_torchvision_has(folder: Path) -> None:
-    multi = T.MultiView([v2.Compose([v2.RandomCrop(9), v2.ToImage()]), v2.Compose([v2.RandomCrop(9), v2.PILToTensor()])])
+    multi = T.MultiView(
+        [v2.Compose([v2.RandomCrop(9), v2.ToImage()]), v2.Compose([v2.RandomCrop(9), v2.PILToTensor()])]
+    )
     dataset = ImageFolder(folder, transform=multi)
     loader = DataLoader(dataset, 4, collate_fn=list, device="cpu")
     assert list(map(type, next(iter(loader))[0][0])) == list(map(type, dataset[0][0]))
@@ -451,7 +455,10 @@ def test_it_is_shown_and_copied_as_others() -> None:
 
 
 def test_the_pixels_that_views_share_are_the_smallest_region_of_all() -> None:
-    recipes: list[Recipe] = [(Crop(5, 7, 10, 20), Flip(True), Resize(8, 8, T.base.Filter.BILINEAR)), (Crop(1, 20, 9, 9),)]
+    recipes: list[Recipe] = [
+        (Crop(5, 7, 10, 20), Flip(True), Resize(8, 8, T.base.Filter.BILINEAR)),
+        (Crop(1, 20, 9, 9),),
+    ]
     views = [fuse(Recipes.of([recipe], [40], [50])) for recipe in recipes]
     before = [view.regions.copy() for view in views]
     assert widened(views).tolist() == [[True, True]]

@@ -242,9 +242,7 @@ class ImageJob:
         epoch, positions, indices = self._course.epoch, self._positions[slots], self._indices[slots]
         recipes, fused = planner.planned(epoch, positions, files.sizes, indices)
         files.status[:] = np.where(fused.by_pillow, Status.ODD, Status.TODO)
-        source = _Source(
-            slots, files, [fused], lambda slot, _: recipes[slot], lambda slot: image_of(pixels[slot])
-        )
+        source = _Source(slots, files, [fused], lambda slot, _: recipes[slot], lambda slot: image_of(pixels[slot]))
         return self._begin(number, source)
 
     def _begin(self, number: int, source: _Source) -> _Run:
