@@ -84,14 +84,17 @@ struct Region {
     int64_t bytes() const { return at[2] * pitch(); }
 };
 
-// Where a view has all these pixels in staging; null: none has, and the thread's own memory will do.
+// Where the views whose pixels go to staging have them all, at one place; null: they have not, or there are none.
 uint8_t* in_staging(const Work& work, int64_t i, const Region& region) {
     uint8_t* found = nullptr;
+    bool shared = true;
     each_view(work, [&](const Work& view) {
-        const bool all = !std::memcmp(view.regions + 4 * i, region.at, sizeof region.at);
-        if (view.staging && all && !checks::is_adjusted(view, i)) found = view.staging + view.records[i].pixels;
+        if (!view.staging || checks::is_adjusted(view, i)) return;
+        uint8_t* place = view.staging + view.records[i].pixels;
+        shared = shared && !std::memcmp(view.regions + 4 * i, region.at, sizeof region.at) && (!found || found == place);
+        found = place;
     });
-    return found;
+    return shared ? found : nullptr;
 }
 
 // A view's part of the region's packed RGB rows; `slack` bytes behind them may be read, too.

@@ -112,6 +112,18 @@ def in_gray(library: ctypes.CDLL) -> bool:
     return lying(library, picture(9, 21)[..., 0].copy(), (Crop(4, 9, 5, 12),))
 
 
+def several(library: ctypes.CDLL) -> bool:
+    """Two views of an image in memory, far apart, are rendered."""
+    image = picture(40, 60)[..., 0].copy()
+    recipes: list[Recipe] = [(Crop(0, 0, 5, 5),), (Crop(30, 40, 8, 9),)]
+    first, second = (Batch(fuse(batched([picture(40, 60)], [recipe]))) for recipe in recipes)
+    first.work.next = ctypes.addressof(second.work)
+    first.sizes[:] = image.shape
+    first.remember(in_memory([image]))
+    library.gpuload_share(ctypes.byref(first.work), 0, 1)
+    return bool(first.status[0] == Status.OK)
+
+
 def away(library: ctypes.CDLL) -> bool:
     """A file is read for a decoder elsewhere."""
     with tempfile.NamedTemporaryFile() as file:
@@ -128,7 +140,7 @@ def away(library: ctypes.CDLL) -> bool:
 
 SCENARIOS: list[Callable[[ctypes.CDLL], bool]] = [
     whole, flipped, narrow, grown, vertical_first, adjusted, warped, in_stages, with_host_weights, measured,
-    in_colors, in_gray, away,
+    in_colors, in_gray, several, away,
 ]  # fmt: skip
 
 
@@ -185,6 +197,13 @@ FAULTS = {
         "memory.room(columns * LANES - 1)",
         grown,
         ("heap-buffer-overflow", "WRITE of size"),
+    ),
+    "a read beyond what views share": Fault(
+        "host.cpp",
+        "const int32_t last = std::max(at[k] + at[k + 2], end);",
+        "const int32_t last = at[k] + at[k + 2];",
+        several,
+        ("heap-buffer-overflow", "READ of size"),
     ),
     "a write beyond a file's memory": Fault(
         "host.cpp",

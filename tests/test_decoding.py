@@ -218,6 +218,24 @@ def test_a_file_that_is_replaced_is_planned_again(tmp_path: Path, runtime: Runti
     assert_equal(batches(loader), batches(DataLoader(dataset, 3, device="cuda", seed=1)))
 
 
+COLORS = T.Compose([T.RandomResizedCrop(7), T.ColorJitter(0.4)])  # the workers decode and render these
+
+
+@pytest.mark.parametrize(("views", "away"), [([(T.RandomResizedCrop(9), 3)], True), ([CROP, COLORS], False)])
+@pytest.mark.parametrize("refused", [False, True])
+def test_several_views_of_an_image(root: Path, runtime: Runtime, views: Any, away: bool, refused: bool) -> None:
+    """The device decodes what they share; what it refuses is all theirs."""
+    dataset = ImageFolder(root / "whole", transform=T.MultiView(views))
+    options: dict[str, Any] = {"shuffle": True, "seed": 3, "device": "cuda", "num_workers": 2}
+    made = []
+    runtime.refuses = lambda: refused
+    for decoder in ("cpu", "gpu"):
+        loader = DataLoader(dataset, 5, decoder=decoder, **options)
+        made.append([(*(view.cpu() for view in views), labels.cpu()) for views, labels in loader])
+    assert_equal(*made)
+    assert (runtime.decoded > 0) == (away and not refused)
+
+
 class PartlyInMemory(ImageDataset):
     """Every other image lies in memory."""
 

@@ -401,6 +401,16 @@ def test_lists_that_a_users_class_returns_stay_lists(single: bool, photos: Path)
 # ---- what is said ----
 
 
+def test_the_page_says_what_works(photos: Path) -> None:
+    """Its programs, on other photos."""
+    page = (Path(__file__).parents[1] / "docs" / "views.md").read_text()
+    names: dict[str, Any] = {}
+    for program in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(program.replace("photos/train", str(photos)).replace("num_workers=8", "device='cpu'"), names)
+    assert [tuple(names[name].shape) for name in ("first", "second")] == [(24, 3, 224, 224)] * 2
+    assert [view.shape[-1] for view in (*names["large"], *names["small"])] == [224] * 2 + [96] * 8
+
+
 def test_it_is_explained(folder: Path) -> None:
     multi = T.MultiView([(crops(24, (0.2, 1.0)), 2), (crops(9, (0.1, 0.5), *COLORS), 3)])
     loader = DataLoader(ImageFolder(folder, transform=multi), 4, device="cpu", engine="pillow")

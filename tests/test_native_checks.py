@@ -1,21 +1,26 @@
 """Records, regions and offsets that would lead outside their memory are refused before anything is touched."""
 
+import ctypes
 import math
 import random
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from gpuload.compilers import compiler
 from gpuload.libraries import jpeg_library
 from gpuload.native import Status
 from gpuload.recipes.adjust import Adjust, Adjustment
 from gpuload.recipes.fuse import fuse
-from gpuload.recipes.ops import Crop, Filter, Pad, PadMode, Recipe, Resize
-from gpuload.recipes.recipes import Recipes
+from gpuload.recipes.ops import Crop, Filter, Flip, Pad, PadMode, Recipe, Resize
+from gpuload.recipes.recipes import Recipes, apply
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
+from gpuload.recipes.union import widened
 from tests.conftest import encode, make_photo
 from tests.native_batch import Batch, in_memory, native, needs_decoder, of_files, staged
 from tests.recipes import batched, random_adjustment, random_warp
@@ -300,3 +305,87 @@ def test_rows_that_only_the_host_makes_must_have_a_place(kernel_filter: Filter) 
     assert batch.put(0, picture) == Status.OK
     batch.fused.records["weights"] = NO_WEIGHTS
     assert batch.put(0, picture) == Status.INVALID
+
+
+# ---- several views ----
+
+VIEWS: list[Recipe] = [(Crop(2, 3, 9, 20), Resize(5, 6, Filter.BICUBIC)), (Crop(8, 1, 10, 9), Flip(True)), ()]
+
+
+def views_of(picture: NDArray[np.uint8], recipes: list[Recipe], stage: bool) -> list[Batch]:
+    """Views of a picture that lies in memory, linked; in staging they share its pixels, as far as they may."""
+    views = [Batch(fuse(batched([picture], [recipe]))) for recipe in recipes]
+    if stage:
+        widened([view.fused for view in views])
+    for view, after in pairwise(views):
+        view.work.next = ctypes.addressof(after.work)
+    for view in views:
+        view.remember(in_memory([picture]))
+        view.sizes[:] = picture.shape[:2]
+    if stage:
+        views[0].stage(int(views[0].fused.pixel_bytes[0]))
+        for view in views[1:]:
+            view.work.staging, view.work.staging_bytes = views[0].work.staging, views[0].work.staging_bytes
+    return views
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_views_in_staging_share_the_smallest_region_of_all(channels: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (24, 31, 3)[: 3 if channels == 3 else 2], np.uint8)
+    rgb = np.broadcast_to(picture.reshape(24, 31, channels), (24, 31, 3))
+    views = views_of(picture, VIEWS[:2], stage=True)
+    views[0].share()
+    assert views[0].status.tolist() == [Status.OK] and views[0].guards_hold()
+    (top, left, height, width), (same,) = views[0].fused.regions[0].tolist(), views[1].fused.regions.tolist()
+    assert same == [top, left, height, width] and (height, width) != rgb.shape[:2]
+    assert np.array_equal(views[0].staging.reshape(height, width, 3), rgb[top : top + height, left : left + width])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_view_is_rendered_from_its_part(channels: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (24, 31, 3)[: 3 if channels == 3 else 2], np.uint8)
+    views = views_of(picture, VIEWS, stage=False)
+    views[0].share()
+    assert views[0].status.tolist() == [Status.OK]
+    for view, recipe in zip(views, VIEWS, strict=True):
+        wanted = apply(Image.fromarray(picture).convert("RGB"), recipe)
+        assert np.array_equal(view.image(0), np.asarray(wanted)) and view.guards_hold()
+
+
+@pytest.mark.parametrize("stage", [False, True])
+@pytest.mark.parametrize("number", [0, 1])
+def test_nothing_is_touched_where_any_view_is_spoiled(number: int, stage: bool) -> None:
+    picture = np.zeros((24, 31, 3), np.uint8)
+    spoiled: list[tuple[str, Any]] = [("count", 0), ("region", (16, 0)), ("region", (0, -4)), ("staging_bytes", 9)]
+    for name, value in spoiled if stage else [*spoiled[:3], ("out_elements", 9)]:
+        views = views_of(picture, VIEWS[:2], stage)
+        if name == "region":
+            views[number].fused.regions[0, :2] = value
+        else:
+            setattr(views[number].work, name, value)
+        views[0].share()
+        assert views[0].status.tolist() == [Status.TODO if (name, number) == ("count", 0) else Status.INVALID], name
+        assert all(view.untouched() for view in views)
+
+
+def test_random_views_never_reach_outside() -> None:
+    """Regions that begin or end elsewhere, with records that say so, or do not."""
+    rng, picture, accepted = random.Random(0), np.zeros((24, 31, 3), np.uint8), 0
+    values = [-(1 << 31), -31, -8, -2, -1, 0, 1, 2, 3, 5, 9, 16, 24, 31, 1 << 30, (1 << 31) - 1]
+    for _ in range(2000):
+        views = views_of(picture, rng.sample(VIEWS[:2], 2), stage=True)
+        fused, axis, more = rng.choice(views).fused, rng.randrange(2), rng.choice((0, 1, 1, 2, *values))
+        record, region = fused.records["axes"][0, axis], fused.regions[0].astype(np.int64)
+        region[axis] -= more
+        region[axis + 2] += more
+        fused.regions[0] = region.astype(np.int32)
+        record["decoded"], record["span"] = np.array([int(record["decoded"]) - more, region[axis + 2]]).astype(np.int32)
+        if rng.random() < 0.5:
+            record[rng.choice(("decoded", "span"))] = rng.choice(values)
+        if rng.random() < 0.5:
+            fused.records["pixels"] = rng.choice((0, 1, 3, *values))
+        views[0].share()
+        assert views[0].status[0] in (Status.OK, Status.INVALID) and views[0].guards_hold()
+        assert views[0].status[0] == Status.OK or views[0].untouched()
+        accepted += int(views[0].status[0] == Status.OK)
+    assert 25 < accepted < 1900

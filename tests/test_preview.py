@@ -56,6 +56,21 @@ def test_red_is_red_again_after_normalization(colors: Path, tmp_path: Path, dtyp
             assert np.abs(shown - color).max() <= (2 if dtype == torch.bfloat16 else 0)
 
 
+def test_views_of_an_image_follow_each_other(colors: Path, tmp_path: Path) -> None:
+    """A smaller one lies in the middle."""
+    multi = T.MultiView([T.CenterCrop(100), (T.CenterCrop(60), 2)])
+    loader = DataLoader(ImageFolder(colors, transform=multi), 2, device="cpu")
+    with Image.open(contact_sheet(loader, next(iter(loader)), tmp_path / "sheet.png")) as made:
+        shown, columns = pixels(made), 3
+        for number, color in enumerate(color for color in COLORS.values() for _ in range(3)):
+            row, column = divmod(number, columns)
+            top, left = MARGIN + row * (100 + CAPTION + GAP), MARGIN + column * (100 + GAP)
+            edge = 0 if number % 3 == 0 else 20
+            cell = shown[top : top + 100, left : left + 100]
+            assert (cell[edge : 100 - edge, edge : 100 - edge] == color).all()
+            assert edge == 0 or (cell[1:20, 1:99] == 255).all()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
 def test_every_byte_comes_back(channels: int, dtype: torch.dtype) -> None:
@@ -199,7 +214,7 @@ def test_the_file_is_a_png(colors: Path, tmp_path: Path) -> None:
         (torch.zeros(2, 3, 4, 4), r"batch must be \(images, labels\), got Tensor"),
         ([torch.zeros(3, 4, 4), [0]], r"images must be a tensor of shape \(B, 1 or 3, H, W\), got shape \(3, 4, 4\)"),
         ([torch.zeros(1, 4, 4, 4), [0]], r"images must be .*, got shape \(1, 4, 4, 4\)"),
-        ([[torch.zeros(3, 4, 4)], [0]], r"images must be .*, got list"),
+        ([[], [0]], r"images must be .*, got list"),
     ],
 )
 def test_batches_that_have_no_sheet(colors: Path, tmp_path: Path, batch: Any, message: str) -> None:

@@ -29,7 +29,8 @@ def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[s
     Args:
         loader: that delivered the batch; it knows the classes, and the table that normalized the values, which is
             inverted so that the colors are true.
-        batch: (images, labels): a (B, C, H, W) tensor, C = 1 or 3, of any dtype, and B class indices.
+        batch: (images, labels): a (B, C, H, W) tensor, C = 1 or 3, of any dtype, or a list of one for each view, and B
+            class indices. The views of an image follow each other.
         path: of the file, ending in .png; missing folders are made.
 
     Returns:
@@ -45,10 +46,12 @@ def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[s
     if not isinstance(batch, Sequence) or len(batch) != 2:
         raise ArgumentTypeError(f"batch must be (images, labels), got {type(batch).__name__}")
     images, labels = batch
-    _check(images)
-    table = loader.values(images.dtype)
-    captions = [_caption(label, getattr(loader.dataset, "classes", ())) for label in labels]
-    finished = sheet(pictures(images, table), captions)
+    views = images if isinstance(images, list) and images else [images]
+    for view in views:
+        _check(view)
+    each = [pictures(view, loader.values(view.dtype)) for view in views]
+    captions = [_caption(label, getattr(loader.dataset, "classes", ())) for label in labels for _ in views]
+    finished = sheet(_alike([picture for sample in zip(*each, strict=True) for picture in sample]), captions)
     target.parent.mkdir(parents=True, exist_ok=True)
     finished.save(target)
     return target
@@ -102,6 +105,20 @@ def _stretched(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 # ---- pictures on paper ----
+
+
+def _alike(pictures: list[Image.Image]) -> list[Image.Image]:
+    """Pictures of one size: smaller ones in the middle of paper."""
+    size = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
+    return [_on_paper(picture, size) for picture in pictures]
+
+
+def _on_paper(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if picture.size == size:
+        return picture
+    paper = Image.new("RGB", size, PAPER)
+    paper.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
+    return paper
 
 
 def _caption(label: Any, classes: Sequence[str]) -> str:
