@@ -61,6 +61,8 @@ class Work(ctypes.Structure):
         ("warp_count", ctypes.c_int64),
         ("frames", ctypes.c_void_p),  # FRAME, likewise
         ("frame_count", ctypes.c_int64),
+        ("grids", ctypes.c_void_p),  # GRID, likewise
+        ("grid_count", ctypes.c_int64),
     ]
 
 

@@ -34,7 +34,20 @@ enum Kind : int32_t {
     EQUALIZE = 8,
     LUMA = 9,
     WARPED = 10,
-    FRAMED = 11
+    FRAMED = 11,
+    MIXING = 12,  // a weighted sum of pictures begins: of the picture as it is, from which all others are made
+    ADDED = 13,   // one of these others
+    MIXED = 14,   // the sum is the picture
+    GRIDDED = 15,
+    TENSOR_BRIGHTNESS = 16,
+    TENSOR_SATURATION = 17,
+    TENSOR_CONTRAST = 18,
+    TENSOR_SHARPNESS = 19,
+    TENSOR_AUTOCONTRAST = 20,
+    FIRST_SATURATION = 21,
+    FIRST_CONTRAST = 22,
+    FIRST_SHARPNESS = 23,
+    FIRST_AUTOCONTRAST = 24
 };
 
 // What is done to a sample's whole picture once that is there: to its colors, a warp, or a later stage.
@@ -52,6 +65,14 @@ struct Warp {
     int32_t filter;         // NEAREST, BILINEAR or BICUBIC
     int32_t height, width;  // of what leaves, in pixels
     uint8_t fill[4];
+};
+
+// An affine grid over a tensor: torchvision's, divided by half the size.
+struct Grid {
+    float theta[6];  // of x, then of y
+    float fill[3];
+    int32_t filled;  // 0: zeros outside; 1 or 2: the fill, blended as torchvision's v1 or v2 does
+    int32_t filter;  // NEAREST or BILINEAR
 };
 
 // A record of a later stage: what it reads is a region of the picture in memory; it has no offsets.
@@ -91,4 +112,6 @@ struct Work {
     int64_t warp_count;
     const Frame* frames;            // likewise
     int64_t frame_count;
+    const Grid* grids;              // likewise
+    int64_t grid_count;
 };

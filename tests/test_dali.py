@@ -114,7 +114,12 @@ def test_the_page_says_how_far_pixels_are(samples: Path) -> None:
 def test_the_page_has_all_transforms() -> None:
     others = {"RGB", "ToImage", "PILToTensor", "Compose", "Transform"}  # nothing for DALI to do
     others |= {"AutoAugmentPolicy", "InterpolationMode"}
-    others |= {"AutoAugment", "RandAugment", "TrivialAugmentWide"}  # of what these choose from, all is left to Pillow
+    others |= {
+        "AugMix",
+        "AutoAugment",
+        "RandAugment",
+        "TrivialAugmentWide",
+    }  # of what these choose from, all is left to Pillow
     shown = {type(transform).__name__ for transform in SHOWN.values()}
     assert shown | {type(transform).__name__ for transform in PILLOWS} | others == set(T.__all__)
 

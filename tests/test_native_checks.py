@@ -47,7 +47,7 @@ def test_a_spoiled_record_touches_nothing(name: str) -> None:
 
 SPOILED_VALUES = {
     Adjustment.ADJUST_CONTRAST: [math.nan, math.inf, -math.inf], Adjustment.ADJUST_SHARPNESS: [math.nan, math.inf],
-    Adjustment.ADJUST_HUE: [math.nan, 256.0, -256.0, 1e30], Adjustment.POSTERIZE: [math.nan, 0.0, 9.0, -1e30],
+    Adjustment.ADJUST_HUE: [math.nan, 256.0, -256.0, 1e30], Adjustment.POSTERIZE: [math.nan, -1.0, 9.0, -1e30],
     Adjustment.SOLARIZE: [math.nan, -1.0, 257.0, math.inf], Adjustment.EQUALIZE: [math.nan],
 }  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_random_adjustments_are_refused_or_done() -> None:
         part = np.ascontiguousarray(picture[:height, :width])
         recipe = (*(random_adjustment(rng) for _ in range(2)), random_warp(rng), Adjust(Adjustment.ADJUST_HUE, 1.0))
         batch = Batch(fuse(batched([part], [recipe])))
-        steps, at, warps, _ = batch.fused.adjustments
+        steps, at, warps, *_ = batch.fused.adjustments
         for _ in range(rng.randint(1, 4)):
             steps["kind"][rng.randrange(4)] = rng.randint(-1, len(Adjustment))
             steps["value"][rng.randrange(4)] = rng.choice(values)

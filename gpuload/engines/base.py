@@ -37,11 +37,12 @@ def check(status: int) -> None:
 def tell(work: Work, fused: Fused) -> None:
     """What native code is to know of a batch's samples; ``fused`` outlives the work."""
     work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
-    steps, at, warps, frames = fused.adjustments
+    steps, at, warps, frames, grids = fused.adjustments
     if len(steps):
         work.adjustments, work.adjustment_count, work.adjusted_at = steps.ctypes.data, len(steps), at.ctypes.data
         work.warps, work.warp_count = warps.ctypes.data, len(warps)
         work.frames, work.frame_count = frames.ctypes.data, len(frames)
+        work.grids, work.grid_count = grids.ctypes.data, len(grids)
 
 
 def native_decoders(decoder: Decoder | None) -> Iterator[str]:

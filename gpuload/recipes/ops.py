@@ -97,6 +97,9 @@ class Fusing(Protocol):
     def expand(self, warps: NDArray[np.void], height: Any, width: Any, where: Mask) -> None:
         """Move each pixel, into an image of another size."""
 
+    def mix(self, kind: int, value: Any, where: Mask) -> None:
+        """A step of a mixture of pictures; what follows it is another stage, but for colors and flips."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 
