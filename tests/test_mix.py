@@ -16,15 +16,18 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, transforms as T
+from gpuload.native import Status
 from gpuload.recipes import as_torch
 from gpuload.recipes.draws import CounterDraws, TorchDraws
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.mix import EFFECTS, LEAST_GRID, Mix
-from gpuload.recipes.recipes import apply
+from gpuload.recipes.ops import Filter
+from gpuload.recipes.recipes import Recipes, apply
 from gpuload.transforms.hand import Form, Hand
 from gpuload.transforms.lifted import lifted
 from gpuload.transforms.plan import Plan
 from tests.cases import cases
+from tests.native_batch import Batch
 from tests.recipes import random_picture
 from tests.test_auto import check
 
@@ -197,3 +200,46 @@ def test_where_torch_computes_otherwise_torch_does_it(monkeypatch: pytest.Monkey
     """An arithmetic that differs in one effect is found."""
     monkeypatch.setattr(Mix, "_effect", lambda self, image, *_: image)
     assert not as_torch.mixes_as_torch.__wrapped__()
+
+
+# ---- what native code refuses ----
+
+
+def of_one_mix() -> Batch:
+    """Steps: a sum begins, a grid, a color, the picture is added, and the sum ends."""
+    effects = [[EFFECTS.index("Rotate"), EFFECTS.index("Color")]]
+    mix = Mix([0.5, 0.5], effects, [[3.0, 0.3]], [[[0.1] * 6] * 2], True, Filter.BILINEAR, (9, 9, 9), 2)
+    return Batch(fuse(Recipes.of([(mix,)], [12], [12])))
+
+
+def refused(batch: Batch) -> bool:
+    accepted = batch.put(0, np.zeros((12, 12, 3), np.uint8)) == Status.OK
+    return not accepted and batch.untouched()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("theta", np.nan), ("theta", np.inf), ("fill", 256.0), ("fill", -1.0), ("filled", 3), ("filter", 1)],
+)
+def test_grids_that_there_are_not(field: str, value: Any) -> None:
+    batch = of_one_mix()
+    assert batch.fused.adjustments.steps["kind"].tolist() == [12, 15, 17, 13, 14] and not refused(batch)
+    batch = of_one_mix()
+    batch.fused.adjustments.grids[field][0] = value
+    assert refused(batch)
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"), [(0, 13), (0, 14), (1, 12), (2, 14), (4, 13), (4, 12), (1, 10), (1, 11), (2, 25)]
+)
+def test_sums_that_do_not_begin_or_end(step: int, kind: int) -> None:
+    batch = of_one_mix()
+    batch.fused.adjustments.steps["kind"][step] = kind
+    assert refused(batch)
+
+
+@pytest.mark.parametrize(("step", "value"), [(0, np.nan), (3, np.inf), (2, np.nan), (1, 1.0), (1, -1.0)])
+def test_spoiled_steps(step: int, value: float) -> None:
+    batch = of_one_mix()
+    batch.fused.adjustments.steps["value"][step] = value
+    assert refused(batch)
