@@ -116,9 +116,17 @@ inline bool warp_fits(const Warp& warp) {
            std::all_of(warp.numbers, warp.numbers + 8, [](double number) { return std::isfinite(number); });
 }
 
-// Height and width of a picture.
+// Can it be a grid? What it makes of a place outside is a fill of three bytes.
+inline bool grid_fits(const Grid& grid) {
+    return in(grid.filled, 0, 2) && (grid.filter == NEAREST || grid.filter == BILINEAR) &&
+           std::all_of(grid.theta, grid.theta + 6, [](float number) { return std::isfinite(number); }) &&
+           std::all_of(grid.fill, grid.fill + 3, [](float value) { return value >= 0 && value <= 255; });
+}
+
+// Height and width of a picture; and whether a sum of such pictures has begun.
 struct Size {
     int32_t of[2];
+    bool is_mixing = false;
 };
 
 // Is it a step that there can be? The picture has another size after it.
@@ -130,19 +138,30 @@ inline bool step_fits(const Work& work, const Adjustment& step, Size* size) {
         case SOLARIZE_ADD: return step.value >= 0 && step.value <= 128;
         case BLUR: return step.value >= 0 && step.value <= 32768;  // sums fit in 32 bits
         case WARPED: {
-            if (!index_fits(step.value, work.warps, work.warp_count)) return false;
+            if (size->is_mixing || !index_fits(step.value, work.warps, work.warp_count)) return false;
             const Warp& warp = work.warps[int64_t(step.value)];
-            *size = {warp.height, warp.width};
+            *size = {{warp.height, warp.width}};
             return warp_fits(warp);
         }
         case FRAMED: {
-            if (!index_fits(step.value, work.frames, work.frame_count)) return false;
+            if (size->is_mixing || !index_fits(step.value, work.frames, work.frame_count)) return false;
             const Frame& frame = work.frames[int64_t(step.value)];
             const bool is_inside = region_fits(frame.region, size->of);
-            *size = {frame.record.y.extent, frame.record.x.extent};
+            *size = {{frame.record.y.extent, frame.record.x.extent}};
             return is_inside && axes_fit(frame.record, frame.region) && of_crop(frame.record.y) && of_crop(frame.record.x);
         }
-        default: return in(step.kind, BRIGHTNESS, LUMA) && std::isfinite(step.value);
+        case GRIDDED:
+            return index_fits(step.value, work.grids, work.grid_count) && grid_fits(work.grids[int64_t(step.value)]);
+        case MIXING:
+        case MIXED: {
+            const bool is_turn = size->is_mixing == (step.kind == MIXED);
+            size->is_mixing = step.kind == MIXING;
+            return is_turn && std::isfinite(step.value);
+        }
+        case ADDED: return size->is_mixing && std::isfinite(step.value);
+        default:
+            return (in(step.kind, BRIGHTNESS, LUMA) || in(step.kind, TENSOR_BRIGHTNESS, FIRST_AUTOCONTRAST)) &&
+                   std::isfinite(step.value);
     }
 }
 
@@ -152,7 +171,8 @@ inline bool adjustments_fit(const Work& work, int64_t i, Size* size) {
     const int64_t begin = work.adjusted_at[i], end = work.adjusted_at[i + 1];
     if (begin < 0 || end < begin || end > work.adjustment_count) return false;
     return std::all_of(work.adjustments + begin, work.adjustments + end,
-                       [&](const Adjustment& step) { return step_fits(work, step, size); });
+                       [&](const Adjustment& step) { return step_fits(work, step, size); }) &&
+           !size->is_mixing;
 }
 
 // Has sample i, whose adjustments fit, any?
@@ -180,7 +200,7 @@ inline bool rectangles_fit(const Work& work, int64_t i, const Size& size) {
 // Is sample i as it must be for its pixels to be put where they belong?
 inline bool record_fits(const Work& work, int64_t i) {
     const Record& record = work.records[i];
-    Size size = {record.y.extent, record.x.extent};
+    Size size = {{record.y.extent, record.x.extent}};
     if (!axes_fit(record, work.regions + 4 * i) || !adjustments_fit(work, i, &size) || !rectangles_fit(work, i, size))
         return false;
     const int64_t height = size.of[0], width = size.of[1];

@@ -5,6 +5,7 @@
 #include "checks.h"
 #include "passes.h"
 #include "share.h"
+#include "tensors.h"
 #include "warp.h"
 
 namespace engine {
@@ -24,7 +25,7 @@ struct Scratch {
 // And from sample to sample: what is made of a whole picture goes from one buffer to the other.
 struct Memory {
     Scratch first, later;  // of samples' first records, and of those of later stages: each keeps its rows of weights
-    Buffer pictures[2], adjusting;
+    Buffer pictures[2], adjusting, original, sums;
 };
 
 // A picture of so many pixels in a buffer, where it may be written behind.
@@ -166,17 +167,47 @@ class Developing {
             const Adjustment* move = std::find_if(step, end, [](const Adjustment& one) { return one.kind >= WARPED; });
             adjust::apply(picture_, step, move - step, memory_.adjusting);
             if (move == end) return picture_;
-            current_ ^= 1;
-            picture_ = move->kind == WARPED ? warped(work_.warps[int64_t(move->value)], memory_.pictures[current_])
-                                            : framed(work_.frames[int64_t(move->value)], memory_.pictures[current_]);
+            take(*move);
             step = move;
         }
     }
 
   private:
+    void take(const Adjustment& step) {
+        switch (step.kind) {
+            case WARPED: picture_ = warped(work_.warps[int64_t(step.value)], other()); break;
+            case FRAMED: picture_ = framed(work_.frames[int64_t(step.value)], other()); break;
+            case GRIDDED: picture_ = gridded(work_.grids[int64_t(step.value)], other()); break;
+            case MIXING:
+                sums_ = reinterpret_cast<float*>(memory_.sums.room(picture_.bytes() * int64_t(sizeof(float))));
+                original_ = picture_in(memory_.original, picture_.height, picture_.width);
+                std::memcpy(original_.pixels, picture_.pixels, size_t(picture_.bytes()));
+                tensors::begin(picture_, step.value, sums_);
+                break;
+            case ADDED:
+                tensors::add(picture_, step.value, sums_);
+                std::memcpy(picture_.pixels, original_.pixels, size_t(picture_.bytes()));
+                break;
+            case MIXED: tensors::end(sums_, picture_); break;
+            default: tensors::apply(picture_, step, memory_.adjusting);
+        }
+    }
+
+    // The buffer that the picture does not lie in.
+    Buffer& other() {
+        current_ ^= 1;
+        return memory_.pictures[current_];
+    }
+
     Picture warped(const Warp& warp, Buffer& buffer) {
         const Picture made = picture_in(buffer, warp.height, warp.width);
         warp::apply(warp, picture_, made, memory_.adjusting);
+        return made;
+    }
+
+    Picture gridded(const Grid& grid, Buffer& buffer) {
+        const Picture made = picture_in(buffer, picture_.height, picture_.width);
+        tensors::Sampling(grid, picture_, made).run();
         return made;
     }
 
@@ -190,7 +221,8 @@ class Developing {
     int64_t sample_;
     Memory& memory_;
     int current_ = 0;  // the buffer that the picture lies in
-    Picture picture_ = {};
+    Picture picture_ = {}, original_ = {};
+    float* sums_ = nullptr;
 };
 
 // The rectangles of a sample that is rendered at such a size, one over the other.

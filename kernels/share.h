@@ -37,7 +37,20 @@ enum Kind : int32_t {
     SOLARIZE_ADD = 10,
     BLUR = 11,
     WARPED = 12,
-    FRAMED = 13
+    FRAMED = 13,
+    MIXING = 14,  // a weighted sum of pictures begins: of the picture as it is, from which all others are made
+    ADDED = 15,   // one of these others
+    MIXED = 16,   // the sum is the picture
+    GRIDDED = 17,
+    TENSOR_BRIGHTNESS = 18,
+    TENSOR_SATURATION = 19,
+    TENSOR_CONTRAST = 20,
+    TENSOR_SHARPNESS = 21,
+    TENSOR_AUTOCONTRAST = 22,
+    FIRST_SATURATION = 23,
+    FIRST_CONTRAST = 24,
+    FIRST_SHARPNESS = 25,
+    FIRST_AUTOCONTRAST = 26
 };
 
 // What is done to a sample's whole picture once that is there: to its colors, a warp, or a later stage.
@@ -56,6 +69,14 @@ struct Warp {
     int32_t filter;         // NEAREST, BILINEAR or BICUBIC
     int32_t height, width;  // of what leaves, in pixels
     uint8_t fill[4];
+};
+
+// An affine grid over a tensor: torchvision's, divided by half the size.
+struct Grid {
+    float theta[6];  // of x, then of y
+    float fill[3];
+    int32_t filled;  // 0: zeros outside; 1 or 2: the fill, blended as torchvision's v1 or v2 does
+    int32_t filter;  // NEAREST or BILINEAR
 };
 
 // A record of a later stage: what it reads is a region of the picture in memory; it has no offsets.
@@ -96,6 +117,8 @@ struct Work {
     int64_t warp_count;
     const Frame* frames;            // likewise
     int64_t frame_count;
+    const Grid* grids;              // likewise
+    int64_t grid_count;
     const Rectangle* rectangles;  // of all samples' outputs, as adjustments; null: there are none
     int64_t rectangle_count;
     const int64_t* erased_at;  // (count + 1) where each sample's begin, and the last one's end

@@ -2,7 +2,7 @@
 
 ``python -m tests.sanitize`` runs them in the environment that they need; `make test` does not, for each is a build.
 Planted are: a read and a write one byte beyond a buffer of the caller's, reads beyond images in memory and a write
-beyond staging, writes behind the code's own, uses of freed memory, an index behind an array's end and one
+beyond staging, accesses behind the code's own, uses of freed memory, an index behind an array's end and one
 behind a vector's, a signed overflow, a shift by too much, a float that no integer holds, and a misaligned store.
 """
 
@@ -219,12 +219,12 @@ FAULTS = {
         adjusted,
         ("heap-buffer-overflow", "WRITE of size"),
     ),
-    "a write behind an image that is warped": Fault(
+    "an access behind an image that is warped": Fault(
         "engine.h",
         "{buffer.room(height * width * 3 + SLACK), height, width};",
         "{buffer.room(height * width * 3), height, width};",
         warped,
-        ("heap-buffer-overflow", "WRITE of size 4"),
+        ("heap-buffer-overflow", "of size 4"),
     ),
     "a picture that is made where it is read": Fault(
         "engine.h",

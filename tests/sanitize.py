@@ -71,6 +71,7 @@ def steps() -> list[Step]:
         "test_adjust",
         "test_warp",
         "test_stages",
+        "test_mix",
         "test_gpu_decoder",
         *engines,
         "planted_faults",

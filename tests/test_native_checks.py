@@ -99,7 +99,7 @@ def test_random_adjustments_are_refused_or_done() -> None:
         part = np.ascontiguousarray(picture[:height, :width])
         recipe = (*(random_adjustment(rng) for _ in range(2)), random_warp(rng), Adjust(Adjustment.ADJUST_HUE, 1.0))
         batch = Batch(fuse(batched([part], [recipe])))
-        steps, at, warps, _ = batch.fused.adjustments
+        steps, at, warps, *_ = batch.fused.adjustments
         for _ in range(rng.randint(1, 4)):
             steps["kind"][rng.randrange(4)] = rng.randint(-1, len(Adjustment))
             steps["value"][rng.randrange(4)] = rng.choice(values)

@@ -244,6 +244,26 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"policy": T.AutoAugmentPolicy.IMAGENET, "interpolation": "nearest", "fill": None},
         {"policy": T.AutoAugmentPolicy.SVHN, "interpolation": "bilinear", "fill": 7},
     ],
+    "AugMix": [
+        {
+            "severity": 3,
+            "mixture_width": 3,
+            "chain_depth": -1,
+            "alpha": 1.0,
+            "all_ops": True,
+            "interpolation": "bilinear",
+            "fill": None,
+        },
+        {
+            "severity": 10,
+            "mixture_width": 2,
+            "chain_depth": 2,
+            "alpha": 0.5,
+            "all_ops": False,
+            "interpolation": "nearest",
+            "fill": 7,
+        },
+    ],
     "RandomRotation": [
         {"degrees": 30, "interpolation": "nearest", "expand": False, "center": None, "fill": 0},
         {"degrees": (40, 50), "interpolation": "bicubic", "expand": True, "center": [3, 4.5], "fill": (1, 2, 3)},

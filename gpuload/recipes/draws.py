@@ -65,6 +65,9 @@ class Draws(Protocol):
             dtype: floats.
         """
 
+    def dirichlet(self, alpha: float, count: int, rows: Rows) -> Floats:
+        """Shares of one, from Dirichlet's distribution of so many equal ``alpha``: (len(rows), count)."""
+
 
 class TorchDraws:
     """One sample's numbers from torch's default generator, call for call as torchvision's v2 transforms draw.
@@ -99,6 +102,10 @@ class TorchDraws:
         for at, shape in enumerate(shapes):
             made[at] = torch.empty(shape, dtype=dtype).normal_()
         return made
+
+    def dirichlet(self, alpha: float, count: int, rows: Rows) -> Floats:
+        alphas = torch.tensor([alpha] * count).expand(1, -1)
+        return np.array([torch._sample_dirichlet(alphas)[0].tolist() for _ in rows]).reshape(len(rows), count)
 
 
 class PythonDraws(TorchDraws):
@@ -212,3 +219,38 @@ class CounterDraws:
             other = place + self.integer(count - place, rows)
             order[:, place], order[each, other] = order[each, other], order[:, place].copy()
         return order
+
+    def dirichlet(self, alpha: float, count: int, rows: Rows) -> Floats:
+        drawn = np.stack([np.maximum(self._gamma(alpha, rows), LEAST) for _ in range(count)])
+        shares: Floats = drawn / drawn.cumsum(0)[-1]  # one after the other: numpy's sums differ
+        return shares.T
+
+    def _gamma(self, alpha: float, rows: Rows) -> Floats:
+        """By Marsaglia and Tsang (2000), with the C library's functions, as above."""
+        if alpha == 1.0:
+            return np.array([-math.log(1.0 - share) for share in self.uniform(0.0, 1.0, rows).tolist()])
+        if alpha < 1.0:
+            shares = (1.0 - self.uniform(0.0, 1.0, rows)).tolist()
+            less: Floats = np.array([math.pow(share, 1.0 / alpha) for share in shares])
+            return less * self._gamma(alpha + 1.0, rows)
+        made, waiting, d = np.zeros(len(rows)), np.arange(len(rows)), alpha - 1.0 / 3.0
+        while len(waiting):
+            shares = [self.uniform(0.0, 1.0, rows[waiting]).tolist() for _ in range(3)]
+            found = np.array([_accepted(d, *each) for each in zip(*shares, strict=True)])
+            made[waiting] = found
+            waiting = waiting[found < 0]
+        return made
+
+
+LEAST = 2.0**-1000  # that sums of what is drawn are above 0
+
+
+def _accepted(d: float, first: float, second: float, third: float) -> float:
+    """What becomes of three numbers in [0, 1); negative: they are refused."""
+    normal = math.sqrt(-2.0 * math.log(1.0 - first)) * math.cos(2.0 * math.pi * second)  # by Box and Muller
+    root = 1.0 + normal / math.sqrt(9.0 * d)
+    if root <= 0:
+        return -1.0
+    cube = root * root * root
+    is_accepted = math.log(1.0 - third) < 0.5 * normal * normal + d * (1.0 - cube + math.log(cube))
+    return d * cube if is_accepted else -1.0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
 from gpuload.recipes.erase import Erase, Erasures
+from gpuload.recipes.mix import GRID, GRIDDED
 from gpuload.recipes.ops import Mask, Op, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import (
@@ -48,12 +49,14 @@ class Adjustments(NamedTuple):
         at: (n + 1,) int64: where each sample's begin, and the last one's end.
         warps: (m,) `WARP`: those that steps point to.
         frames: (l,) `FRAME`: likewise, later stages.
+        grids: (g,) `GRID`: likewise.
     """
 
     steps: NDArray[np.void]
     at: Array
     warps: NDArray[np.void]
     frames: NDArray[np.void]
+    grids: NDArray[np.void]
 
     @classmethod
     def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":
@@ -63,7 +66,7 @@ class Adjustments(NamedTuple):
             at[1:] += where
         np.cumsum(at, out=at)
         steps, free = np.zeros(int(at[-1]), ADJUSTMENT), at[:-1].copy()
-        tables = {WARPED: [np.zeros(0, WARP)], FRAMED: [np.zeros(0, FRAME)]}
+        tables = {kind: [np.zeros(0, entry)] for kind, entry in ((WARPED, WARP), (FRAMED, FRAME), (GRIDDED, GRID))}
         for kind, value, where in added:
             given = value[where] if isinstance(value, np.ndarray) else value
             if kind in tables:
@@ -73,7 +76,7 @@ class Adjustments(NamedTuple):
             steps["kind"][free[where]] = kind
             steps["value"][free[where]] = given
             free += where
-        return cls(steps, at, np.concatenate(tables[WARPED]), np.concatenate(tables[FRAMED]))
+        return cls(steps, at, *map(np.concatenate, tables.values()))
 
     def sliced(self, part: slice) -> "Adjustments":
         """Some of the samples', as views."""
@@ -243,6 +246,10 @@ class _Fusion:
         warps["height"], warps["width"] = self.count
         self.warped |= where
         self.adjust(WARPED, warps, where)
+
+    def mix(self, kind: int, value: Any, where: Mask) -> None:
+        self.warped |= where
+        self.adjust(kind, value, where)
 
     def expand(self, warps: NDArray[np.void], height: Any, width: Any, where: Mask) -> None:
         warps["height"], warps["width"] = height, width

@@ -100,6 +100,9 @@ class Fusing(Protocol):
     def erase(self, rectangles: NDArray[np.void], where: Mask) -> None:
         """Other values for a rectangle of what leaves: (n,) `RECTANGLE`."""
 
+    def mix(self, kind: int, value: Any, where: Mask) -> None:
+        """A step of a mixture of pictures; what follows it is another stage, but for colors and flips."""
+
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""
 

@@ -17,7 +17,7 @@ from gpuload.transforms.adjust import (
     RandomPosterize,
     RandomSolarize,
 )
-from gpuload.transforms.auto import AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide
+from gpuload.transforms.auto import AugMix, AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
@@ -39,6 +39,7 @@ from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotat
 
 __all__ = [
     "RGB",
+    "AugMix",
     "AutoAugment",
     "AutoAugmentPolicy",
     "CenterCrop",

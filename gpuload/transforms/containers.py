@@ -41,6 +41,9 @@ class _Some:
     def permutation(self, count: int, rows: Rows) -> Integers:
         return self._draws.permutation(count, self._some[rows])
 
+    def dirichlet(self, alpha: float, count: int, rows: Rows) -> Floats:
+        return self._draws.dirichlet(alpha, count, self._some[rows])
+
     def choice(self, weights: Sequence[float], rows: Rows) -> Integers:
         return self._draws.choice(weights, self._some[rows])
 

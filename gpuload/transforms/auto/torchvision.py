@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gpuload.recipes.draws import Draws, Rows
+from gpuload.recipes.mix import EFFECTS
 from gpuload.recipes.ops import Mask
 from gpuload.shipped import is_shipped
 from gpuload.transforms.auto.augment import (
@@ -21,6 +23,7 @@ from gpuload.transforms.auto.augment import (
     RandAugment,
     TrivialAugmentWide,
 )
+from gpuload.transforms.auto.mix import BINS, SCALED as MIX_SCALED, SIGNED as MIX_SIGNED, AugMix, magnitudes
 from gpuload.transforms.auto.policies import policy_of, policy_pairs
 from gpuload.transforms.auto.space import NAMES, SCALED, SIGNED, Space, amounts
 from gpuload.transforms.hand import Form, Hand, Maker, Native
@@ -60,6 +63,12 @@ class FirstAutoAugment(_First, AutoAugment):
         return ((shares[turn] <= self._p[pair, turn], signs[turn] == 0) for turn in range(PAIR))
 
 
+class FirstAugMix(_First, AugMix):
+    """``torchvision.transforms.AugMix``."""
+
+    version = 1
+
+
 # ---- is what v2 chooses from its own? ----
 
 
@@ -82,6 +91,26 @@ def _magnitudes_are(function: Callable[..., Any], name: str, space: Space, bins:
     ours = amounts(space, bins).of(*every)
     scale = np.ceil(255.0 * theirs.double().numpy()) if name == "Solarize" else theirs.double().numpy()
     return np.array_equal(ours, scale)
+
+
+def _mixes_from(given: dict[str, Any], names: tuple[str, ...]) -> bool:
+    """The same of AugMix: shifts are compared by a size."""
+    return list(given) == list(names) and all(
+        signed is bool(MIX_SIGNED[number])
+        and is_shipped(function, "torchvision", "AugMix.<lambda>")
+        and _mixes_alike(function(BINS, 61, 331), number)
+        for number, (function, signed) in enumerate(given.values())
+    )
+
+
+def _mixes_alike(theirs: torch.Tensor | None, number: int) -> bool:
+    if theirs is None or not MIX_SCALED[number]:
+        return theirs is None and not MIX_SCALED[number]
+    name = EFFECTS[number]
+    if name.startswith("Translate"):
+        return torch.equal(theirs, torch.linspace(0.0, (331 if name == "TranslateX" else 61) / 3.0, BINS))
+    scale = (theirs.double() * 255.0).float().ceil() if name == "Solarize" else theirs
+    return np.array_equal(scale.double().numpy(), magnitudes(2)[number])
 
 
 # ---- makers ----
@@ -127,6 +156,24 @@ def _first_auto_augment(transform: Any, hand: Hand) -> Native | None:
     return [FirstAutoAugment(transform.policy, **_look(transform, hand))]
 
 
+def _mixing(kind: type[AugMix], transform: Any, hand: Hand) -> Native | None:
+    """torchvision has other arithmetic for one channel, and for other numbers of bins."""
+    if hand.channels != 3 or transform._PARAMETER_MAX != BINS or not isinstance(transform.alpha, float):
+        return None
+    given = (getattr(transform, name) for name in ("severity", "mixture_width", "chain_depth", "alpha", "all_ops"))
+    return [kind(*given, **_look(transform, hand))]
+
+
+def _aug_mix(transform: Any, hand: Hand) -> Native | None:
+    every, some = transform._AUGMENTATION_SPACE, transform._PARTIAL_AUGMENTATION_SPACE
+    is_own = _mixes_from(every, EFFECTS) and _mixes_from(some, EFFECTS[: len(some)])
+    return _mixing(AugMix, transform, hand) if is_own else None
+
+
+def _first_aug_mix(transform: Any, hand: Hand) -> Native | None:
+    return _mixing(FirstAugMix, transform, hand)
+
+
 def _of_pil(make: Maker) -> Maker:
     """On bytes of tensors torchvision computes otherwise; its first version takes no names of filters."""
 
@@ -143,7 +190,9 @@ MAKERS: dict[str, Maker] = {
     f"{V1}RandAugment": _of_pil(_first_rand_augment),
     f"{V1}TrivialAugmentWide": _of_pil(_first_trivial_augment),
     f"{V1}AutoAugment": _of_pil(_first_auto_augment),
+    f"{V1}AugMix": _of_pil(_first_aug_mix),
     f"{V2}RandAugment": _of_pil(_rand_augment),
     f"{V2}TrivialAugmentWide": _of_pil(_trivial_augment),
     f"{V2}AutoAugment": _of_pil(_auto_augment),
+    f"{V2}AugMix": _of_pil(_aug_mix),
 }
