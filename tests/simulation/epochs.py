@@ -73,7 +73,8 @@ def write_photos(root: Path) -> None:
 
 def images(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=rng.choice(FILTERS))
-    transform = T.Compose([crop, T.RandomHorizontalFlip(), T.ToDtype(rng.choice(DTYPES), scale=True)])
+    erasing = [T.RandomErasing(0.5, value=3)] if rng.random() < 0.5 else []
+    transform = T.Compose([crop, T.RandomHorizontalFlip(), T.ToDtype(rng.choice(DTYPES), scale=True), *erasing])
     dataset = ImageFolder(root / rng.choice(("whole", "whole", "damaged")), transform=transform)
     given: dict[str, Any] = {"shuffle": True} if rng.random() < 0.7 else {"sampler": rng.sample(range(18), 11)}
     given |= {"num_workers": rng.choice((0, 1, 3)), "engine": rng.choice((None, None, None, "cpu", "pillow"))}
