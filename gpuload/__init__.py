@@ -26,7 +26,7 @@ from gpuload.errors import (
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from gpuload import collate, samplers, transforms
-    from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
+    from gpuload.datasets import ImageDataset, ImageFolder, ImageList, SegmentationFolder, TensorDataset
     from gpuload.loader import DataLoader
     from gpuload.samplers import (
         ClassBalancedSampler,
@@ -58,6 +58,7 @@ __all__ = [
     "MissingError",
     "RandomSampler",
     "SampleError",
+    "SegmentationFolder",
     "SequentialSampler",
     "Shard",
     "SubsetRandomSampler",

@@ -2,7 +2,17 @@
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.datasets.folder import ImageFolder
+from gpuload.datasets.joint import JointDataset
 from gpuload.datasets.listing import ImageList
+from gpuload.datasets.segmentation import MaskedImages, SegmentationFolder
 from gpuload.datasets.tensors import TensorDataset
 
-__all__ = ["ImageDataset", "ImageFolder", "ImageList", "TensorDataset"]
+__all__ = [
+    "ImageDataset",
+    "ImageFolder",
+    "ImageList",
+    "JointDataset",
+    "MaskedImages",
+    "SegmentationFolder",
+    "TensorDataset",
+]

@@ -89,17 +89,20 @@ def _pads_alike(transform: Any, hand: Hand) -> bool:
 
 
 def fill_of(transform: Any, hand: Hand) -> Any:
-    """The color that it pads with: v2 asks a dict that it made of ``fill`` once.
+    """The color that it pads with, and that of masks: v2 asks a dict that it made of ``fill`` once, by exact type.
 
     Raises:
-        ArgumentError: torchvision has other colors for other types, or refuses this one here.
+        ArgumentError: torchvision refuses this one here.
     """
     if not qualified_name(transform).startswith(V2):
-        fill, lengths = transform.fill, (1, hand.channels) if hand.form is Form.PIL else ()
-    else:
-        if transform._fill.keys() != {"others"}:
-            raise ArgumentError(f"fill={transform.fill!r} is of several types")
-        fill, lengths = transform._fill["others"], (1, hand.channels)
+        return _checked_fill(transform.fill, hand, (1, hand.channels) if hand.form is Form.PIL else ())
+    others = transform._fill.get("others")
+    image = _checked_fill(transform._fill.get(hand.form.type, others), hand, (1, hand.channels))
+    masks = [fill for kind, fill in transform._fill.items() if getattr(kind, "__name__", "") == "Mask"]
+    return {"image": image, "mask": masks[0] if masks else others}
+
+
+def _checked_fill(fill: Any, hand: Hand, lengths: tuple[int, ...]) -> Any:
     if isinstance(fill, Sequence) and len(fill) not in lengths:
         raise ArgumentError(f"torchvision takes no fill={fill!r} for {hand}")
     if not isinstance(fill, Sequence | int | float | None):

@@ -1,0 +1,18 @@
+"""What belongs to an image and moves with it: masks, boxes, keypoints. Geometry is drawn once, and shared."""
+
+from gpuload.targets.masks import for_masks, mask_of, moved_mask, pillow_mask, tensor_of
+from gpuload.targets.moves import Call, Move, moved
+from gpuload.targets.program import joint, mask_form
+
+__all__ = [
+    "Call",
+    "Move",
+    "for_masks",
+    "joint",
+    "mask_form",
+    "mask_of",
+    "moved",
+    "moved_mask",
+    "pillow_mask",
+    "tensor_of",
+]
