@@ -16,6 +16,7 @@ from gpuload.engines.base import Engine
 from gpuload.errors import CollateError
 from gpuload.loading.quarantine import Tolerance
 from gpuload.loading.stretch import Planner
+from gpuload.loading.targets import Targets
 from gpuload.loading.transfer import move, pinned
 from gpuload.transforms.hand import Form
 from gpuload.transforms.program import Program
@@ -70,6 +71,7 @@ class Course(NamedTuple):
         collate_fn: as of the loader.
         device: where batches arrive.
         tolerance: as of the settings.
+        targets: what moves with the images; None: labels are as the dataset has them.
     """
 
     epoch: int
@@ -79,6 +81,7 @@ class Course(NamedTuple):
     collate_fn: Callable[[Any], Any]
     device: Device
     tolerance: Tolerance | None
+    targets: Targets | None = None
 
     @property
     def engine(self) -> Engine:
@@ -115,6 +118,7 @@ class Course(NamedTuple):
             images = move(images, self.device) if isinstance(images, list) else images
         if self.stacks:
             return [stacked(images) if isinstance(images, list) else images, labels]
+        labels = labels if self.targets is None else self.targets.each(labels)
         if self.program.leaves is Form.IMAGE and self.program.ends_natively:
             images = [Form.IMAGE.wrapped(image) if type(image) is torch.Tensor else image for image in images]
         if self.single:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from gpuload.datasets.base import ImageDataset
+from gpuload.datasets.joint import JointDataset
+from gpuload.datasets.segmentation import MaskedImages
 from gpuload.decoders import find_decoder
 from gpuload.decoders.balance import AllAway, Balancer
 from gpuload.decoding import GpuDecoding
@@ -23,6 +25,7 @@ from gpuload.loading.outline import image_stages
 from gpuload.loading.prefetch import Pipeline
 from gpuload.loading.quarantine import OfBatch, OfEpoch, Reserve
 from gpuload.loading.stretch import Planner, Stretch, from_start
+from gpuload.loading.targets import MaskRendering, Targets, Walking
 from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
 from gpuload.loading.work import unless_stop_iteration
@@ -30,14 +33,18 @@ from gpuload.randomness import call_seeded
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage, name_of
 from gpuload.staging import BufferPool
+from gpuload.targets import mask_form
 from gpuload.transforms.hand import Form
-from gpuload.transforms.program import Leg
+from gpuload.transforms.plan import Plan
+from gpuload.transforms.program import Leg, Program
 
 __all__ = ["DECODING", "ImagePath", "Rendering", "share_size"]
 
 SHARE = 16  # most samples of a worker's task: a call costs little beside them, and a slow one holds up few others
 TASKS = 32  # most workers that a batch is split for; more of them work at several batches
 DECODING = "cpu", "gpu", "hybrid"  # who decodes: the workers, the GPU, or both at once
+EXACT = "cuda", "cpu", "pillow"  # engines that render masks
+MASKS = -1  # the key of their engine, beside the numbers of legs
 PLANNED = 1024  # samples that are planned together, where their sizes are known and the sampler can be asked ahead
 
 
@@ -124,7 +131,23 @@ class ImagePath:
         dataset, program = images
         planners = tuple(self._planner(dataset, number, leg, settings) for number, leg in enumerate(program.legs))
         single, collate_fn = self.order.single, settings.collate_fn
-        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance)
+        targets = self._targets(dataset, program, planners[-1].engine, settings)
+        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance, targets)
+
+    def _targets(
+        self, dataset: ImageDataset, program: Program, engine: Engine, settings: Settings
+    ) -> Targets | None:
+        """How what moves with the images is made."""
+        if not isinstance(dataset, MaskedImages):
+            return Walking(dataset) if isinstance(dataset, JointDataset) else None
+        known = self._engines.get(MASKS)
+        fits = self.depth(settings), settings.workers, settings.pin_memory
+        if known is None or known[0] != fits:
+            name = engine.name if engine.name in EXACT else None
+            take = self._take(fits[0], settings)
+            wanted = Wanted(Plan([], 1), Layout.of(Plan([], 1), None, torch.contiguous_format), self.device, take, fits[1])
+            known = self._engines[MASKS] = fits, make_engine(name, wanted)
+        return MaskRendering(dataset, known[1], mask_form(program))
 
     def _planner(self, dataset: ImageDataset, number: int, leg: Leg, settings: Settings) -> Planner:
         engine = self._engine(number, leg, settings)

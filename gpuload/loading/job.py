@@ -16,6 +16,7 @@ from gpuload.engines.base import Batch, Images, UnrenderedError
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
 from gpuload.loading.stretch import Errors, Stretch, in_shares
+from gpuload.loading.targets import TargetsOfBatch
 from gpuload.loading.words import progress
 from gpuload.loading.work import Aside, Gate, Stage
 from gpuload.native import Status
@@ -93,6 +94,7 @@ class ImageJob:
         self._replaced: set[int] = set()  # samples whose file has not the size that was planned for
         self._between: dict[int, Pixels] = {}  # what ordinary code has made of samples, for the next leg
         self._made: dict[int, Any] = {}  # samples that ordinary code has finished
+        self._targets: TargetsOfBatch | None = None  # what moves with the images
 
     def stages(self) -> Iterator[Stage]:
         if not self._count:
@@ -115,6 +117,8 @@ class ImageJob:
         if len(self._made) == self._count:
             return self._stacked, self._labels
         images = self._images()
+        if self._targets is not None:
+            return images, self._targets.delivered()
         if self._made:  # a few were no images where the others went on natively
             native = {int(at): images[slot] for slot, at in enumerate(self._run.source.slots)}
             images = [(native | self._made)[at] for at in range(self._count)]
@@ -217,7 +221,11 @@ class ImageJob:
         indices, dataset, first = self._indices, planner.dataset, self._first
         self._doing = f"preparing the targets of {self._count} images"
         # here, not with the stretch: code of the user's runs for no more samples than are in flight
-        self._labels = self._course.prepared(dataset.labels(indices))
+        targets = self._course.targets
+        if targets is None:
+            self._labels = self._course.prepared(dataset.labels(indices))
+        else:
+            self._targets = targets.begun(indices, stretch.recipes(part))
         source = _Source(
             np.arange(self._count),
             stretch.files[part],
@@ -277,6 +285,10 @@ class ImageJob:
 
     def _render(self, first: int, count: int) -> None:
         running, begun = self._run, perf_counter()
+        if self._targets is not None:
+            for slot in range(first, first + count):
+                with running.errors.of_reading(slot):
+                    self._targets.make(slot)
         running.batch.share(first, count)
         for slot in running.source.files.undone(first, count):
             self._render_alone(slot)
@@ -331,6 +343,8 @@ class ImageJob:
 
     def _finish(self) -> None:
         self._doing = f"finishing {self._count} images"
+        if self._targets is not None:
+            self._targets.finish()
         if len(self._made) == self._count:
             self._stacked = self._course.stacked([self._made[at] for at in range(self._count)])
         else:

@@ -229,6 +229,10 @@ class Stretch:
         recipe: Recipe = self._recipes[slot]
         return recipe
 
+    def recipes(self, part: slice) -> Recipes:
+        """What was drawn for some samples."""
+        return self._recipes.part(part)
+
     def stages(self) -> Iterator[list[Task]]:
         """Measure those images whose size is not known, then plan: a job's stages.
 

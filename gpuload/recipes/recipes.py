@@ -1,6 +1,6 @@
 """What was drawn for each sample of a batch: its operations, in order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,12 @@ class Recipes(Sequence[Recipe]):
         if not 0 <= index < len(self):
             raise IndexError(f"recipe {index} of {len(self)}")
         return tuple(_of_sample(op, index) for op, where in self.steps if where[index])
+
+    def part(self, part: slice) -> "Recipes":
+        """Those of some of the samples, as views."""
+        steps = [(_each(op, lambda value: value[part]), where[part]) for op, where in self.steps]
+        sizes = self.height, self.width, self.final_height, self.final_width
+        return Recipes([(op, where) for op, where in steps if where.any()], *(size[part] for size in sizes))
 
     def __iter__(self) -> Iterator[Recipe]:
         return (self[i] for i in range(len(self)))
@@ -94,7 +100,12 @@ class RecipesBuilder:
 
 def _of_sample(op: Any, index: int) -> Any:
     """The operation of one sample: each array's entry as an int, a float or a list."""
-    return type(op)(*(value[index].tolist() if isinstance(value, np.ndarray) else value for value in op))
+    return _each(op, lambda value: value[index].tolist())
+
+
+def _each(op: Any, change: Callable[[NDArray[Any]], Any]) -> Any:
+    """The operation with its arrays changed, each of which has an entry for each sample."""
+    return type(op)(*(change(value) if isinstance(value, np.ndarray) else value for value in op))
 
 
 def apply(image: Image.Image, recipe: Recipe) -> Image.Image:

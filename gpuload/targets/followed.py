@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.arguments import pair
+from gpuload.arguments import margins, pair
 from gpuload.errors import ArgumentError
 from gpuload.recipes.draws import Draws
 from gpuload.recipes.ops import Crop, Mask, Op, Pad
@@ -104,14 +104,21 @@ def _random_resized_crop(transform: geometry.RandomResizedCrop, drawn: Drawn, ev
     yield Move("resized_crop", _numbers(crop, where), (("size", pair("size", transform.size)),)), where
 
 
-def _pad_and_crop(transform: geometry.Pad | geometry.RandomCrop, drawn: Drawn, everywhere: Mask) -> Moves:
+def _random_crop(transform: geometry.RandomCrop, drawn: Drawn, everywhere: Mask) -> Moves:
     for op, where in drawn:
         match op:
             case Pad(left, top, right, bottom):
-                sides = _numbers((left, top, right, bottom), where)
-                yield Move("pad", sides, (("fill", op.mask_fill), ("padding_mode", transform.padding_mode))), where
+                yield _padded(_numbers((left, top, right, bottom), where), transform), where
             case Crop():
-                yield Move("crop", _numbers(op, where), ()), where
+                yield Move("crop", _numbers(op, where)), where
+
+
+def _pad(transform: geometry.Pad, drawn: Drawn, everywhere: Mask) -> Moves:
+    yield _padded(_numbers(margins(transform.padding), everywhere), transform), everywhere
+
+
+def _padded(sides: NDArray[Any], transform: geometry.Pad | geometry.RandomCrop) -> Move:
+    return Move("pad", sides, (("fill", transform.mask_fill), ("padding_mode", transform.padding_mode)))
 
 
 def _flip(transform: geometry.RandomHorizontalFlip, drawn: Drawn, everywhere: Mask) -> Moves:
@@ -134,8 +141,8 @@ FOLLOWING: dict[type, Callable[[Any, Drawn, Mask], Moves]] = {
     geometry.Resize: _resize,
     geometry.CenterCrop: _center_crop,
     geometry.RandomResizedCrop: _random_resized_crop,
-    geometry.RandomCrop: _pad_and_crop,
-    geometry.Pad: _pad_and_crop,
+    geometry.RandomCrop: _random_crop,
+    geometry.Pad: _pad,
     geometry.RandomHorizontalFlip: _flip,
     geometry.RandomVerticalFlip: _flip,
     warp.RandomRotation: _warped("rotate"),
