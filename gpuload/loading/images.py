@@ -134,9 +134,7 @@ class ImagePath:
         targets = self._targets(dataset, program, planners[-1].engine, settings)
         return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance, targets)
 
-    def _targets(
-        self, dataset: ImageDataset, program: Program, engine: Engine, settings: Settings
-    ) -> Targets | None:
+    def _targets(self, dataset: ImageDataset, program: Program, engine: Engine, settings: Settings) -> Targets | None:
         """How what moves with the images is made."""
         if not isinstance(dataset, MaskedImages):
             return Walking(dataset) if isinstance(dataset, JointDataset) else None
@@ -145,7 +143,9 @@ class ImagePath:
         if known is None or known[0] != fits:
             name = engine.name if engine.name in EXACT else None
             take = self._take(fits[0], settings)
-            wanted = Wanted(Plan([], 1), Layout.of(Plan([], 1), None, torch.contiguous_format), self.device, take, fits[1])
+            wanted = Wanted(
+                Plan([], 1), Layout.of(Plan([], 1), None, torch.contiguous_format), self.device, take, fits[1]
+            )
             known = self._engines[MASKS] = fits, make_engine(name, wanted)
         return MaskRendering(dataset, known[1], mask_form(program))
 

@@ -1,6 +1,5 @@
 """What moves with the images of a batch: masks, rendered as images are, or anything else, sample by sample."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -64,7 +63,8 @@ class MaskRendering(NamedTuple):
         return _Masks(self, indices, recipes)
 
     def each(self, delivered: torch.Tensor | list[torch.Tensor]) -> list[Any]:
-        return [mask.as_subclass(type(self.form)) for mask in delivered]
+        kind = type(self.form)
+        return [mask.as_subclass(kind) if type(mask) is torch.Tensor else mask for mask in delivered]
 
     def describe(self) -> str:
         return f"masks: the same geometry, nearest, no colors, by engine {self.engine.name}, one launch more"
@@ -138,7 +138,7 @@ class _Walked:
         self._made: list[Any] = [None] * len(indices)
 
     def make(self, slot: int) -> None:
-        recipes = self._recipes.one(slot)
+        recipes = self._recipes.part(slice(slot, slot + 1))
         loaded = self._dataset.loaded(self._indices[slot], int(recipes.height[0]), int(recipes.width[0]))
         self._made[slot] = self._dataset.followed(loaded, recipes)
 

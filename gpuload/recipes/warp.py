@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 class Warp(NamedTuple):
     """Where each pixel comes from: ``numbers`` are Pillow's six of an affine map or eight of a perspective, for one
-    sample, or (n, 6) or (n, 8) float64. ``motion`` is what they were made of: an angle, or a `Motion`: (n, 1) or (n, 6).
+    sample, or (n, 6) or (n, 8) float64. ``motion`` is what they were made of, an angle or a `Motion`: (n, 1) or (n, 6).
     """
 
     numbers: Any

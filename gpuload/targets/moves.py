@@ -12,20 +12,7 @@ from gpuload.recipes.ops import Fusing, Mask, Pixels, Recipe
 from gpuload.structure import mapped
 from gpuload.targets.installed import functional, tv_tensors
 
-__all__ = ["Call", "Move", "Still", "moved"]
-
-
-class Still:
-    """What all operations share that do nothing to the image."""
-
-    def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
-        return height, width
-
-    def apply(self, image: Image.Image) -> Image.Image:
-        return image
-
-    def fuse(self, fusing: Fusing, where: Mask) -> None:
-        pass
+__all__ = ["Call", "Move", "moved"]
 
 
 class Move(NamedTuple):
@@ -41,7 +28,14 @@ class Move(NamedTuple):
     told: Any
     given: tuple[tuple[str, Any], ...] = ()
 
-    size_after, apply, fuse = Still.size_after, Still.apply, Still.fuse
+    def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
+        return height, width
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        return image
+
+    def fuse(self, fusing: Fusing, where: Mask) -> None:
+        pass
 
     def of(self, target: Any) -> Any:
         """What becomes of a sample's target: of each mask, and of all boxes and keypoints in it."""
@@ -71,7 +65,14 @@ class Call(NamedTuple):
     transform: Any
     image: Any
 
-    size_after, apply, fuse = Still.size_after, Still.apply, Still.fuse
+    def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
+        return height, width
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        return image
+
+    def fuse(self, fusing: Fusing, where: Mask) -> None:
+        pass
 
     def of(self, target: Any) -> Any:
         """What becomes of a sample's target."""

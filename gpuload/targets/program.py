@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from gpuload.errors import ArgumentError
-from gpuload.shipped import overrides
 from gpuload.stage import name_of
 from gpuload.targets.followed import Followed, TargetsOnly, follows, leaves_targets
 from gpuload.targets.masks import tensor_of
@@ -15,7 +14,7 @@ from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.compose import Compose
 from gpuload.transforms.hand import Form, Hand, qualified_name
 from gpuload.transforms.lifted import is_plain, lifted
-from gpuload.transforms.plan import Plan, Pointwise
+from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Leg, Program
 
 __all__ = ["joint", "mask_form"]
@@ -54,10 +53,10 @@ def joint(transforms: Any) -> Program | str:
 
 def mask_form(program: Program) -> torch.Tensor:
     """A mask of one pixel, after what a program does to targets alone: of the dtype and class that masks get."""
-    calls = [one.call for one, _ in program.legs[0].plan.geometric if isinstance(one, TargetsOnly)]
     mask: torch.Tensor = tensor_of(np.zeros((1, 1), np.uint8))
-    for call in calls:
-        mask = call.of(mask)
+    for transform, _ in program.legs[0].plan.geometric:
+        if isinstance(transform, TargetsOnly):
+            mask = transform.call.of(mask)
     return mask
 
 
