@@ -15,7 +15,16 @@ from gpuload.device import resolve
 from gpuload.errors import ArgumentError
 from gpuload.frameworks import Kept, Sample, size_of_all
 from gpuload.lifting import Rows, Unknown, find
-from gpuload.loading.checks import assert_iterable, check_decoder, check_rendering, check_shard, known, length, level
+from gpuload.loading.checks import (
+    assert_iterable,
+    check_decoder,
+    check_rendering,
+    check_shard,
+    known,
+    length,
+    level,
+    usual_collate,
+)
 from gpuload.loading.course import Images, Settings
 from gpuload.loading.early import Early
 from gpuload.loading.epoch import Epoch
@@ -142,6 +151,8 @@ class DataLoader(Kept[Sample]):
         self.shard, self.on_error, self.max_bad_samples = shard, on_error, max_bad_samples
         self.quarantine = Quarantine()
         self._progress, self._reason = Progress(), ""
+        if collate_fn is None and (batch_size is not None or batch_sampler is not None):
+            collate_fn = usual_collate(dataset)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
             dataset,

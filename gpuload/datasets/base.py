@@ -45,9 +45,11 @@ class ImageDataset(Dataset[Any]):
 
     Attributes:
         channels: of the images that the transform gets: 3, "RGB", or 1, "L".
+        usual_collate: what the loader's ``collate_fn`` is where that is None; None: torch's.
     """
 
     channels: int = 3
+    usual_collate: Callable[[list[Any]], Any] | None = None
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """What belongs to an image and moves with it: masks, boxes, keypoints. Geometry is drawn once, and shared."""
 
+from gpuload.targets.installed import functional, tv_tensors
 from gpuload.targets.masks import for_masks, mask_of, moved_mask, pillow_mask, tensor_of
 from gpuload.targets.moves import Call, Move, moved
 from gpuload.targets.program import joint, mask_form
@@ -8,6 +9,7 @@ __all__ = [
     "Call",
     "Move",
     "for_masks",
+    "functional",
     "joint",
     "mask_form",
     "mask_of",
@@ -15,4 +17,5 @@ __all__ = [
     "moved_mask",
     "pillow_mask",
     "tensor_of",
+    "tv_tensors",
 ]

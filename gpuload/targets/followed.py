@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from gpuload.arguments import margins, pair
 from gpuload.errors import ArgumentError
 from gpuload.recipes.draws import Draws
-from gpuload.recipes.ops import Crop, Mask, Op, Pad
+from gpuload.recipes.ops import Crop, Mask, Op, Pad, Resize
 from gpuload.recipes.warp import Warp
 from gpuload.targets.moves import Call, Move
-from gpuload.transforms import adjust, color, geometry, values, warp
+from gpuload.transforms import adjust, color, geometry, scale, values, warp
 from gpuload.transforms.base import every
 from gpuload.transforms.plan import Pointwise, Sizes, Steps
 
@@ -95,6 +95,12 @@ def _resize(transform: geometry.Resize, drawn: Drawn, everywhere: Mask) -> Moves
     yield Move("resize", (), (("size", transform.size), ("max_size", transform.max_size))), everywhere
 
 
+def _scaled(transform: scale.RandomShortestSize | scale.ScaleJitter, drawn: Drawn, everywhere: Mask) -> Moves:
+    ((op, _),) = drawn
+    assert isinstance(op, Resize)
+    yield Move("resize", _numbers((op.height, op.width), everywhere)), everywhere
+
+
 def _center_crop(transform: geometry.CenterCrop, drawn: Drawn, everywhere: Mask) -> Moves:
     yield Move("center_crop", (), (("output_size", transform.size),)), everywhere
 
@@ -139,6 +145,8 @@ def _warped(name: str) -> Callable[[Any, Drawn, Mask], Moves]:
 
 FOLLOWING: dict[type, Callable[[Any, Drawn, Mask], Moves]] = {
     geometry.Resize: _resize,
+    scale.RandomShortestSize: _scaled,
+    scale.ScaleJitter: _scaled,
     geometry.CenterCrop: _center_crop,
     geometry.RandomResizedCrop: _random_resized_crop,
     geometry.RandomCrop: _random_crop,

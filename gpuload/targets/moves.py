@@ -44,7 +44,7 @@ class Move(NamedTuple):
     def _moved(self, thing: Any) -> Any:
         function, given = getattr(functional(), self.name), dict(self.given)
         match self.name:
-            case "pad":
+            case "pad" | "resize" if self.told:
                 return function(thing, list(self.told), **given)
             case "affine":
                 angle, shift_x, shift_y, scale, *shear = self.told

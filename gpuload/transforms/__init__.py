@@ -30,6 +30,7 @@ from gpuload.transforms.geometry import (
     RandomVerticalFlip,
     Resize,
 )
+from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
@@ -58,9 +59,11 @@ __all__ = [
     "RandomPosterize",
     "RandomResizedCrop",
     "RandomRotation",
+    "RandomShortestSize",
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
+    "ScaleJitter",
     "ToDtype",
     "ToImage",
     "Transform",

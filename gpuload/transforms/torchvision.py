@@ -35,6 +35,7 @@ from gpuload.transforms.geometry import (
     Resize,
 )
 from gpuload.transforms.hand import Form, Hand, Maker, Native, qualified_name
+from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
 from gpuload.transforms.values import DTYPES
 from gpuload.transforms.warp import FirstRandomAffine, RandomAffine, RandomPerspective, RandomRotation
 
@@ -64,7 +65,7 @@ def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
     return _resampled(native, transform, hand)
 
 
-def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -> Native | None:
+def _resampled(native: Any, transform: Any, hand: Hand) -> Native | None:
     """As Pillow does it; on bytes of tensors v2 resamples as torch does, where torch has bytes."""
     if is_v1(transform) and isinstance(transform.interpolation, str):
         return None  # v1 takes no strings
@@ -77,6 +78,17 @@ def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -
         return None
     native._filter = filter
     return [native]
+
+
+def _random_shortest_size(transform: Any, hand: Hand) -> Native | None:
+    native = RandomShortestSize(transform.min_size, transform.max_size, transform.interpolation)
+    return _resampled(native, transform, hand)
+
+
+def _scale_jitter(transform: Any, hand: Hand) -> Native | None:
+    return _resampled(
+        ScaleJitter(transform.target_size, transform.scale_range, transform.interpolation), transform, hand
+    )
 
 
 def _center_crop(transform: Any, hand: Hand) -> Native | None:
@@ -317,6 +329,8 @@ MAKERS: dict[str, Maker] = {
     f"{V1}Normalize": _values,
     f"{V2}_geometry.Resize": _resize,
     f"{V2}_geometry.RandomResizedCrop": _random_resized_crop,
+    f"{V2}_geometry.RandomShortestSize": _random_shortest_size,
+    f"{V2}_geometry.ScaleJitter": _scale_jitter,
     f"{V2}_geometry.CenterCrop": _center_crop,
     f"{V2}_geometry.Pad": _pad,
     f"{V2}_geometry.RandomCrop": _random_crop,
