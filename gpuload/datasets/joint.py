@@ -1,10 +1,11 @@
 """Images and what moves with them: masks, boxes, keypoints."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,7 +30,12 @@ class JointDataset(ImageDataset):
     Args:
         transforms: a gpuload or torchvision v2 transform, which the loader compiles, or any callable on (image,
             target); None: samples are as they were loaded.
+
+    Attributes:
+        has_masks: targets are masks of classes, one byte a pixel, which the loader renders as images: `mask` has them.
     """
+
+    has_masks = False
 
     def __init__(self, transforms: Callable[..., Any] | None = None) -> None:
         super().__init__()
@@ -50,13 +56,18 @@ class JointDataset(ImageDataset):
     def followed(self, loaded: Any, recipes: Recipes) -> Any:
         """What becomes of a loaded target with what was drawn for its image: recipes of that one sample."""
 
+    def mask(self, index: int, height: int, width: int) -> NDArray[np.uint8]:
+        """The mask of sample ``index``, where they are masks: (height, width) uint8. Arguments as of `loaded`."""
+        raise NotImplementedError(f"{type(self).__name__} has no masks")
+
+    def form(self, program: Program) -> torch.Tensor:
+        """A mask of one pixel, of the dtype, class and number of dimensions that ``dataset[i]`` has, with a program."""
+        raise NotImplementedError(f"{type(self).__name__} has no masks")
+
     # ---- what follows from these ----
 
     def target(self, index: int) -> Any:
         return self.loaded(index, *self.size(index))
-
-    def targets_of(self, indices: NDArray[np.int64]) -> Sequence[Any]:
-        return [self.target(index) for index in indices.tolist()]
 
     @property
     def program(self) -> Program | str:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,7 +16,7 @@ from gpuload.datasets.patience import patiently
 from gpuload.decoders.pillow import decode_as_is
 from gpuload.errors import DatasetError, DecodeError, MissingError
 from gpuload.recipes.recipes import Recipes
-from gpuload.targets import Call, mask_form, mask_of, moved_mask, tensor_of
+from gpuload.targets import Call, called, mask_of, moved_mask, tensor_of
 from gpuload.transforms.program import Program
 
 __all__ = ["MaskedImages", "SegmentationFolder"]
@@ -31,6 +32,8 @@ class MaskedImages(JointDataset):
         images, masks: paths, of one number.
         transforms: as of `JointDataset`.
     """
+
+    has_masks = True
 
     def __init__(self, images: Iterable[str], masks: Iterable[str], transforms: Callable[..., Any] | None) -> None:
         super().__init__(transforms)
@@ -85,12 +88,16 @@ class MaskedImages(JointDataset):
         program = super().program
         if isinstance(program, Program):
             try:
-                mask_form(program)
+                self.form(program)
             except MissingError:
                 raise
             except Exception as error:  # it is said by whoever calls it
                 return f"its transforms fail on masks: {error}"
         return program
+
+    def form(self, program: Program) -> torch.Tensor:
+        form: torch.Tensor = called(program, tensor_of(np.zeros((1, 1), np.uint8)))
+        return form
 
     def describe(self) -> str:
         return f"{len(self)} images with masks"

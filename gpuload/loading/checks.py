@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader as TorchDataLoader, IterableDataset, Subset
 
 from gpuload.datasets import ImageDataset
 from gpuload.device import Device
@@ -126,8 +126,8 @@ def known(dataset: Any) -> Images | Rows | Unknown:
 
 def usual_collate(dataset: Any) -> Callable[[list[Any]], Any] | None:
     """How samples become batches where the user does not say it; None: as torch has it."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
+    while isinstance(dataset, Subset | ConcatDataset):
+        dataset = dataset.dataset if isinstance(dataset, Subset) else dataset.datasets[0]
     return dataset.usual_collate if isinstance(dataset, ImageDataset) else None
 
 

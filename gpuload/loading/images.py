@@ -10,7 +10,6 @@ import torch
 
 from gpuload.datasets.base import ImageDataset
 from gpuload.datasets.joint import JointDataset
-from gpuload.datasets.segmentation import MaskedImages
 from gpuload.decoders import find_decoder
 from gpuload.decoders.balance import AllAway, Balancer
 from gpuload.decoding import GpuDecoding
@@ -33,7 +32,6 @@ from gpuload.randomness import call_seeded
 from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage, name_of
 from gpuload.staging import BufferPool
-from gpuload.targets import mask_form
 from gpuload.transforms.hand import Form
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Leg, Program
@@ -136,8 +134,10 @@ class ImagePath:
 
     def _targets(self, dataset: ImageDataset, program: Program, engine: Engine, settings: Settings) -> Targets | None:
         """How what moves with the images is made."""
-        if not isinstance(dataset, MaskedImages):
-            return Walking(dataset) if isinstance(dataset, JointDataset) else None
+        if not isinstance(dataset, JointDataset):
+            return None
+        if not dataset.has_masks:
+            return Walking(dataset)
         known = self._engines.get(MASKS)
         fits = self.depth(settings), settings.workers, settings.pin_memory
         if known is None or known[0] != fits:
@@ -147,7 +147,7 @@ class ImagePath:
                 Plan([], 1), Layout.of(Plan([], 1), None, torch.contiguous_format), self.device, take, fits[1]
             )
             known = self._engines[MASKS] = fits, make_engine(name, wanted)
-        return MaskRendering(dataset, known[1], mask_form(program))
+        return MaskRendering(dataset, known[1], dataset.form(program))
 
     def _planner(self, dataset: ImageDataset, number: int, leg: Leg, settings: Settings) -> Planner:
         engine = self._engine(number, leg, settings)

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from gpuload.datasets.joint import JointDataset
-from gpuload.datasets.segmentation import MaskedImages
 from gpuload.decoders.files import Files, Memory
 from gpuload.engines.base import Engine
 from gpuload.native import Status
@@ -52,10 +51,10 @@ class MaskRendering(NamedTuple):
     Attributes:
         dataset: of the masks.
         engine: renders one channel of bytes.
-        form: a mask of the dtype and class that leaves.
+        form: see `JointDataset.form`.
     """
 
-    dataset: MaskedImages
+    dataset: JointDataset
     engine: Engine
     form: torch.Tensor
 
@@ -103,11 +102,11 @@ class _Masks:
         self._batch.finish()
 
     def delivered(self) -> torch.Tensor | list[torch.Tensor]:
-        """(B, H, W); a list of (H, W) where sizes differ."""
+        """(B, H, W), or (B, 1, H, W) where masks have a channel; a list of such without B where sizes differ."""
         masks, form = self._batch.images(), self._rendering.form
         if isinstance(masks, list):
-            return [mask[0].to(form.dtype) for mask in masks]
-        return masks[:, 0].to(form.dtype)
+            return [mask.view(mask.shape[-form.ndim :]).to(form.dtype) for mask in masks]
+        return masks.view(len(masks), *masks.shape[-form.ndim :]).to(form.dtype)
 
 
 # ---- anything ----

@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
-
 from gpuload.errors import ArgumentError
 from gpuload.stage import name_of
 from gpuload.targets.followed import Followed, TargetsOnly, follows, leaves_targets
-from gpuload.targets.masks import tensor_of
 from gpuload.transforms.base import InterpolationMode, Transform
 from gpuload.transforms.compose import Compose
 from gpuload.transforms.hand import Form, Hand, qualified_name
@@ -17,7 +13,7 @@ from gpuload.transforms.lifted import is_plain, lifted
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Leg, Program
 
-__all__ = ["joint", "mask_form"]
+__all__ = ["called", "joint"]
 
 V2 = "torchvision.transforms.v2."
 COMPOSE = f"{V2}_container.Compose"
@@ -51,13 +47,12 @@ def joint(transforms: Any) -> Program | str:
     return builder.done(isinstance(transforms, Transform))
 
 
-def mask_form(program: Program) -> torch.Tensor:
-    """A mask of one pixel, after what a program does to targets alone: of the dtype and class that masks get."""
-    mask: torch.Tensor = tensor_of(np.zeros((1, 1), np.uint8))
+def called(program: Program, target: Any) -> Any:
+    """A target after what a program does to targets alone, whatever its image."""
     for transform, _ in program.legs[0].plan.geometric:
         if isinstance(transform, TargetsOnly):
-            mask = transform.call.of(mask)
-    return mask
+            target = transform.call.of(target)
+    return target
 
 
 class _Builder:
