@@ -15,16 +15,7 @@ from gpuload.device import resolve
 from gpuload.errors import ArgumentError
 from gpuload.frameworks import Kept, Sample, size_of_all
 from gpuload.lifting import Rows, Unknown, find
-from gpuload.loading.checks import (
-    assert_iterable,
-    check_decoder,
-    check_rendering,
-    check_shard,
-    known,
-    length,
-    level,
-    usual_collate,
-)
+from gpuload.loading.checks import assert_iterable, check_decoder, check_rendering, check_shard, known, length, level
 from gpuload.loading.course import Images, Settings
 from gpuload.loading.early import Early
 from gpuload.loading.epoch import Epoch
@@ -33,6 +24,7 @@ from gpuload.loading.order import Order
 from gpuload.loading.progress import Progress, Samplers
 from gpuload.loading.quarantine import Quarantine, Tolerance
 from gpuload.loading.state import State, fingerprint
+from gpuload.loading.targets import usual_collate
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
@@ -151,8 +143,6 @@ class DataLoader(Kept[Sample]):
         self.shard, self.on_error, self.max_bad_samples = shard, on_error, max_bad_samples
         self.quarantine = Quarantine()
         self._progress, self._reason = Progress(), ""
-        if collate_fn is None and (batch_size is not None or batch_sampler is not None):
-            collate_fn = usual_collate(dataset)
         self.path: ImagePath | TensorPath | WorkerPath | None = None
         super().__init__(
             dataset,
@@ -161,7 +151,7 @@ class DataLoader(Kept[Sample]):
             sampler,
             batch_sampler,
             num_workers,
-            collate_fn,
+            usual_collate(dataset, batch_size, batch_sampler) if collate_fn is None else collate_fn,
             pin_memory,
             drop_last,
             timeout,

@@ -19,7 +19,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
     {"device"},
     {"staging", "samplers", "recipes", "collate"},
     {"transforms", "decoders"},
-    {"decoding"},
+    {"decoding", "targets"},
     {"datasets", "engines"},
     {"lifting"},
     {"loading"},
@@ -31,7 +31,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 KINDS = ("datasets", "decoders", "engines", "transforms")  # a new one of these touches no other
 SHARED = {  # what the files of a kind stand on, within their package
-    "datasets": {"base", "names"},
+    "datasets": {"base", "joint", "names"},
     "decoders": {"base", "files"},
     "engines": {"base"},
     "transforms": {"base", "hand", "lifted", "plan", "program", "timm", "torchvision"},
@@ -51,7 +51,7 @@ OPTIONAL = {
     "nvidia": {"engines.dali.graph"},  # DALI
     "sklearn": DEMO,
     "matplotlib": DEMO,
-    "torchvision": DEMO | {"tools.bench.entrants"},
+    "torchvision": DEMO | {"targets.installed", "tools.bench.entrants"},
 }
 ASKS_CUDA = {"nvrtc", "device", "datasets.tensors"}  # of torch; the tools may, too
 MOST_LINES, MOST_LINES_OF_FUNCTION = 400, 60

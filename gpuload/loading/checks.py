@@ -1,11 +1,10 @@
 """What a dataset is to the loader, and which of its arguments go with that."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset, DataLoader as TorchDataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset
 
 from gpuload.datasets import ImageDataset
 from gpuload.device import Device
@@ -17,16 +16,7 @@ from gpuload.loading.images import DECODING
 from gpuload.samplers.sharded import Shard
 from gpuload.transforms.values import DTYPES
 
-__all__ = [
-    "assert_iterable",
-    "check_decoder",
-    "check_rendering",
-    "check_shard",
-    "known",
-    "length",
-    "level",
-    "usual_collate",
-]
+__all__ = ["assert_iterable", "check_decoder", "check_rendering", "check_shard", "known", "length", "level"]
 
 ON_ERROR = "raise", "replace"
 
@@ -122,13 +112,6 @@ def known(dataset: Any) -> Images | Rows | Unknown:
         return found
     program = found.program
     return Unknown(program) if isinstance(program, str) else Images(found, program)
-
-
-def usual_collate(dataset: Any) -> Callable[[list[Any]], Any] | None:
-    """How samples become batches where the user does not say it; None: as torch has it."""
-    while isinstance(dataset, Subset | ConcatDataset):
-        dataset = dataset.dataset if isinstance(dataset, Subset) else dataset.datasets[0]
-    return dataset.usual_collate if isinstance(dataset, ImageDataset) else None
 
 
 def length(of: Any) -> int | None:

@@ -25,6 +25,8 @@ def image_stages(course: Course, order: Order, settings: Settings, depth: int) -
     yield Stage("draw", threads, (_drawn(course), f"from seed {first.seed}, epoch {course.epoch} and position alone"))
     yield Stage("decode", threads, tuple(_decoders(first, found)))
     yield from _legs(course, found, threads, target)
+    if course.targets is not None:
+        yield Stage("targets", threads, (course.targets.describe(),))
     if course.is_sent:
         yield sending(target)
     in_flight = "1 batch in flight" if depth == 1 else f"{depth} batches in flight"

@@ -1,11 +1,14 @@
 """What moves with the images of a batch: masks, rendered as images are, or anything else, sample by sample."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import ConcatDataset, Subset
 
+from gpuload.datasets.base import ImageDataset
 from gpuload.datasets.joint import JointDataset
 from gpuload.decoders.files import Files, Memory
 from gpuload.engines.base import Engine
@@ -13,7 +16,7 @@ from gpuload.native import Status
 from gpuload.recipes.recipes import Recipes, apply
 from gpuload.targets import for_masks, pillow_mask
 
-__all__ = ["MaskRendering", "Targets", "TargetsOfBatch", "Walking"]
+__all__ = ["MaskRendering", "Targets", "TargetsOfBatch", "Walking", "usual_collate"]
 
 
 class TargetsOfBatch(Protocol):
@@ -40,6 +43,14 @@ class Targets(Protocol):
 
     def describe(self) -> str:
         """In words."""
+
+
+def usual_collate(dataset: Any, batch_size: Any, batch_sampler: Any) -> Callable[[list[Any]], Any] | None:
+    """How samples become batches where the user does not say it; None: as torch has it."""
+    while isinstance(dataset, Subset | ConcatDataset):
+        dataset = dataset.dataset if isinstance(dataset, Subset) else dataset.datasets[0]
+    is_batched = batch_size is not None or batch_sampler is not None
+    return dataset.usual_collate if is_batched and isinstance(dataset, ImageDataset) else None
 
 
 # ---- masks ----

@@ -81,6 +81,8 @@ def _resampled(native: Any, transform: Any, hand: Hand) -> Native | None:
 
 
 def _random_shortest_size(transform: Any, hand: Hand) -> Native | None:
+    if not isinstance(transform.min_size, list | tuple):
+        return None  # changed since: what is one number was made a list
     native = RandomShortestSize(transform.min_size, transform.max_size, transform.interpolation)
     return _resampled(native, transform, hand)
 
