@@ -29,7 +29,14 @@ from tests.torchvision_pages import page
 
 SEED = 11
 MOVES = {"Resize", "RandomResizedCrop", "CenterCrop", "Pad", "RandomCrop", "RandomHorizontalFlip"}
-MOVES |= {"RandomVerticalFlip", "Grayscale", "RandomGrayscale", "RGB", "RandomShortestSize", "ScaleJitter"}  # each of these becomes one of gpuload's
+MOVES |= {
+    "RandomVerticalFlip",
+    "Grayscale",
+    "RandomGrayscale",
+    "RGB",
+    "RandomShortestSize",
+    "ScaleJitter",
+}  # each of these becomes one of gpuload's
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 FLOATS = v2.ToDtype(torch.float32, scale=True)
 
