@@ -22,13 +22,18 @@ from gpuload.stage import name_of
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Program, compiled
 
-__all__ = ["ImageDataset", "load_image"]
+__all__ = ["ImageDataset", "file_bytes", "load_image"]
 
 
 def load_image(path: str) -> Image.Image:
     """The image of a file, as an RGB PIL image."""
     with open(path, "rb") as file:
         return decode(file.read())
+
+
+def file_bytes(path: str) -> bytes:
+    """What a file holds. A read that fails for a moment is tried again."""
+    return patiently(partial(_read, path))
 
 
 class ImageDataset(Dataset[Any]):
@@ -166,7 +171,7 @@ class ImageDataset(Dataset[Any]):
             SampleError: the file cannot be read.
         """
         with self.naming(index):
-            return patiently(partial(_read, self.path(index)))
+            return file_bytes(self.path(index))
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of sample ``index`` in pixels, read from its file.

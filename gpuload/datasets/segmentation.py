@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from gpuload.datasets.base import file_bytes
 from gpuload.datasets.joint import JointDataset
 from gpuload.datasets.names import Names
-from gpuload.datasets.patience import patiently
 from gpuload.decoders.pillow import decode_as_is
 from gpuload.errors import DatasetError, DecodeError, MissingError
 from gpuload.recipes.recipes import Recipes
@@ -64,7 +63,7 @@ class MaskedImages(JointDataset):
         """
         path = self.mask_path(index)
         try:
-            mask = mask_of(decode_as_is(patiently(partial(_read, path))))
+            mask = mask_of(decode_as_is(file_bytes(path)))
         except DecodeError as error:
             raise DecodeError(f"its mask {path}: {error}") from error
         if mask.shape != (height, width):
@@ -163,8 +162,3 @@ def _files(folder: str) -> Iterator[str]:
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in endings:
                 yield os.path.join(where, name)
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.readall()
