@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader as TorchDataLoader, Subset
-from torchvision import tv_tensors
+from torchvision import datasets, tv_tensors
 from torchvision.transforms import v2
 
 from gpuload import (
     ArgumentError,
     CocoDetection,
     DataLoader,
+    DatasetError,
     MissingError,
     SampleError,
     SegmentationFolder,
@@ -24,7 +25,8 @@ from gpuload import (
 )
 from gpuload.datasets import JointDataset
 from gpuload.recipes.draws import TorchDraws
-from gpuload.targets import installed
+from gpuload.recipes.recipes import Recipes
+from gpuload.targets import installed, moved
 from gpuload.testing import assert_same_batches
 from tests.cases import THOROUGH, cases
 from tests.conftest import Engine
@@ -48,11 +50,44 @@ def detection(root: Path, transforms: Any = None) -> CocoDetection:
     return CocoDetection(root / "images", root / "boxes.json", transforms)
 
 
+class Points(JointDataset):
+    """A dataset of a user's own: keypoints, and a mask of each of two instances."""
+
+    def __init__(self, root: Path, transforms: Any = None) -> None:
+        super().__init__(transforms)
+        self.files = sorted((root / "images").iterdir())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> str:
+        return str(self.files[index])
+
+    def loaded(self, index: int, height: int, width: int) -> Any:
+        points = torch.tensor([[1.0, 2.0], [height / 2, width / 3], [90.0, 90.0]])
+        masks = torch.arange(2 * height * width, dtype=torch.uint8).view(2, height, width)
+        return {
+            "points": tv_tensors.KeyPoints(points, canvas_size=(height, width)),
+            "masks": tv_tensors.Mask(masks),
+            "index": index,
+        }
+
+    def followed(self, loaded: Any, recipes: Recipes) -> Any:
+        return moved(loaded, recipes[0])
+
+
+def of_points(rng: random.Random) -> list[Any]:
+    *moves, last = of_segmentation(rng)
+    after = [one for one in (v2.ClampKeyPoints(), v2.SanitizeKeyPoints()) if rng.random() < 0.5]
+    return [*moves, *after, last]
+
+
 Make = Callable[..., Any]
 Draw = Callable[[random.Random], list[Any]]
 KINDS: dict[str, tuple[Make, Draw]] = {
     "segmentation": (segmentation, of_segmentation),
     "detection": (detection, of_detection),
+    "keypoints": (Points, of_points),
 }
 kinds = pytest.mark.parametrize(("make", "draw"), KINDS.values(), ids=KINDS)
 
@@ -312,6 +347,55 @@ def test_a_mask_in_color_is_refused(tmp_path: Path) -> None:
         SampleError, match=r"its mask .*a.png: a mask must be an image of mode 1, L, P, .* got mode RGB"
     ):
         segmentation(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting property name"),
+        ('{"images": []}', "it has no 'annotations'"),
+        ('{"images": [{"id": 3, "file_name": "a"}], "annotations": [{"image_id": 4}]}', "it has no 4"),
+        ('{"images": [{"id": 3, "file_name": "a"}], "annotations": [{"image_id": 3, "bbox": [1, 2]}]}', "bbox"),
+    ],
+)
+def test_a_file_that_holds_no_annotations(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "boxes.json").write_text(text)
+    with pytest.raises(DatasetError, match=f"holds no annotations as COCO's: .*{message}"):
+        detection(tmp_path)
+
+
+def test_folders_that_do_not_match(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="images '.*' is no folder"):
+        segmentation(tmp_path)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DatasetError, match="has no image files"):
+        segmentation(tmp_path)
+    for name in ("images/a.png", "images/b.png", "masks/a.png"):
+        Image.new("L", (3, 3)).save(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"1 of 2 images have no mask of their name in '.*masks', such as '.*b.png'"):
+        segmentation(tmp_path)
+    Image.new("L", (3, 3)).save(tmp_path / "images" / "a.jpg")
+    with pytest.raises(DatasetError, match=r"images has two files of one name: '.*a.jpg' and '.*a.png'"):
+        segmentation(tmp_path)
+
+
+def test_torchvisions_wrapped_datasets_are_as_in_torchs_loader(tmp_path: Path) -> None:
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / name).mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("a")
+    Image.new("RGB", (30, 20), (1, 2, 3)).save(root / "JPEGImages" / "a.jpg")
+    Image.new("L", (30, 20), 7).save(root / "SegmentationClass" / "a.png")
+    voc = datasets.VOCSegmentation(tmp_path, transforms=v2.Compose([v2.CenterCrop(9), v2.ToImage()]))
+    wrapped = datasets.wrap_dataset_for_transforms_v2(voc)
+    for collate in (None, list):
+        (mine,), (theirs,) = (
+            list(loader) for loader in (
+                DataLoader(wrapped, device="cpu", collate_fn=collate), TorchDataLoader(wrapped, collate_fn=collate),
+            )
+        )  # fmt: skip
+        assert all(map(equal, mine[0], theirs[0])) and all(map(equal, mine[-1], theirs[-1]))
 
 
 def test_gpuloads_compose_says_what_targets_cannot_follow(root: Path) -> None:

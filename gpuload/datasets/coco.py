@@ -110,9 +110,10 @@ class _Boxes:
         places = {number: place for place, number in enumerate(ids)}
         owners = np.array([places[one["image_id"]] for one in annotations], np.int64)
         order = np.argsort(owners, kind="stable")
+        odd = next((one["bbox"] for one in annotations if len(one["bbox"]) != 4), None)
+        if odd is not None:
+            raise ValueError(f"a bbox must be four numbers, got {odd}")
         boxes = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
-        if len(boxes) != len(annotations):
-            raise ValueError("a bbox must have four numbers")
         self.xywh = boxes[order]
         self.labels = np.array([one["category_id"] for one in annotations], np.int64)[order]
         self.area = np.array([one.get("area", one["bbox"][2] * one["bbox"][3]) for one in annotations], np.float32)[
