@@ -26,7 +26,14 @@ from gpuload.errors import (
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from gpuload import batch_transforms, collate, samplers, transforms
-    from gpuload.datasets import ImageDataset, ImageFolder, ImageList, TensorDataset
+    from gpuload.datasets import (
+        CocoDetection,
+        ImageDataset,
+        ImageFolder,
+        ImageList,
+        SegmentationFolder,
+        TensorDataset,
+    )
     from gpuload.loader import DataLoader
     from gpuload.samplers import (
         ClassBalancedSampler,
@@ -47,6 +54,7 @@ __all__ = [
     "CaptureError",
     "ClassBalancedSampler",
     "ClassDistributionSampler",
+    "CocoDetection",
     "CollateError",
     "DataLoader",
     "DatasetError",
@@ -58,6 +66,7 @@ __all__ = [
     "MissingError",
     "RandomSampler",
     "SampleError",
+    "SegmentationFolder",
     "SequentialSampler",
     "Shard",
     "SubsetRandomSampler",

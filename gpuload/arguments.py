@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ __all__ = [
     "at_least",
     "color",
     "epoch_number",
+    "fills",
     "is_number",
     "margins",
     "pair",
@@ -91,6 +92,28 @@ def color(fill: Any) -> tuple[int, int, int]:
         raise ArgumentError(f"fill must be integers from 0 to 255, got {fill!r}")
     red, green, blue = (int(value) for value in (values * 3)[:3])
     return red, green, blue
+
+
+def fills(fill: Any) -> tuple[tuple[int, int, int], int | None]:
+    """(color of images, number of masks), each 0 to 255, of one for both or of a dict as torchvision has it.
+
+    Args:
+        fill: as of `color`; or a dict with ``tv_tensors.Image`` or "image", ``tv_tensors.Mask`` or "mask", "others".
+
+    Returns:
+        The number is None where masks have none: a sequence is a color.
+    """
+    if not isinstance(fill, Mapping):
+        return color(fill), _of_masks(fill)
+    named = {str(getattr(key, "__name__", key)).lower(): value for key, value in fill.items()}
+    if not named.keys() <= {"image", "mask", "others"}:
+        raise ArgumentError(f"fill must be for Image, Mask or 'others', got {fill!r}")
+    others = named.get("others", 0)
+    return color(named.get("image", others)), _of_masks(named.get("mask", others))
+
+
+def _of_masks(fill: Any) -> int | None:
+    return None if isinstance(fill, Sequence) else color(fill)[0]
 
 
 def seed_or_new(seed: int | None, generator: torch.Generator | None = None) -> int:

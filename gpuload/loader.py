@@ -25,6 +25,7 @@ from gpuload.loading.order import Order
 from gpuload.loading.progress import Progress, Samplers
 from gpuload.loading.quarantine import Quarantine, Tolerance
 from gpuload.loading.state import State
+from gpuload.loading.targets import usual_collate
 from gpuload.loading.tensors import TensorPath
 from gpuload.loading.workers import WorkerPath
 from gpuload.recipes.ops import Recipe
@@ -156,7 +157,7 @@ class DataLoader(Kept[Sample]):
             sampler,
             batch_sampler,
             num_workers,
-            collate_fn,
+            usual_collate(dataset, batch_size, batch_sampler) if collate_fn is None else collate_fn,
             pin_memory,
             drop_last,
             timeout,

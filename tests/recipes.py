@@ -46,7 +46,7 @@ def random_op(rng: random.Random, height: int, width: int, largest: int) -> Any:
     if kind == "warp":
         return random_warp(rng)
     if kind == "turn":
-        numbers, filter, fill = random_warp(rng)
+        numbers, filter, fill, _ = random_warp(rng)
         return Turn(numbers[:6], rng.randint(1, largest), rng.randint(1, largest), filter, fill)
     return random_adjustment(rng) if kind == "adjust" else Grayscale()
 

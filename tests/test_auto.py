@@ -170,7 +170,6 @@ POLICY: Any = [(("Invert", 1.0, None), ("Invert", 0.0, None))]
         v2.RandAugment(interpolation=MODES.LANCZOS),
         v2.TrivialAugmentWide(fill=[1, 2]),
         v2.TrivialAugmentWide(fill=300),
-        v2.TrivialAugmentWide(fill={Image.Image: 3}),
         v2.TrivialAugmentWide(num_magnitude_bins=1),
         v2.RandAugment(magnitude=31),
         v2.RandAugment(magnitude=-1),

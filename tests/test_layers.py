@@ -20,7 +20,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
     {"staging", "samplers", "recipes", "collate"},
     {"transforms", "decoders"},
     {"batch_transforms"},
-    {"decoding"},
+    {"decoding", "targets"},
     {"datasets", "engines"},
     {"lifting"},
     {"loading"},
@@ -32,7 +32,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 KINDS = ("datasets", "decoders", "engines", "transforms")  # a new one of these touches no other
 SHARED = {  # what the files of a kind stand on, within their package
-    "datasets": {"base", "names"},
+    "datasets": {"base", "joint", "names"},
     "decoders": {"base", "files"},
     "engines": {"base"},
     "transforms": {"base", "hand", "lifted", "plan", "program", "timm", "torchvision"},
@@ -52,7 +52,7 @@ OPTIONAL = {
     "nvidia": {"engines.dali.graph"},  # DALI
     "sklearn": DEMO,
     "matplotlib": DEMO,
-    "torchvision": DEMO | {"tools.bench.entrants"},
+    "torchvision": DEMO | {"targets.installed", "tools.bench.entrants"},
 }
 ASKS_CUDA = {"nvrtc", "device", "datasets.tensors"}  # of torch; the tools may, too
 MOST_LINES, MOST_LINES_OF_FUNCTION = 400, 60

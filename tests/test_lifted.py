@@ -29,7 +29,14 @@ from tests.torchvision_pages import page
 
 SEED = 11
 MOVES = {"Resize", "RandomResizedCrop", "CenterCrop", "Pad", "RandomCrop", "RandomHorizontalFlip"}
-MOVES |= {"RandomVerticalFlip", "Grayscale", "RandomGrayscale", "RGB"}  # each of these becomes one of gpuload's
+MOVES |= {
+    "RandomVerticalFlip",
+    "Grayscale",
+    "RandomGrayscale",
+    "RGB",
+    "RandomShortestSize",
+    "ScaleJitter",
+}  # each of these becomes one of gpuload's
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 FLOATS = v2.ToDtype(torch.float32, scale=True)
 
@@ -44,6 +51,9 @@ def once(transform: Any, image: Any, ops: Sequence[Any]) -> Any:
     match type(transform).__name__:
         case "RandomHorizontalFlip" | "RandomVerticalFlip" | "RandomGrayscale":
             transform.p = 1.0 if ops else 0.0
+        case "RandomShortestSize" | "ScaleJitter":
+            size = [ops[0].height, ops[0].width] if ops else F.get_size(image)
+            transform.make_params = lambda _: {"size": size}
         case "RandomCrop":
             at = (0, 0) if crop is None else (crop.top, crop.left)
             with mock.patch("torch.randint", side_effect=[torch.tensor([place]) for place in at]):
@@ -129,6 +139,9 @@ def moving() -> Iterator[Any]:
     yield from both("RandomCrop", (70, 80), pad_if_needed=True, fill=[3])
     yield from both("RandomCrop", 90, (1, 2, 3, 4), True, 8.0, "edge")
     yield v2.RandomCrop(90, (1, 2, 3, 4), True, 8, "symmetric")
+    of_types: Any = {"others": 1, Image.Image: 7}
+    yield from (v2.Pad(2, of_types), v2.RandomCrop(90, 2, True, of_types), v2.Pad(2, {tv_tensors.Mask: 3}))
+    yield from (v2.RandomShortestSize([30, 41, 52], 60), v2.ScaleJitter((50, 70)), v2.ScaleJitter((50, 70), (0.3, 0.9)))
     for name in ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomGrayscale"):
         for p in (0.0, 0.5, 1.0):
             yield from both(name, p)
@@ -148,7 +161,9 @@ def of_tensors() -> Iterator[Any]:
     for mode in ("nearest", "bilinear", "bicubic"):
         yield v2.Resize((25, 30), mode)
         yield v2.RandomResizedCrop(24, interpolation=mode)
+        yield from (v2.RandomShortestSize(30, interpolation=mode), v2.ScaleJitter((50, 70), interpolation=mode))
     yield v2.Resize(20, "nearest", antialias=False)
+    yield v2.Pad(2, {"others": 1, tv_tensors.Image: 7, torch.Tensor: 9})  # type: ignore[dict-item]
     for fill in (9, (7, 90, 200)):
         yield v2.Pad((3, 4), fill)
         yield v2.RandomCrop(80, 4, True, fill)
@@ -301,8 +316,6 @@ ORDINARY = [
     (hooked(v1.Resize(9), "register_forward_pre_hook"), PIL),
     (v1.RandomCrop(50, 2, True, padding_mode="reflect"), PIL),
     (v1.Resize(9, "bilinear"), PIL),
-    (v2.Pad(2, {Image.Image: 7, "others": 1}), PIL),
-    (v2.RandomCrop(9, 2, fill={"others": 1, Image.Image: 7}), PIL),
     (v1.Pad(2, 300), PIL),
     (v2.Pad(2, (1, 2)), PIL),
     (v1.Pad(2, (1, 2, 3)), Hand(Form.PIL, False, 1)),
@@ -388,8 +401,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "RandomPosterize": (2,),
     "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
     "RandomRotation": (30,),
+    "RandomShortestSize": ([9, 12], None, v1.InterpolationMode.NEAREST),
     "RandomSolarize": (90,),
     "Resize": (9, v1.InterpolationMode.NEAREST),
+    "ScaleJitter": ((30, 40), (0.5, 1.5), v1.InterpolationMode.NEAREST),
     "ToDtype": (torch.float32,),
 }
 CONTAINS = "lifted, where each of its transforms is, moves pixels or changes colors, and keeps the channels"

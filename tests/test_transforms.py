@@ -58,6 +58,10 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("Resize", ([24],), {}),
     ("Resize", (40,), {"max_size": 44}),
     ("Resize", (None,), {"max_size": 33}),
+    ("RandomShortestSize", ([24, 40, 31],), {}),
+    ("RandomShortestSize", (40, 44), {}),
+    ("ScaleJitter", ((60, 90),), {}),
+    ("ScaleJitter", ((33, 20), (0.5, 0.9)), {"interpolation": InterpolationMode.BICUBIC}),
     ("CenterCrop", (32,), {}),
     ("CenterCrop", ((20, 90),), {}),
     ("CenterCrop", ((301, 155),), {}),
@@ -200,6 +204,14 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"size": 20, "interpolation": "nearest", "max_size": None, "antialias": True},
         {"size": 24, "interpolation": "bicubic", "max_size": 31, "antialias": False},
     ],
+    "RandomShortestSize": [
+        {"min_size": 20, "max_size": None, "interpolation": "nearest", "antialias": True},
+        {"min_size": (20, 30), "max_size": 60, "interpolation": "bicubic", "antialias": False},
+    ],
+    "ScaleJitter": [
+        {"target_size": (40, 60), "scale_range": (0.1, 2.0), "interpolation": "nearest", "antialias": True},
+        {"target_size": (30, 30), "scale_range": (0.5, 1.0), "interpolation": "bicubic", "antialias": False},
+    ],
     "CenterCrop": [{"size": 20}, {"size": (12, 30)}],
     "RandomCrop": [
         {"size": 20, "padding": None, "pad_if_needed": False, "fill": 0, "padding_mode": "constant"},
@@ -336,6 +348,8 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         "ToDtype": "dtype",
         "Normalize": "mean",
         "RandomOrder": "transforms",
+        "RandomShortestSize": "min_size",
+        "ScaleJitter": "target_size",
     }.get(name, "size")
     assert theirs in arguments or {*arguments} & {"p", "padding", "hue", "fill"}
     if name not in OWN:

@@ -115,7 +115,6 @@ def changed(transform: Any, **attributes: Any) -> Any:
     "transform",
     [
         v2.RandomRotation(30, interpolation=MODES.LANCZOS),
-        v2.RandomRotation(30, fill={Image.Image: 3}),
         changed(v2.RandomRotation(30), degrees=30),  # which torchvision asks for two numbers by then
         changed(v2.RandomRotation(30), degrees=[9, 3]),
         changed(v2.RandomAffine(30), shear=7),

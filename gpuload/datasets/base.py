@@ -21,13 +21,18 @@ from gpuload.recipes.ops import Recipe
 from gpuload.stage import name_of
 from gpuload.transforms.program import Program, Views, compiled
 
-__all__ = ["ImageDataset", "load_image"]
+__all__ = ["ImageDataset", "file_bytes", "load_image"]
 
 
 def load_image(path: str) -> Image.Image:
     """The image of a file, as an RGB PIL image."""
     with open(path, "rb") as file:
         return decode(file.read())
+
+
+def file_bytes(path: str) -> bytes:
+    """What a file holds. A read that fails for a moment is tried again."""
+    return patiently(partial(_read, path))
 
 
 class ImageDataset(Dataset[Any]):
@@ -44,9 +49,11 @@ class ImageDataset(Dataset[Any]):
 
     Attributes:
         channels: of the images that the transform gets: 3, "RGB", or 1, "L".
+        usual_collate: what the loader's ``collate_fn`` is where that is None; None: torch's.
     """
 
     channels: int = 3
+    usual_collate: Callable[[list[Any]], Any] | None = None
 
     def __init__(
         self,
@@ -163,7 +170,7 @@ class ImageDataset(Dataset[Any]):
             SampleError: the file cannot be read.
         """
         with self.naming(index):
-            return patiently(partial(_read, self.path(index)))
+            return file_bytes(self.path(index))
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of sample ``index`` in pixels, read from its file.

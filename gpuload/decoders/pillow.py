@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageFile, ImageOps, ImageStat, Unidentifie
 from gpuload.errors import DecodeError
 from gpuload.shipped import is_shipped
 
-__all__ = ["decode", "describe", "image_size", "pixel_limit", "replaced"]
+__all__ = ["decode", "decode_as_is", "describe", "image_size", "pixel_limit", "replaced"]
 
 STOOD_IN_FOR = {  # functions whose work native code does
     Image: "open new blend fromarray frombuffer frombytes merge Image.convert Image.copy Image.crop Image.filter "
@@ -74,6 +74,15 @@ def decode(data: bytes, upright: bool = False) -> Image.Image:
     with _open(io.BytesIO(data)) as image:
         try:
             return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+        except Exception as error:
+            raise DecodeError(f"Pillow cannot decode it: {error}") from error
+
+
+def decode_as_is(data: bytes) -> Image.Image:
+    """All of an encoded image, in the mode that its file has. Errors as of `decode`."""
+    with _open(io.BytesIO(data)) as image:
+        try:
+            return image.copy()
         except Exception as error:
             raise DecodeError(f"Pillow cannot decode it: {error}") from error
 

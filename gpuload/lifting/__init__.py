@@ -9,9 +9,11 @@ from typing import Any
 from torch.utils.data import TensorDataset as TorchTensorDataset
 
 from gpuload.datasets.base import ImageDataset
+from gpuload.datasets.joint import JointDataset
 from gpuload.decoders import pillow
 from gpuload.lifting import timm, torchvision
 from gpuload.lifting.picked import PickedImages
+from gpuload.lifting.picked_targets import PickedTargets
 from gpuload.lifting.plain import Refusal, Unknown, check_methods
 from gpuload.lifting.rows import Rows, TensorLeaf
 from gpuload.lifting.views import Leaves, flattened
@@ -67,4 +69,10 @@ def _together(leaves: list[Any], table: Any) -> ImageDataset | Rows:
     replaced = pillow.replaced()
     if replaced is not None:
         raise Refusal(f"{replaced} is not Pillow's own")
-    return leaves[0] if table is None and len(leaves) == 1 else PickedImages(leaves, table)
+    first: ImageDataset = leaves[0]
+    if table is None and len(leaves) == 1:
+        return first
+    joint = [isinstance(leaf, JointDataset) for leaf in leaves]
+    if any(joint) and not all(joint):
+        raise Refusal("its ConcatDataset has images with and without masks or boxes")
+    return PickedTargets(leaves, table) if all(joint) else PickedImages(leaves, table)

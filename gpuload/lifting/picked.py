@@ -32,7 +32,7 @@ class PickedImages(ImageDataset):
         first = leaves[0]
         for other in leaves[1:]:
             _check_alike(first, other)
-        super().__init__(first.transform, exif_transpose=first.exif_transpose)
+        ImageDataset.__init__(self, first.transform, exif_transpose=first.exif_transpose)
         self.channels = first.channels
         self._leaves, self._table = leaves, table
         self._ends = np.cumsum([len(leaf) for leaf in leaves])

@@ -18,6 +18,7 @@ from gpuload.errors import CollateError
 from gpuload.loading.finish import Finish, parted
 from gpuload.loading.quarantine import Tolerance
 from gpuload.loading.stretch import Planner
+from gpuload.loading.targets import Targets
 from gpuload.loading.transfer import move, pinned
 from gpuload.transforms.program import Program, Views
 
@@ -84,6 +85,7 @@ class Course(NamedTuple):
         collate_fn: as of the loader.
         device: where batches arrive.
         tolerance, reach: as of the settings.
+        targets: what moves with the images; None: labels are as the dataset has them.
     """
 
     epoch: int
@@ -94,6 +96,7 @@ class Course(NamedTuple):
     device: Device
     tolerance: Tolerance | None
     reach: int
+    targets: Targets | None = None
 
     @property
     def of_files(self) -> tuple[Planner, ...]:
@@ -123,6 +126,10 @@ class Course(NamedTuple):
     def prepared(self, labels: Labels) -> Any:
         """What a worker can do for `collated`: labels stacked, or as a list."""
         return parted(labels, self.reach, self._prepared)
+
+    def parted(self, delivered: Any) -> Any:
+        """Targets of a batch; where some in front are another part's, these by themselves."""
+        return parted(delivered, self.reach, lambda targets: targets)
 
     def _prepared(self, labels: Labels) -> Any:
         if not self.stacks:
@@ -159,6 +166,7 @@ class Course(NamedTuple):
         is_multiple = isinstance(self.program, Views) and len(images) > 0
         if self.stacks:
             return [[_one(view) for view in images] if is_multiple else _one(images), labels]
+        labels = labels if self.targets is None else self.targets.each(labels)
         images = [self.program.wrapped(image) for image in (zip(*images, strict=True) if is_multiple else images)]
         if self.single:
             return self.collate_fn((images[0], labels[0]))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gpuload.datasets.base import ImageDataset
+from gpuload.datasets.joint import JointDataset
 from gpuload.decoders import find_decoder
 from gpuload.decoders.balance import AllAway, Balancer
 from gpuload.decoding import GpuDecoding
@@ -23,6 +24,7 @@ from gpuload.loading.outline import image_stages
 from gpuload.loading.prefetch import Pipeline
 from gpuload.loading.quarantine import OfBatch, OfEpoch, Reserve
 from gpuload.loading.stretch import Planner, Stretch, from_start
+from gpuload.loading.targets import MaskRendering, Targets, Walking
 from gpuload.loading.threads import Threads
 from gpuload.loading.transfer import Moving
 from gpuload.loading.work import unless_stop_iteration
@@ -31,6 +33,7 @@ from gpuload.recipes.ops import Recipe
 from gpuload.stage import Stage, name_of
 from gpuload.staging import BufferPool
 from gpuload.transforms.hand import Form
+from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Leg, Program, Views
 
 __all__ = ["DECODING", "ImagePath", "Rendering", "share_size"]
@@ -38,6 +41,8 @@ __all__ = ["DECODING", "ImagePath", "Rendering", "share_size"]
 SHARE = 16  # most samples of a worker's task: a call costs little beside them, and a slow one holds up few others
 TASKS = 32  # most workers that a batch is split for; more of them work at several batches
 DECODING = "cpu", "gpu", "hybrid"  # who decodes: the workers, the GPU, or both at once
+EXACT = "cuda", "cpu", "pillow"  # engines that render masks
+MASKS = -1  # the key of their engine, beside the numbers of legs
 PLANNED = 1024  # samples that are planned together, where their sizes are known and the sampler can be asked ahead
 
 
@@ -128,7 +133,27 @@ class ImagePath:
         )
         single, collate_fn = self.order.single, settings.collate_fn
         reach = self.order.reach(settings.reach)
-        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance, reach)
+        targets = self._targets(dataset, program, planners[-1].engine, settings)
+        return Course(epoch, program, planners, single, collate_fn, self.device, settings.tolerance, reach, targets)
+
+    def _targets(
+        self, dataset: ImageDataset, program: Program | Views, engine: Engine, settings: Settings
+    ) -> Targets | None:
+        """How what moves with the images is made."""
+        if not isinstance(dataset, JointDataset) or isinstance(program, Views):
+            return None
+        if not dataset.has_masks:
+            return Walking(dataset)
+        known = self._engines.get(MASKS)
+        fits = self.depth(settings), settings.workers, settings.pin_memory
+        if known is None or known[0] != fits:
+            name = engine.name if engine.name in EXACT else None
+            take = self._take(fits[0], settings)
+            wanted = Wanted(
+                Plan([], 1), Layout.of(Plan([], 1), None, torch.contiguous_format), self.device, take, fits[1]
+            )
+            known = self._engines[MASKS] = fits, make_engine(name, wanted)
+        return MaskRendering(dataset, known[1], dataset.form(program))
 
     def _planner(self, dataset: ImageDataset, number: int, leg: Leg, engine: Engine, settings: Settings) -> Planner:
         share = share_size(self.order.usual_size, settings.workers)

@@ -16,6 +16,7 @@ from gpuload.engines.base import Batch, Images, UnrenderedError, View, ViewsEngi
 from gpuload.errors import DecodeError
 from gpuload.loading.course import Course
 from gpuload.loading.stretch import Errors, Stretch, in_shares
+from gpuload.loading.targets import TargetsOfBatch
 from gpuload.loading.words import progress
 from gpuload.loading.work import Aside, Gate, Stage
 from gpuload.native import Status
@@ -93,6 +94,7 @@ class ImageJob:
         self._replaced: set[int] = set()  # samples whose file has not the size that was planned for
         self._between: dict[int, Pixels] = {}  # what ordinary code has made of samples, for the next leg
         self._made: dict[int, Any] = {}  # samples that ordinary code has finished
+        self._targets: TargetsOfBatch | None = None  # what moves with the images
 
     def stages(self) -> Iterator[Stage]:
         if not self._count:
@@ -117,6 +119,8 @@ class ImageJob:
         if isinstance(self._course.program, Views):
             return [self._run.batch.images(view) for view in range(len(self._course.planners))], self._labels
         images = self._images()
+        if self._targets is not None:
+            return images, self._course.parted(self._targets.delivered())
         if self._made:  # a few were no images where the others went on natively
             native = {int(at): images[slot] for slot, at in enumerate(self._run.source.slots)}
             images = [(native | self._made)[at] for at in range(self._count)]
@@ -219,7 +223,11 @@ class ImageJob:
         indices, dataset, first = self._indices, planner.dataset, self._first
         self._doing = f"preparing the targets of {self._count} images"
         # here, not with the stretch: code of the user's runs for no more samples than are in flight
-        self._labels = self._course.prepared(dataset.labels(indices))
+        targets = self._course.targets
+        if targets is None:
+            self._labels = self._course.prepared(dataset.labels(indices))
+        else:
+            self._targets = targets.begun(indices, stretch.recipes(part))
         source = _Source(
             np.arange(self._count),
             stretch.files[part],
@@ -285,6 +293,10 @@ class ImageJob:
 
     def _render(self, first: int, count: int) -> None:
         running, begun = self._run, perf_counter()
+        if self._targets is not None:
+            for slot in range(first, first + count):
+                with running.errors.of_reading(slot):
+                    self._targets.make(slot)
         running.batch.share(first, count)
         for slot in running.source.files.undone(first, count):
             self._render_alone(slot)
@@ -340,6 +352,8 @@ class ImageJob:
 
     def _finish(self) -> None:
         self._doing = f"finishing {self._count} images"
+        if self._targets is not None:
+            self._targets.finish()
         if len(self._made) == self._count:
             finished = [self._made[at] for at in range(self._count)]
             self._stacked = self._course.stacked(finished)

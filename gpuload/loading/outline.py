@@ -31,6 +31,8 @@ def image_stages(course: Course, order: Order, settings: Settings, depth: int) -
         yield from _views(course, each, threads, target)
     else:
         yield from _legs(course, found, threads, target)
+    if course.targets is not None:
+        yield Stage("targets", threads, (course.targets.describe(),))
     if course.is_sent:
         yield sending(target)
     in_flight = "1 batch in flight" if depth == 1 else f"{depth} batches in flight"

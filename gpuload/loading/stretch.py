@@ -230,6 +230,10 @@ class Stretch:
         recipe: Recipe = self._recipes[view][slot]
         return recipe
 
+    def recipes(self, part: slice) -> Recipes:
+        """What was drawn for some samples, of their first view."""
+        return self._recipes[0].part(part)
+
     def stages(self) -> Iterator[list[Task]]:
         """Measure those images whose size is not known, then plan: a job's stages.
 

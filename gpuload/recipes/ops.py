@@ -181,7 +181,7 @@ class Flip(NamedTuple):
 
 
 class Pad(NamedTuple):
-    """``functional.pad``: pixels to add on each side."""
+    """``functional.pad``: pixels to add on each side; ``mask_fill`` is the color of an image's mask."""
 
     left: Pixels
     top: Pixels
@@ -189,6 +189,7 @@ class Pad(NamedTuple):
     bottom: Pixels
     fill: tuple[int, int, int]
     mode: PadMode
+    mask_fill: int | None = 0
 
     def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
         return height + self.top + self.bottom, width + self.left + self.right

@@ -42,6 +42,12 @@ class Recipes(Sequence[Recipe]):
             raise IndexError(f"recipe {index} of {len(self)}")
         return tuple(_of_sample(op, index) for op, where in self.steps if where[index])
 
+    def part(self, part: slice) -> "Recipes":
+        """Those of some of the samples, as views."""
+        steps = [(_sliced(op, part), where[part]) for op, where in self.steps]
+        sizes = self.height, self.width, self.final_height, self.final_width
+        return Recipes([(op, where) for op, where in steps if where.any()], *(size[part] for size in sizes))
+
     def __iter__(self) -> Iterator[Recipe]:
         return (self[i] for i in range(len(self)))
 
@@ -96,6 +102,11 @@ def _of_sample(op: Any, index: int) -> Any:
     """The operation of one sample: each array's entry as an int, a float or a list."""
     entries = (value[index] if isinstance(value, np.ndarray) else value for value in op)
     return type(op)(*(one.tolist() if isinstance(one, np.generic | np.ndarray) else one for one in entries))
+
+
+def _sliced(op: Any, part: slice) -> Any:
+    """The operation of some of the samples."""
+    return type(op)(*(value[part] if isinstance(value, np.ndarray) else value for value in op))
 
 
 def apply(image: Image.Image, recipe: Recipe) -> Image.Image:

@@ -50,12 +50,13 @@ Sizes = NDArray[np.int64]
 
 class Warp(NamedTuple):
     """Where each pixel comes from: ``numbers`` are Pillow's six of an affine map or eight of a perspective, for one
-    sample, or (n, 6) or (n, 8) float64.
+    sample, or (n, 6) or (n, 8) float64. ``motion`` is what they were made of, an angle or a `Motion`: (n, 1) or (n, 6).
     """
 
     numbers: Any
     filter: Filter
     fill: tuple[int, int, int]
+    motion: Any = ()
 
     def size_after(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
         return height, width

@@ -34,6 +34,7 @@ from gpuload.transforms.geometry import (
 )
 from gpuload.transforms.multiview import MultiView
 from gpuload.transforms.pillow_blur import PillowGaussianBlur
+from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
@@ -69,9 +70,11 @@ __all__ = [
     "RandomPosterize",
     "RandomResizedCrop",
     "RandomRotation",
+    "RandomShortestSize",
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
+    "ScaleJitter",
     "ToDtype",
     "ToImage",
     "Transform",

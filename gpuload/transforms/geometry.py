@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpuload.arguments import at_least, color, margins, pair, probability, range_of
+from gpuload.arguments import at_least, fills, margins, pair, probability, range_of
 from gpuload.errors import ArgumentError
 from gpuload.recipes.draws import Draws
 from gpuload.recipes.ops import Crop, Flip, Pad as PadOp, PadMode, Resize as ResizeOp
@@ -152,7 +152,8 @@ class RandomCrop(Transform):
         padding: pixels to add first: one for all sides, two for (left and right, top and bottom), or four for
             left, top, right, bottom.
         pad_if_needed: pad images that are smaller than ``size``; without it they raise.
-        fill: color of constant padding, one number or (red, green, blue), 0 to 255.
+        fill: color of constant padding, one number or (red, green, blue), 0 to 255; or a dict of those of "image" and
+            of "mask", as torchvision's of ``tv_tensors``.
         padding_mode: constant, edge, reflect or symmetric.
     """
 
@@ -179,7 +180,7 @@ class RandomCrop(Transform):
             raise ArgumentError(
                 f"padding must not be negative, got {self.padding!r}: to cut pixels off, use Pad before"
             )
-        self._fill, self._mode = color(self.fill), pad_mode_of(self.padding_mode)
+        (self._fill, self.mask_fill), self._mode = fills(self.fill), pad_mode_of(self.padding_mode)
         self.floats = self.padding is None and not self.pad_if_needed
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
@@ -187,7 +188,8 @@ class RandomCrop(Transform):
         left, top, right, bottom = self._margins
         down = np.maximum(crop_height - (height + top + bottom), 0) if self.pad_if_needed else 0
         across = np.maximum(crop_width - (width + left + right), 0) if self.pad_if_needed else 0
-        padding = PadOp(left + across, top + down, right + across, bottom + down, self._fill, self._mode)
+        looks = self._fill, self._mode, self.mask_fill
+        padding = PadOp(left + across, top + down, right + across, bottom + down, *looks)
         padded_height, padded_width = padding.size_after(height, width)
         self._check(padded_height, padded_width)
         padded = (padded_height != height) | (padded_width != width)
@@ -320,7 +322,8 @@ class Pad(Transform):
     Args:
         padding: one for all sides, two for (left and right, top and bottom), or four for left, top, right,
             bottom; as many pixels are cut off where it is negative, before any are added.
-        fill: color of constant padding, one number or (red, green, blue), 0 to 255.
+        fill: color of constant padding, one number or (red, green, blue), 0 to 255; or a dict of those of "image" and
+            of "mask", as torchvision's of ``tv_tensors``.
         padding_mode: constant, edge, reflect or symmetric.
     """
 
@@ -335,7 +338,8 @@ class Pad(Transform):
         sides = _margins(self.padding)
         self._cut = tuple(max(-side, 0) for side in sides)
         left, top, right, bottom = (max(side, 0) for side in sides)
-        self._op = PadOp(left, top, right, bottom, color(self.fill), pad_mode_of(self.padding_mode))
+        fill, self.mask_fill = fills(self.fill)
+        self._op = PadOp(left, top, right, bottom, fill, pad_mode_of(self.padding_mode), self.mask_fill)
 
     def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
         if not any(self._cut):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpuload.arguments import is_number, probability
+from gpuload.arguments import fills, is_number, probability
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.recipes.draws import Draws, Rows
 from gpuload.recipes.warp import Motion, Turn, Warp, affine, affine_of_v1, full_turn, rotation
@@ -41,13 +41,18 @@ def _ranges(name: str, given: Degrees, counts: tuple[int, ...] = (2,)) -> list[t
 
 
 class _Warping(Transform):
-    """What the three share."""
+    """What the three share.
+
+    Attributes:
+        mask_fill: the number beside a mask; None: a color was passed.
+    """
 
     interpolation: Interpolation
     fill: Fill
 
     def resolve(self) -> None:
-        self._look = look_of(self.interpolation, self.fill)
+        fill, self.mask_fill = fills(self.fill)
+        self._look = look_of(self.interpolation, fill)
 
 
 class _Around(_Warping):
@@ -75,7 +80,8 @@ class RandomRotation(_Around):
         interpolation: nearest, bilinear or bicubic.
         expand: True: what leaves is as large as the turned image needs; False: as large as it was.
         center: (x, y) in pixels from the upper left corner; None is the middle.
-        fill: the color beside the image: a number, or three, from 0 to 255.
+        fill: the color beside the image: a number, or three, from 0 to 255; or a dict of those of "image" and of
+            "mask", as torchvision's of ``tv_tensors``.
     """
 
     degrees: Degrees
@@ -100,7 +106,7 @@ class RandomRotation(_Around):
         if self.expand:
             yield Turn(*full_turn(angle, height, width, self._center), *self._look), every(height)
             return
-        yield Warp(rotation(angle, *self._middle(height, width)), *self._look), every(height)
+        yield Warp(rotation(angle, *self._middle(height, width)), *self._look, angle[:, None]), every(height)
 
 
 class RandomAffine(_Around):
@@ -161,7 +167,8 @@ class RandomAffine(_Around):
             shear_x=draws.uniform(*self._shear[0], rows) if self._shear else none,
             shear_y=draws.uniform(*self._shear[1], rows) if len(self._shear) == 2 else none,
         )
-        yield Warp(self._numbers(motion, *self._middle(height, width)), *self._look), every(height)
+        numbers = self._numbers(motion, *self._middle(height, width))
+        yield Warp(numbers, *self._look, np.stack(motion, axis=1)), every(height)
 
     def _numbers(self, motion: Motion, center_x: Floats, center_y: Floats) -> Floats:
         return affine(motion, center_x, center_y)

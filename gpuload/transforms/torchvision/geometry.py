@@ -16,7 +16,8 @@ from gpuload.transforms.geometry import (
     Resize,
 )
 from gpuload.transforms.hand import Form, Hand, Maker, Native
-from gpuload.transforms.torchvision.common import V1, V2, fill_of, is_v1
+from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
+from gpuload.transforms.torchvision.common import V1, V2, fills_of, is_v1
 
 __all__ = ["MAKERS"]
 
@@ -35,7 +36,7 @@ def _random_resized_crop(transform: Any, hand: Hand) -> Native | None:
     return _resampled(native, transform, hand)
 
 
-def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -> Native | None:
+def _resampled(native: Any, transform: Any, hand: Hand) -> Native | None:
     """As Pillow does it; on bytes of tensors v2 resamples as torch does, where torch has bytes."""
     if is_v1(transform) and isinstance(transform.interpolation, str):
         return None  # v1 takes no strings
@@ -50,6 +51,18 @@ def _resampled(native: Resize | RandomResizedCrop, transform: Any, hand: Hand) -
     return [native]
 
 
+def _random_shortest_size(transform: Any, hand: Hand) -> Native | None:
+    if not isinstance(transform.min_size, list | tuple):
+        return None  # changed since: what is one number was made a list
+    native = RandomShortestSize(transform.min_size, transform.max_size, transform.interpolation)
+    return _resampled(native, transform, hand)
+
+
+def _scale_jitter(transform: Any, hand: Hand) -> Native | None:
+    native = ScaleJitter(transform.target_size, transform.scale_range, transform.interpolation)
+    return _resampled(native, transform, hand)
+
+
 def _center_crop(transform: Any, hand: Hand) -> Native | None:
     return None if hand.floats else [CenterCrop(transform.size)]
 
@@ -62,7 +75,7 @@ def _pads_alike(transform: Any, hand: Hand) -> bool:
 def _pad(transform: Any, hand: Hand) -> Native | None:
     if hand.floats or not _pads_alike(transform, hand):
         return None
-    return [Pad(transform.padding, fill_of(transform, hand), transform.padding_mode)]
+    return [Pad(transform.padding, fills_of(transform, hand), transform.padding_mode)]
 
 
 def _random_crop(transform: Any, hand: Hand) -> Native | None:
@@ -76,7 +89,7 @@ def _random_crop(transform: Any, hand: Hand) -> Native | None:
     elif margins is not None:
         left, right, top, bottom = margins
         margins = (left, top, right, bottom)
-    fill = fill_of(transform, hand)
+    fill = fills_of(transform, hand)
     height, width = transform.size  # torchvision takes no other size here
     return [RandomCrop((height, width), margins, transform.pad_if_needed, fill, transform.padding_mode)]
 
@@ -98,4 +111,6 @@ BY_NAME: dict[str, Maker] = {
     "RandomHorizontalFlip": _horizontal_flip,
     "RandomVerticalFlip": _vertical_flip,
 }
-MAKERS = {f"{module}{name}": maker for module in (V1, f"{V2}_geometry.") for name, maker in BY_NAME.items()}
+OF_V2: dict[str, Maker] = {"RandomShortestSize": _random_shortest_size, "ScaleJitter": _scale_jitter}
+MAKERS = {f"{V1}{name}": maker for name, maker in BY_NAME.items()}
+MAKERS |= {f"{V2}_geometry.{name}": maker for name, maker in (BY_NAME | OF_V2).items()}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpuload.transforms.hand import Form, Hand, Maker, Native
-from gpuload.transforms.torchvision.common import V1, V2, fill_of, is_v1
+from gpuload.transforms.torchvision.common import V1, V2, fills_of, is_v1
 from gpuload.transforms.warp import FirstRandomAffine, RandomAffine, RandomPerspective, RandomRotation
 
 __all__ = ["MAKERS"]
@@ -21,20 +21,20 @@ def _warping(make: Maker) -> Maker:
 
 def _rotation(transform: Any, hand: Hand) -> Native:
     low, high = transform.degrees  # what is one number was made two
-    look = transform.interpolation, transform.expand, transform.center, fill_of(transform, hand)
+    look = transform.interpolation, transform.expand, transform.center, fills_of(transform, hand)
     return [RandomRotation((low, high), *look)]
 
 
 def _affine(transform: Any, hand: Hand) -> Native:
     (low, high), shear = transform.degrees, transform.shear
     moves = transform.translate, transform.scale, shear if shear is None else tuple(shear)
-    look = transform.interpolation, fill_of(transform, hand), transform.center
+    look = transform.interpolation, fills_of(transform, hand), transform.center
     kind = FirstRandomAffine if is_v1(transform) else RandomAffine
     return [kind((low, high), *moves, *look)]
 
 
 def _perspective(transform: Any, hand: Hand) -> Native:
-    look = transform.interpolation, fill_of(transform, hand)
+    look = transform.interpolation, fills_of(transform, hand)
     return [RandomPerspective(transform.distortion_scale, transform.p, *look)]
 
 
