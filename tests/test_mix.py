@@ -89,11 +89,13 @@ def test_a_loader_gives_what_its_recipes_say(photos: Path, device: str) -> None:
     parts = [T.AugMix(severity=10, alpha=0.7), T.RandomHorizontalFlip(), T.RandomResizedCrop(24), T.AugMix(fill=9)]
     dataset = ImageFolder(photos, transform=T.Compose([*parts, T.ToImage()]))
     loader = DataLoader(dataset, batch_size=5, shuffle=True, seed=3, collate_fn=list, device=device)
-    recipes = loader.recipes(0)
-    images = [image.cpu() for batch in loader for image, _ in batch]
-    assert len(images) == len(dataset)
-    for image, (index, recipe) in zip(images, recipes, strict=True):
-        assert torch.equal(image, dataset.apply(index, recipe))
+    for epoch in range(max(1, cases(20) // 40)):
+        loader.set_epoch(epoch)
+        recipes = loader.recipes(epoch)
+        images = [image.cpu() for batch in loader for image, _ in batch]
+        assert len(images) == len(dataset)
+        for image, (index, recipe) in zip(images, recipes, strict=True):
+            assert torch.equal(image, dataset.apply(index, recipe))
 
 
 def test_a_batch_draws_as_its_samples_do() -> None:

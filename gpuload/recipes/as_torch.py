@@ -16,7 +16,7 @@ from gpuload.recipes.recipes import Recipes
 
 __all__ = ["mixes_as_torch"]
 
-SIZE = 61, 83
+SIZE = 31, 45
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 THETA = 0.0237, 0.0031, -0.0713, -0.0046, 0.0319, 0.0517
 

@@ -8,16 +8,15 @@ Pillow then makes the sample's pixels operation by operation, and its record lea
 Arrays are (2, n): the y axis, then the x axis, of n samples.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuload.recipes.adjust import ADJUSTMENT, Adjustment
+from gpuload.recipes.adjust import Adjustment
+from gpuload.recipes.adjustments import Adjustments
 from gpuload.recipes.erase import Erase, Erasures
-from gpuload.recipes.mix import GRID, GRIDDED
 from gpuload.recipes.ops import Mask, Op, PadMode
 from gpuload.recipes.recipes import MOST_PIXELS, Recipes
 from gpuload.recipes.record import (
@@ -31,68 +30,14 @@ from gpuload.recipes.record import (
     Y,
 )
 from gpuload.recipes.sources import OF_TORCH, sources
-from gpuload.recipes.warp import WARP, WARPED, flips
+from gpuload.recipes.warp import WARPED, flips
 
-__all__ = ["Adjustments", "Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
+__all__ = ["Fused", "fuse", "fuse_unadjusted", "left_to_pillow", "unfused"]
 
 LUMA = np.array([19595, 38470, 7471])  # Pillow's RGB -> L, times 2^16
 NOT_PADDED = -1
 
 Array = NDArray[np.int64]
-
-
-class Adjustments(NamedTuple):
-    """Adjustments of n samples.
-
-    Attributes:
-        steps: (k,) `ADJUSTMENT`: the first sample's, in order, then the second one's, ...
-        at: (n + 1,) int64: where each sample's begin, and the last one's end.
-        warps: (m,) `WARP`: those that steps point to.
-        frames: (l,) `FRAME`: likewise, later stages.
-        grids: (g,) `GRID`: likewise.
-    """
-
-    steps: NDArray[np.void]
-    at: Array
-    warps: NDArray[np.void]
-    frames: NDArray[np.void]
-    grids: NDArray[np.void]
-
-    @classmethod
-    def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":
-        """Of those that were added one after the other: kind, value, and for which of ``count`` samples."""
-        at = np.zeros(count + 1, np.int64)
-        for _, _, where in added:
-            at[1:] += where
-        np.cumsum(at, out=at)
-        steps, free = np.zeros(int(at[-1]), ADJUSTMENT), at[:-1].copy()
-        tables = {kind: [np.zeros(0, entry)] for kind, entry in ((WARPED, WARP), (FRAMED, FRAME), (GRIDDED, GRID))}
-        for kind, value, where in added:
-            given = value[where] if isinstance(value, np.ndarray) else value
-            if kind in tables:
-                before = sum(map(len, tables[kind]))
-                tables[kind].append(given)
-                given = before + np.arange(len(given))  # a float32 counts to 2^24
-            steps["kind"][free[where]] = kind
-            steps["value"][free[where]] = given
-            free += where
-        return cls(steps, at, *map(np.concatenate, tables.values()))
-
-    def sliced(self, part: slice) -> "Adjustments":
-        """Some of the samples', as views."""
-        start, stop, _ = part.indices(len(self.at) - 1)
-        return self._replace(at=self.at[start : stop + 1])
-
-    def without(self, where: Mask) -> "Adjustments":
-        """The same, but none for the samples ``where``."""
-        counts = np.diff(self.at)
-        at = np.concatenate([[0], np.cumsum(np.where(where, 0, counts))])
-        return self._replace(steps=self.steps[np.repeat(~where, counts)], at=at)
-
-    @property
-    def any(self) -> Mask:
-        """(n,) the samples that have some."""
-        return np.asarray(np.diff(self.at) > 0)
 
 
 @dataclass(frozen=True)
