@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import _geometry
@@ -332,7 +333,8 @@ def used(transform: Any) -> torch.Tensor:
 
 def test_every_transform_that_has_arguments_is_among_these() -> None:
     kinds = {name for name in T.__all__ if isinstance(getattr(T, name), type)} - {"Compose", "MultiView", "Transform"}
-    assert kinds - {"InterpolationMode", "AutoAugmentPolicy", "RGB", "ToImage", "PILToTensor"} == set(ARGUMENTS)
+    without = {"InterpolationMode", "AutoAugmentPolicy", "RGB", "ToImage", "PILToTensor", "ToTensor"}
+    assert kinds - without == set(ARGUMENTS)
 
 
 @every_transform
@@ -673,3 +675,12 @@ def test_modes_of_tensors_that_have_a_filter(monkeypatch: pytest.MonkeyPatch) ->
     assert torch_filter_of("lanczos") is None
     with pytest.raises(ArgumentError, match="interpolation must be one of nearest, .*, got 'cubic'"):
         torch_filter_of("cubic")
+
+
+def test_to_tensor_divides_as_torchvisions_first_version() -> None:
+    image = picture(40, 50)
+    ours, theirs = T.ToTensor()(image), v1.ToTensor()(image)
+    assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    every_byte = torch.arange(256, dtype=torch.uint8).repeat(3, 1).view(3, 16, 16)
+    assert not torch.equal(T.ToTensor()(every_byte), T.ToDtype(torch.float32, scale=True)(every_byte))
+    assert torch.equal(T.Compose([T.ToTensor(), T.ToTensor()])(image), theirs)

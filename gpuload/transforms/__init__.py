@@ -35,7 +35,7 @@ from gpuload.transforms.geometry import (
 from gpuload.transforms.multiview import MultiView
 from gpuload.transforms.pillow_blur import PillowGaussianBlur
 from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
-from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
+from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage, ToTensor
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "ScaleJitter",
     "ToDtype",
     "ToImage",
+    "ToTensor",
     "Transform",
     "TrivialAugmentWide",
 ]
