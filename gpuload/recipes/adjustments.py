@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.recipes.adjust import ADJUSTMENT
+from gpuload.recipes.blur import BLURRED, KERNEL
 from gpuload.recipes.mix import GRID, GRIDDED
 from gpuload.recipes.ops import Mask
 from gpuload.recipes.record import FRAME, FRAMED
@@ -15,6 +16,7 @@ from gpuload.recipes.warp import WARP, WARPED
 __all__ = ["Adjustments"]
 
 Array = NDArray[np.int64]
+TABLES = {WARPED: WARP, FRAMED: FRAME, GRIDDED: GRID, BLURRED: KERNEL}  # of the kinds whose value is an index
 
 
 class Adjustments(NamedTuple):
@@ -26,6 +28,7 @@ class Adjustments(NamedTuple):
         warps: (m,) `WARP`: those that steps point to.
         frames: (l,) `FRAME`: likewise, later stages.
         grids: (g,) `GRID`: likewise.
+        kernels: (b,) `KERNEL`: likewise.
     """
 
     steps: NDArray[np.void]
@@ -33,6 +36,7 @@ class Adjustments(NamedTuple):
     warps: NDArray[np.void]
     frames: NDArray[np.void]
     grids: NDArray[np.void]
+    kernels: NDArray[np.void]
 
     @classmethod
     def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":
@@ -42,7 +46,7 @@ class Adjustments(NamedTuple):
             at[1:] += where
         np.cumsum(at, out=at)
         steps, free = np.zeros(int(at[-1]), ADJUSTMENT), at[:-1].copy()
-        tables = {kind: [np.zeros(0, entry)] for kind, entry in ((WARPED, WARP), (FRAMED, FRAME), (GRIDDED, GRID))}
+        tables = {kind: [np.zeros(0, entry)] for kind, entry in TABLES.items()}
         for kind, value, where in added:
             given = value[where] if isinstance(value, np.ndarray) else value
             if kind in tables:
