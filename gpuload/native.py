@@ -59,6 +59,7 @@ class Work(ctypes.Structure):
         ("adjusted_at", ctypes.c_void_p),  # (count + 1,) int64: where each sample's begin, and the last one's end
         ("warps", ctypes.c_void_p),  # WARP, that adjustments point to
         ("warp_count", ctypes.c_int64),
+        ("rendered", ctypes.c_void_p),  # (count,) uint8; 1: rendered, although there is staging; None: none is
     ]
 
 

@@ -121,10 +121,8 @@ inline bool adjustments_fit(const Work& work, int64_t i) {
                        [&](const Adjustment& step) { return value_fits(work, step); });
 }
 
-// Has sample i, whose adjustments fit, any?
-inline bool is_adjusted(const Work& work, int64_t i) {
-    return work.adjustments && work.adjusted_at[i + 1] > work.adjusted_at[i];
-}
+// Is sample i rendered into staging, as bytes?
+inline bool is_rendered(const Work& work, int64_t i) { return work.rendered && work.rendered[i]; }
 
 // Is sample i as it must be for its pixels to be put where they belong?
 inline bool record_fits(const Work& work, int64_t i) {
@@ -136,7 +134,7 @@ inline bool record_fits(const Work& work, int64_t i) {
     const bool width = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
     if (!adjustments_fit(work, i)) return false;
     if (!work.staging) return width && in(work.channels, 1, 3) && output_fits(work, record);
-    if (is_adjusted(work, i))
+    if (is_rendered(work, i))
         return fits(record.pixels, record.y.extent, int64_t(record.x.extent) * 3, work.staging_bytes);
     return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, work.staging_bytes) &&
            rows_fit(work, record.y, record.filter, record.weights_y) &&

@@ -186,7 +186,7 @@ inline void render(const Work& work, int64_t sample, const Image& source, Scratc
     }
 }
 
-// The same of a sample that has adjustments, as bytes: packed RGB rows.
+// The same as bytes: packed RGB rows.
 inline void render_bytes(const Work& work, int64_t sample, const Image& source, Scratch& scratch, uint8_t* out) {
     const adjust::Picture made = Rendering(work, sample, scratch).picture(source);
     std::memcpy(out, made.pixels, size_t(made.bytes()));

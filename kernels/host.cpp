@@ -34,7 +34,7 @@ void place_weights(const Work& work, const Record& record) {
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
     if (!work.staging) return engine::render(work, i, source, mine.scratch);
-    if (checks::is_adjusted(work, i))
+    if (checks::is_rendered(work, i))
         return engine::render_bytes(work, i, source, mine.scratch, work.staging + record.pixels);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
@@ -50,7 +50,7 @@ Image packed(const Work& work, int64_t i, const uint8_t* pixels, int64_t slack) 
 // Where to make those rows: in staging at once, or in the thread's own memory.
 uint8_t* room(const Work& work, int64_t i) {
     const Record& record = work.records[i];
-    if (work.staging && !checks::is_adjusted(work, i)) return work.staging + record.pixels;
+    if (work.staging && !checks::is_rendered(work, i)) return work.staging + record.pixels;
     return mine.pixels.room(int64_t(record.y.span) * record.x.span * 3 + simd::SLACK);
 }
 
@@ -120,7 +120,7 @@ uint8_t* room(Encoded& file, int64_t bytes) {
 Status read_away(const Work& work, int64_t i) {
     if (!work.encoded || !work.staging || !checks::record_fits(work, i) ||
         !checks::region_fits(work.regions + 4 * i, work.sizes + 2 * i) || !checks::path_fits(work, i) ||
-        checks::is_adjusted(work, i))  // which is rendered here
+        checks::is_rendered(work, i))  // which is rendered here
         return INVALID;
     place_weights(work, work.records[i]);
     Encoded& file = work.encoded[i];

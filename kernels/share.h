@@ -54,8 +54,8 @@ struct Warp {
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
-// `out`: from where they lie, or from memory of the thread's own. A sample that has adjustments is rendered in either
-// case; into staging as packed RGB rows of bytes.
+// `out`: from where they lie, or from memory of the thread's own. With `rendered`, too, samples are rendered into staging,
+// as packed RGB rows of bytes, adjusted.
 struct Work {
     int64_t count;
     const char* paths;               // file names, each ended by a NUL
@@ -81,4 +81,5 @@ struct Work {
     const int64_t* adjusted_at;     // (count + 1) where each sample's begin, and the last one's end
     const Warp* warps;              // that adjustments point to
     int64_t warp_count;
+    const uint8_t* rendered;  // 1: this sample is rendered, although there is staging; null: none is
 };

@@ -163,7 +163,9 @@ def staged(picture: NDArray[np.uint8], recipe: Recipe) -> Batch:
     """A sample put into staging memory, with the rows of weights that the kernel does not make itself."""
     batch = Batch(fuse(batched([picture], [recipe])))
     record = batch.fused.records[0]
-    used = int(batch.fused.pixel_bytes[0])
+    batch.rendered = batch.fused.adjustments.any
+    batch.work.rendered = batch.rendered.ctypes.data
+    used = int(batch.fused.extents[0].prod() * 3 if batch.rendered[0] else batch.fused.pixel_bytes[0])
     for k, axis in enumerate(record["axes"]):
         on_host = record["filter"] not in (1, 2, 4) or axis["ksize"] > 32
         if on_host and axis["length"] != axis["resized"]:

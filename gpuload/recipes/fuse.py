@@ -74,6 +74,19 @@ class Adjustments(NamedTuple):
         at = np.concatenate([[0], np.cumsum(np.where(where, 0, counts))])
         return Adjustments(self.steps[np.repeat(~where, counts)], at, self.warps)
 
+    def packed(self) -> "Adjustments":
+        """The same without what other samples have."""
+        steps = self.steps[self.at[0] : self.at[-1]].copy()
+        warped = steps["kind"] == WARPED
+        warps = self.warps[steps["value"][warped].astype(np.int64)]
+        steps["value"][warped] = np.arange(len(warps))
+        return Adjustments(steps, self.at - self.at[0], warps)
+
+    def having(self, which: Mask) -> Mask:
+        """(n,) the samples that have one of the steps ``which``."""
+        before = np.concatenate([[0], np.cumsum(which)])
+        return np.asarray(before[self.at[1:]] > before[self.at[:-1]])
+
     @property
     def any(self) -> Mask:
         """(n,) the samples that have some."""
@@ -106,18 +119,17 @@ class Fused:
 
     @property
     def pixel_bytes(self) -> Array:
-        """(n,) int64: bytes of each region's pixels; of what leaves, where there are adjustments."""
-        of_region = self.regions[:, 2].astype(np.int64) * self.regions[:, 3]
-        return np.where(self.adjustments.any, self.extents.prod(axis=1), of_region) * 3
+        """(n,) int64: bytes of each region's pixels."""
+        return self.regions[:, 2].astype(np.int64) * self.regions[:, 3] * 3
 
-    def records_left(self) -> NDArray[np.void]:
-        """(n,) `RECORD` of what is left to do where native code has rendered the samples that have adjustments."""
-        if not len(self.adjustments.steps):
+    def records_left(self, rendered: Mask) -> NDArray[np.void]:
+        """(n,) `RECORD` of what is left to do where native code has rendered some samples."""
+        if not np.count_nonzero(rendered):
             return self.records
         finished = _Fusion(*self.extents.T).done().records
         for name in ("pixels", "output"):
             finished[name] = self.records[name]
-        return np.where(self.adjustments.any, finished, self.records)
+        return np.where(rendered, finished, self.records)
 
 
 def fuse(recipes: Recipes) -> Fused:

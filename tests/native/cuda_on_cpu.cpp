@@ -1,4 +1,5 @@
 // The CUDA kernels as C++, block by block on the calling thread: the arithmetic that ships, without a GPU.
+#include "adjust.cu"
 #include "gather.cu"
 #include "order.cu"
 #include "pad.cu"
@@ -16,6 +17,25 @@ EXPORT void cuda_render(const Record* records, int count, const uint8_t* staging
                 return render_2(records, staging, (const uint16_t*)table, channels, channels_last, (uint16_t*)out);
             default:
                 return render_4(records, staging, (const uint32_t*)table, channels, channels_last, (uint32_t*)out);
+        }
+    });
+}
+
+EXPORT int cuda_adjusted_bytes() { return sizeof(Adjusted); }
+
+EXPORT void cuda_adjust(const Adjusted* pictures, int count, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
+                        const void* table, int element_bytes, int channels, int channels_last, void* out) {
+    launch_on_cpu(count, 1, [&] {
+        switch (element_bytes) {
+            case 1:
+                return adjust_1(pictures, steps, warps, scratch, (const uint8_t*)table, channels, channels_last,
+                                (uint8_t*)out);
+            case 2:
+                return adjust_2(pictures, steps, warps, scratch, (const uint16_t*)table, channels, channels_last,
+                                (uint16_t*)out);
+            default:
+                return adjust_4(pictures, steps, warps, scratch, (const uint32_t*)table, channels, channels_last,
+                                (uint32_t*)out);
         }
     });
 }
