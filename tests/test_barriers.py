@@ -379,7 +379,7 @@ def batch_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     numbers = SAMPLES, int(fused.extents.prod(1).sum()) * 3, 2, 3, files.work.staging_bytes
     names = b"".join(path + b"\0" for path in paths)
     starts = np.cumsum([0, *(len(path) + 1 for path in paths[:-1])], dtype=np.int64)
-    arrays = np.array(numbers, np.int64), names, starts, fused.regions, fused.records, engine.table.numpy()
+    arrays = np.array(numbers, np.int64), names, starts, fused.regions, fused.records, engine.layout.table.numpy()
     del staging
     return written(folder / "batch", [array if isinstance(array, bytes) else array.tobytes() for array in arrays])
 

@@ -63,7 +63,7 @@ MUTATIONS = [
     Mutation("decoded", f"{STAGING}.decoded_on", "self._device.keep(self._copy, stream)"),
     Mutation("decoded", f"{STAGING}.stage", "self._decoded.wait(self._stream)"),
     # the CUDA engine
-    Mutation("images", "gpuload.engines.cuda:_CudaBatch.images", "device.keep(engine.table, device.current_stream())"),
+    Mutation("images", "gpuload.engines.cuda:_CudaBatch.images", "device.keep(engine.tables, device.current_stream())"),
     # the order on the host
     Mutation("images", "gpuload.loading.order:_arrived", "copied.synchronize()"),
     Mutation("images", f"{ORDER}._start_fetch", "copied.record(self._side)"),

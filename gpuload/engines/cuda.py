@@ -49,6 +49,7 @@ ADJUSTED = np.dtype(  # ``struct Adjusted`` of ``kernels/adjust.cu``
         ("steps", "<i4", 2),  # the first one, and how many
     ]
 )
+IDENTITY = torch.arange(256, dtype=torch.uint8).repeat(3)  # the table of what stays a byte, for three channels
 ADJUSTING_THREADS = 512
 MOST_PIXELS = 1 << 22  # of a picture that one block adjusts
 COLORS = (  # that it does
@@ -94,8 +95,8 @@ class CudaEngine:
         self.layout, self.device, self.library, self.decoding = layout, device, host_library(), decoding
         self.kernel, self.adjusting_kernel = (f"{name}_{layout.dtype.itemsize}" for name in ("render", "adjust"))
         device.prepare(self.kernel)  # what is missing fails here, not in the first batch
-        self.table = layout.table.to(device.torch_device)
-        self.identity = torch.arange(256, dtype=torch.uint8).repeat(3).to(device.torch_device)
+        tables = IDENTITY, layout.table.contiguous().view(torch.uint8).flatten()
+        self.tables = torch.cat(tables).to(device.torch_device)
         self.staging = StagingPool(device, device.stream())
 
     def fuse(self, recipes: Recipes) -> Fused:
@@ -236,9 +237,9 @@ class _CudaBatch:
     def images(self) -> Images:
         engine, device, layout = self._engine, self._engine.device, self._engine.layout
         out = device.empty((self._output.elements,), layout.dtype)
-        for table in (engine.table, engine.identity):
-            device.keep(table, device.current_stream())
-        target = _Target(engine.table, layout.channels, layout.channels_last, out)
+        device.keep(engine.tables, device.current_stream())
+        identity = engine.tables.data_ptr()
+        target = _Target(identity + IDENTITY.nbytes, layout.channels, layout.channels_last, out)
         adjusted = len(self._adjusting.pictures)
         plain = len(self._files) - adjusted
         with self._buffer.staged() as staged:
@@ -248,7 +249,7 @@ class _CudaBatch:
                 self._render(engine.kernel, plain, records, base, target)
             if adjusted:
                 scratch = device.empty((self._adjusting.scratch,), torch.uint8)
-                as_bytes = _Target(engine.identity, 3, True, scratch)
+                as_bytes = _Target(identity, 3, True, scratch)
                 self._render("render_1", adjusted, records + plain * RECORD.itemsize, base, as_bytes)
                 warps, pictures, steps = map(np.uintp, others)
                 arguments = pictures, steps, warps, np.uintp(scratch.data_ptr()), *target.arguments()
@@ -261,9 +262,9 @@ class _CudaBatch:
 
 
 class _Target(NamedTuple):
-    """Where finished pixels go, and the table of what becomes of them."""
+    """Where finished pixels go, and the address of the table of what becomes of them."""
 
-    table: torch.Tensor
+    table: int
     channels: int
     channels_last: bool
     out: torch.Tensor
@@ -271,7 +272,7 @@ class _Target(NamedTuple):
     def arguments(self) -> tuple[Any, ...]:
         """Of a kernel."""
         options = np.int32(self.channels), np.int32(self.channels_last)
-        return np.uintp(self.table.data_ptr()), *options, np.uintp(self.out.data_ptr())
+        return np.uintp(self.table), *options, np.uintp(self.out.data_ptr())
 
 
 def _tiles(height: int, width: int) -> int:
