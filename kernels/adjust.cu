@@ -37,12 +37,6 @@ struct Whole {
 GPULOAD_FN bool looks_through(int kind) { return kind == CONTRAST || kind == AUTOCONTRAST || kind == EQUALIZE; }
 GPULOAD_FN bool opens(int kind) { return looks_through(kind) || kind == SHARPNESS || kind == WARPED; }
 
-GPULOAD_FN void swap(uint8_t*& a, uint8_t*& b) {
-    uint8_t* kept = a;
-    a = b;
-    b = kept;
-}
-
 GPULOAD_FN Pixel load(const uint8_t* at) { return {{at[0], at[1], at[2]}}; }
 
 GPULOAD_FN void keep(Pixel pixel, uint8_t* to) {
@@ -257,53 +251,70 @@ GPULOAD_FN Pixel opened(const Adjustment& step, const Source& picture, int mean,
     }
 }
 
-template <class Out>
-GPULOAD_FN void adjust(const Adjusted* pictures, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
-                       Values<Out> values, Out* out) {
+GPULOAD_FN uint8_t* place(const Adjusted& mine, uint8_t* scratch, bool is_beside) {
+    return scratch + (is_beside ? mine.beside : mine.pixels);
+}
+
+GPULOAD_FN int* sources(const Adjusted& mine, uint8_t* scratch) {
+    return reinterpret_cast<int*>(scratch + mine.beside + (mine.height * mine.width * 3 + 3) / 4 * 4);
+}
+
+// The table and the output, of elements of 1, 2 or 4 bytes: a kernel for each would take three times as long to compile.
+struct Target {
+    const void* table;
+    int element_bytes, channels, channels_last;
+    void* out;
+    int64_t first;  // element of the output
+    int64_t plane;
+
+    template <class Out>
+    GPULOAD_MEMBER void put_as(Pixel pixel, int i) const {
+        const Values<Out> values = {static_cast<const Out*>(table), channels, channels_last};
+        store(pixel, i, plane, values, static_cast<Out*>(out) + first);
+    }
+
+    GPULOAD_MEMBER void put(Pixel pixel, int i) const {
+        switch (element_bytes) {
+            case 1: return put_as<uint8_t>(pixel, i);
+            case 2: return put_as<uint16_t>(pixel, i);
+            default: return put_as<uint32_t>(pixel, i);
+        }
+    }
+};
+
+GPULOAD_KERNEL adjust_pictures(const Adjusted* pictures, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
+                               const void* table, int element_bytes, int channels, int channels_last, void* out) {
     GPULOAD_SHARED Whole whole;
     const Adjusted& mine = pictures[block_x()];
     const int pixels = mine.height * mine.width;
-    uint8_t *here = scratch + mine.pixels, *beside = scratch + mine.beside;
-    int* sources = reinterpret_cast<int*>(beside + (pixels * 3 + 3) / 4 * 4);
     for (int hue = lane(); hue < HUES; hue += lanes()) whole.lates[hue] = late(hue);
     barrier();
-    const Adjustment *step = steps + mine.first, *end = step + mine.count;
-    while (true) {
-        if (step->kind == WARPED) {
-            warp_all({warps[int(step->value)], {here, mine.height, mine.width}, beside, sources});
-            swap(here, beside);
+    bool is_beside = false;  // is the picture there now? Few numbers are kept over a pass, for registers are scarce
+    for (int at = mine.first, end = mine.first + mine.count; at < end;) {
+        const int kind = steps[at].kind;
+        if (kind == WARPED) {
+            const Source from = {place(mine, scratch, is_beside), mine.height, mine.width};
+            warp_all({warps[int(steps[at].value)], from, place(mine, scratch, !is_beside), sources(mine, scratch)});
+            is_beside = !is_beside;
             barrier();
         }
-        const Source picture = {here, mine.height, mine.width};
-        if (looks_through(step->kind)) look_through(step->kind, picture, whole);
-        const int mean = step->kind == CONTRAST ? mean_luma(picture, whole) : 0;
-        uint8_t* to = step->kind == SHARPNESS ? beside : here;
-        const Adjustment *first = step + opens(step->kind), *next = step + 1;
-        while (next < end && !opens(next->kind)) ++next;
+        const Source picture = {place(mine, scratch, is_beside), mine.height, mine.width};
+        if (looks_through(kind)) look_through(kind, picture, whole);
+        const int mean = kind == CONTRAST ? mean_luma(picture, whole) : 0;
+        is_beside ^= kind == SHARPNESS;
+        uint8_t* to = place(mine, scratch, is_beside);
+        const int opening = at, first = at + opens(kind);
+        do ++at;
+        while (at < end && !opens(steps[at].kind));
+        const Target target = {table, element_bytes, channels, channels_last, out, mine.output, pixels};
         for (int i = lane(); i < pixels; i += lanes()) {
-            Pixel pixel = opened(*step, picture, mean, whole, i);
-            for (const Adjustment* each = first; each < next; ++each) pixel = changed(pixel, *each, whole.lates);
-            if (next == end)
-                store(pixel, i, pixels, values, out + mine.output);
+            Pixel pixel = opened(steps[opening], picture, mean, whole, i);
+            for (int each = first; each < at; ++each) pixel = changed(pixel, steps[each], whole.lates);
+            if (at == end)
+                target.put(pixel, i);
             else
                 keep(pixel, to + i * 3);
         }
-        if (next == end) return;
-        if (to != here) swap(here, beside);
         barrier();
-        step = next;
     }
-}
-
-GPULOAD_KERNEL adjust_1(const Adjusted* pictures, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
-                        const uint8_t* table, int channels, int channels_last, uint8_t* out) {
-    adjust(pictures, steps, warps, scratch, Values<uint8_t>{table, channels, channels_last}, out);
-}
-GPULOAD_KERNEL adjust_2(const Adjusted* pictures, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
-                        const uint16_t* table, int channels, int channels_last, uint16_t* out) {
-    adjust(pictures, steps, warps, scratch, Values<uint16_t>{table, channels, channels_last}, out);
-}
-GPULOAD_KERNEL adjust_4(const Adjusted* pictures, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
-                        const uint32_t* table, int channels, int channels_last, uint32_t* out) {
-    adjust(pictures, steps, warps, scratch, Values<uint32_t>{table, channels, channels_last}, out);
 }

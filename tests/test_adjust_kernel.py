@@ -149,7 +149,7 @@ def test_samples_with_steps_are_two_launches_more(runtime: Runtime) -> None:
     picture = random_picture(random.Random(0))
     check([picture] * 5, [(), (BRIGHTER,), (), (GRAY, TURNED), (BRIGHTER,)], Plan(SCALED))
     launched = [(name, grid[0], threads) for name, grid, threads in runtime.launched]
-    assert launched == [("render_4", 2, 256), ("render_1", 3, 256), ("adjust_4", 3, 512)]
+    assert launched == [("render_4", 2, 256), ("render_1", 3, 256), ("adjust_pictures", 3, 512)]
 
 
 @pytest.mark.usefixtures("gpu")
@@ -168,7 +168,7 @@ def test_nothing_more_is_launched_for_samples_without_steps(runtime: Runtime) ->
 def test_of_a_batch_in_which_all_are_adjusted_none_is_rendered_plainly(runtime: Runtime) -> None:
     picture = random_picture(random.Random(0))
     check([picture] * 3, [(BRIGHTER,)] * 3, Plan(SCALED))
-    assert [name for name, _, _ in runtime.launched] == ["render_1", "adjust_4"]
+    assert [name for name, _, _ in runtime.launched] == ["render_1", "adjust_pictures"]
 
 
 @pytest.mark.parametrize("workers", [0, 3])
@@ -187,7 +187,7 @@ def test_batches_of_a_stretch_have_their_own_steps(workers: int, runtime: Runtim
         loader.set_epoch(0)
         for (images, _), (expected, _) in zip(loader, wanted, strict=True):
             assert torch.equal(images.cpu(), expected), epoch
-    assert {"render_1", "adjust_1"} < {name for name, _, _ in runtime.launched}
+    assert {"render_1", "adjust_pictures"} < {name for name, _, _ in runtime.launched}
     del loader, images
 
 
@@ -226,7 +226,7 @@ def test_the_workers_render_the_others(limit: str, runtime: Runtime, monkeypatch
     assert [(name, grid[0]) for name, grid, _ in runtime.launched] == [
         ("render_1", 3),
         ("render_1", 1),
-        ("adjust_1", 1),
+        ("adjust_pictures", 1),
     ]
 
 

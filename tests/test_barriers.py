@@ -89,7 +89,7 @@ OUTSIDE = [
     (Change("render.cu", r"sums\[TILE_W \* TILE_H\]", "sums[TILE_W * TILE_H - 1]"), "global-buffer-overflow"),
     (Change("render.cu", r"j < row\[1\]", "j <= row[1]"), "buffer-overflow|use-after-poison"),
     (Change("adjust.cu", r"i < pixels;", "i <= pixels;"), "heap-buffer-overflow"),
-    (Change("adjust.cu", r"pixels \* 3 \+ 3", "pixels * 3 + 7"), "heap-buffer-overflow"),
+    (Change("adjust.cu", r"width \* 3 \+ 3", "width * 3 + 7"), "heap-buffer-overflow"),
     (Change("gather.cu", r"i < words", "i <= words"), "heap-buffer-overflow"),
     (Change("pad.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
     (Change("order.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
@@ -200,13 +200,18 @@ class Capture(HostDevice):
         self.blocks = blocks
         self.captured: list[Launch] = []
 
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        return torch.zeros(tuple(shape), dtype=dtype)  # an index that is read too early leads nowhere else
+
     def prepare(self, name: str) -> None:
         pass
 
     def launch(self, name: str, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
-        kernel, _, width = name.partition("_")
-        capture = self._render if kernel == "render" else self._adjust
-        self.captured.append(capture(grid, int(width), *map(int, arguments)))
+        given = map(int, arguments)
+        is_render = name.startswith("render_")
+        self.captured.append(
+            self._render(grid, int(name.removeprefix("render_")), *given) if is_render else self._adjust(grid, *given)
+        )
 
     def _render(
         self,
@@ -228,7 +233,7 @@ class Capture(HostDevice):
         return Launch("i", (grid[0], width, channels, last, tiles), arrays, made)
 
     def _adjust(
-        self, grid: tuple[int, int], width: int, pictures: int, steps: int, warps: int, scratch: int, table: int,
+        self, grid: tuple[int, int], pictures: int, steps: int, warps: int, scratch: int, table: int, width: int,
         channels: int, last: int, out: int,
     ) -> Launch:  # fmt: skip
         given = ctypes.string_at(pictures, grid[0] * ADJUSTED.itemsize)

@@ -50,7 +50,7 @@ ADJUSTED = np.dtype(  # ``struct Adjusted`` of ``kernels/adjust.cu``
     ]
 )
 IDENTITY = torch.arange(256, dtype=torch.uint8).repeat(3)  # the table of what stays a byte, for three channels
-ADJUSTING_THREADS = 512
+ADJUSTING, ADJUSTING_THREADS = "adjust_pictures", 512
 MOST_PIXELS = 1 << 22  # of a picture that one block adjusts
 COLORS = (  # that it does
     Adjustment.ADJUST_BRIGHTNESS, Adjustment.ADJUST_CONTRAST, Adjustment.ADJUST_SATURATION, Adjustment.ADJUST_HUE,
@@ -93,7 +93,7 @@ class CudaEngine:
 
     def __init__(self, layout: Layout, device: Device, decoding: GpuDecoding | None = None) -> None:
         self.layout, self.device, self.library, self.decoding = layout, device, host_library(), decoding
-        self.kernel, self.adjusting_kernel = (f"{name}_{layout.dtype.itemsize}" for name in ("render", "adjust"))
+        self.kernel = f"render_{layout.dtype.itemsize}"
         device.prepare(self.kernel)  # what is missing fails here, not in the first batch
         tables = IDENTITY, layout.table.contiguous().view(torch.uint8).flatten()
         self.tables = torch.cat(tables).to(device.torch_device)
@@ -163,7 +163,7 @@ class _CudaBatch:
         self._blocks = min(max(_tiles(*size) for size in self._output.sizes), MAX_BLOCKS)
         self._adjusting = _Adjusting.of(fused)
         if len(self._adjusting.pictures):
-            engine.device.prepare(engine.adjusting_kernel)
+            engine.device.prepare(ADJUSTING)
         self._rendered = fused.adjustments.any & ~self._adjusting.where  # by the workers
         away = np.zeros(len(files), bool) if engine.decoding is None else engine.decoding.chosen(files)
         away &= ~self._rendered
@@ -252,8 +252,10 @@ class _CudaBatch:
                 as_bytes = _Target(identity, 3, True, scratch)
                 self._render("render_1", adjusted, records + plain * RECORD.itemsize, base, as_bytes)
                 warps, pictures, steps = map(np.uintp, others)
-                arguments = pictures, steps, warps, np.uintp(scratch.data_ptr()), *target.arguments()
-                device.launch(engine.adjusting_kernel, (adjusted, 1), ADJUSTING_THREADS, arguments)
+                table, *more = target.arguments()
+                values = table, np.int32(layout.dtype.itemsize), *more
+                arguments = pictures, steps, warps, np.uintp(scratch.data_ptr()), *values
+                device.launch(ADJUSTING, (adjusted, 1), ADJUSTING_THREADS, arguments)
         return self._output.images(out)
 
     def _render(self, kernel: str, count: int, records: int, staging: int, target: "_Target") -> None:

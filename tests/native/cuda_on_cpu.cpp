@@ -26,17 +26,7 @@ EXPORT int cuda_adjusted_bytes() { return sizeof(Adjusted); }
 EXPORT void cuda_adjust(const Adjusted* pictures, int count, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
                         const void* table, int element_bytes, int channels, int channels_last, void* out) {
     launch_on_cpu(count, 1, [&] {
-        switch (element_bytes) {
-            case 1:
-                return adjust_1(pictures, steps, warps, scratch, (const uint8_t*)table, channels, channels_last,
-                                (uint8_t*)out);
-            case 2:
-                return adjust_2(pictures, steps, warps, scratch, (const uint16_t*)table, channels, channels_last,
-                                (uint16_t*)out);
-            default:
-                return adjust_4(pictures, steps, warps, scratch, (const uint32_t*)table, channels, channels_last,
-                                (uint32_t*)out);
-        }
+        adjust_pictures(pictures, steps, warps, scratch, table, element_bytes, channels, channels_last, out);
     });
 }
 

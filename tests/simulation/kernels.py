@@ -103,18 +103,9 @@ def _render(name: str, records: Any, staging: Any, table: Any, channels: Any, la
 
 
 def _adjust_spans(
-    name: str,
-    pictures: Any,
-    steps: Any,
-    warps: Any,
-    scratch: Any,
-    table: Any,
-    channels: Any,
-    _: Any,
-    out: Any,
-    grid: Any,
-) -> Iterator[Touched]:
-    width = int(name.removeprefix("adjust_"))
+    name: str, pictures: Any, steps: Any, warps: Any, scratch: Any, table: Any, width: Any, channels: Any, _: Any,
+    out: Any, grid: Any,
+) -> Iterator[Touched]:  # fmt: skip
     yield int(pictures), ADJUSTED.itemsize * grid[0], False
     described = _at(pictures, ADJUSTED, grid[0])
     count = int(described["steps"].sum(axis=1).max())
@@ -126,14 +117,12 @@ def _adjust_spans(
     moved = [np.isin(given["kind"][first : first + n], MOVING_KINDS).any() for first, n in described["steps"].tolist()]
     last = np.where(moved, described["beside"], described["pixels"]) + 3 * pixels
     yield int(scratch), int(last.max()), True
-    yield int(table), int(channels) * 256 * width, False
-    yield int(out), int((described["output"] + pixels * int(channels)).max()) * width, True
+    yield int(table), int(channels) * 256 * int(width), False
+    yield int(out), int((described["output"] + pixels * int(channels)).max()) * int(width), True
 
 
-def _adjust(name: str, *arguments: Any, grid: Any) -> None:
-    *addresses, table, channels, last, out = map(int, arguments)
-    width = int(name.removeprefix("adjust_"))
-    cuda_on_cpu().cuda_adjust(addresses[0], grid[0], *addresses[1:], table, width, channels, last, out)
+def _adjust(name: str, pictures: Any, *others: Any, grid: Any) -> None:
+    cuda_on_cpu().cuda_adjust(int(pictures), grid[0], *map(int, others))
 
 
 # ---- gather ----
@@ -191,7 +180,7 @@ def _order(name: str, *arguments: Any, grid: Any) -> None:
 
 # which arguments are addresses
 ADDRESSES = {
-    "render": (0, 1, 2, 5), "adjust": (0, 1, 2, 3, 4, 7), "gather": (0, 1, 4), "pad": (0, 1, 3), "order": (-1,),
+    "render": (0, 1, 2, 5), "adjust": (0, 1, 2, 3, 4, 8), "gather": (0, 1, 4), "pad": (0, 1, 3), "order": (-1,),
     "order_weighted": (2, -1),
 }  # fmt: skip
 SPANS: dict[str, Callable[..., Iterator[Touched]]] = {
