@@ -29,6 +29,7 @@ from gpuload.transforms.plan import Plan
 from tests.cases import cases
 from tests.conftest import encode, make_photo
 from tests.cuda_on_cpu import cuda_on_cpu
+from tests.fake_codec import needs_codec
 from tests.recipes import Pixels, batched, random_adjustment, random_picture, random_warp
 from tests.simulation.runtime import Runtime, simulated
 from tests.test_adjust import some_picture, value_of
@@ -171,23 +172,36 @@ def test_of_a_batch_in_which_all_are_adjusted_none_is_rendered_plainly(runtime: 
     assert [name for name, _, _ in runtime.launched] == ["render_1", "adjust_pictures"]
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-def test_batches_of_a_stretch_have_their_own_steps(workers: int, runtime: Runtime, tmp_path: Path) -> None:
-    """A loader plans many batches together, whose steps and warps lie in the same arrays."""
+@pytest.fixture
+def augmented(tmp_path: Path) -> ImageFolder:
     (tmp_path / "only").mkdir()
     for i in range(23):
         (tmp_path / "only" / f"{i:02}.jpg").write_bytes(encode(make_photo(40 + i, 70 - i, seed=i)))
-    augment = T.Compose(
-        [T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.RandAugment(), T.ColorJitter(0.4, hue=0.1)]
-    )
-    dataset = ImageFolder(tmp_path, transform=augment)
-    wanted = list(DataLoader(dataset, 4, shuffle=True, seed=6, device="cpu"))
-    loader = DataLoader(dataset, 4, shuffle=True, seed=6, num_workers=workers)
-    for epoch in range(2):  # whose sizes are known
+    steps = T.RandAugment(), T.ColorJitter(0.4, hue=0.1)
+    return ImageFolder(tmp_path, transform=T.Compose([T.RandomResizedCrop(24), T.RandomHorizontalFlip(), *steps]))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_batches_of_a_stretch_have_their_own_steps(workers: int, runtime: Runtime, augmented: ImageFolder) -> None:
+    """A loader plans many batches together, whose steps and warps lie in the same arrays."""
+    wanted = list(DataLoader(augmented, 4, shuffle=True, seed=6, device="cpu"))
+    loader = DataLoader(augmented, 4, shuffle=True, seed=6, num_workers=workers)
+    for epoch in range(2):  # from the second on, sizes are known
         loader.set_epoch(0)
         for (images, _), (expected, _) in zip(loader, wanted, strict=True):
             assert torch.equal(images.cpu(), expected), epoch
     assert {"render_1", "adjust_pictures"} < {name for name, _, _ in runtime.launched}
+    del loader, images
+
+
+@needs_codec
+def test_what_the_gpu_decodes_it_adjusts(runtime: Runtime, augmented: ImageFolder) -> None:
+    runtime.refuses = lambda: False
+    wanted = list(DataLoader(augmented, 4, seed=6, device="cpu"))
+    loader = DataLoader(augmented, 4, seed=6, num_workers=2, decoder="gpu")
+    for (images, _), (expected, _) in zip(loader, wanted, strict=True):
+        assert torch.equal(images.cpu(), expected)
+    assert runtime.decoded == len(augmented)
     del loader, images
 
 
