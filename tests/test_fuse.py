@@ -220,8 +220,9 @@ def test_what_a_later_stage_reads() -> None:
     fused = fuse_one((Crop(5, 5, 20, 25), COLOR, Crop(1, 2, 10, 12), RESIZE), 30, 30)
     assert fused.regions.tolist() == [[5, 5, 20, 25]]
     assert fused.adjustments.frames["region"].tolist() == [[1, 2, 10, 12]]
-    assert fused.extents.tolist() == [[10, 10]] and fused.pixel_bytes.tolist() == [300]
-    assert fused.records_left()["axes"]["length"].tolist() == [[10, 10]]
+    assert fused.extents.tolist() == [[10, 10]] and fused.pixel_bytes.tolist() == [1500]
+    assert fused.records_left(fused.adjustments.any)["axes"]["length"].tolist() == [[10, 10]]
+    assert fused.records_left(~fused.adjustments.any)["axes"]["length"].tolist() == [[20, 25]]
 
 
 def test_the_padding_color_goes_through_later_grayscale() -> None:

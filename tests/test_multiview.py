@@ -471,7 +471,7 @@ def test_the_pixels_that_views_share_are_the_smallest_region_of_all() -> None:
     ]
     views = [fuse(Recipes.of([recipe], [40], [50])) for recipe in recipes]
     before = [view.regions.copy() for view in views]
-    assert widened(views).tolist() == [[True, True]]
+    assert widened(views, [np.zeros(1, bool)] * 2).tolist() == [[True, True]]
     for view, region in zip(views, before, strict=True):
         assert view.regions.tolist() == [[1, 7, 14, 22]]
         for axis in range(2):
