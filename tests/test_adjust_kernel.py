@@ -17,10 +17,11 @@ from gpuload import DataLoader, ImageFolder, transforms as T
 from gpuload.compilers import compiler
 from gpuload.decoders.files import Files
 from gpuload.device import CudaDevice
-from gpuload.engines.base import Layout
+from gpuload.engines.base import Layout, View
 from gpuload.engines.cuda import CudaEngine, adjusting, engine as cuda_engine
 from gpuload.engines.cuda.adjusting import ADJUSTED, COLORS, rendered_by_workers
 from gpuload.recipes.adjust import Adjust, Adjustment
+from gpuload.recipes.erase import Erase
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Recipe, Resize
 from gpuload.recipes.recipes import Recipes, apply
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 TOGETHER = 100  # pictures of a batch
 SCALED = [T.ToDtype(torch.float32, scale=True), T.Normalize([0.5, 0.4, 0.3], [0.25, 0.2, 0.1])]
+BLURRED = Adjust(Adjustment.BLUR, 1.5)
 BRIGHTER, GRAY = Adjust(Adjustment.ADJUST_BRIGHTNESS, 1.5), Adjust(Adjustment.GRAYSCALE)
 TURNED = Warp([0.9, 0.3, -2.0, -0.3, 0.9, 4.0], Filter.NEAREST, (9, 8, 7))
 
@@ -206,6 +208,75 @@ def test_what_the_gpu_decodes_it_adjusts(runtime: Runtime, augmented: ImageFolde
         assert torch.equal(images.cpu(), expected)
     assert runtime.decoded == len(augmented)
     del loader, images
+
+
+# ---- with all that others do ----
+
+
+def any_of_all(size: int) -> T.Transform:
+    grown = [T.RandomRotation(40, expand=True), T.Resize((size, size))]
+    colors, blur = T.ColorJitter(0.4, hue=0.1), T.PillowGaussianBlur(p=1.0)
+    every = T.RandomChoice([T.RandomHorizontalFlip(), colors, T.RandomRotation(40), grown, blur])
+    return T.Compose([T.RandomResizedCrop(size), every])
+
+
+LARGE = T.Compose([any_of_all(24), *SCALED, T.RandomErasing(0.5, value="random")])
+SMALL = T.Compose([any_of_all(9), *SCALED, T.RandomErasing(0.5, value=(1, 2, 3))])
+BYTES = any_of_all(17)
+
+
+def launches(recipes: list[Recipe]) -> list[tuple[str, int]]:
+    """Of a batch of floats: how many samples each is of."""
+    by_workers = rendered_by_workers(fused_of(recipes, 200))
+    adjusted = fused_of(recipes, 200).adjustments.any & ~by_workers
+    erased = sum(any(isinstance(op, Erase) for op in recipe) for recipe in recipes)
+    assert by_workers.any() and erased
+    counts = len(recipes) - adjusted.sum(), adjusted.sum(), adjusted.sum(), erased
+    return list(zip(("render_4", "render_1", "adjust_pictures", "erase_4"), map(int, counts), strict=True))
+
+
+DECODERS = ["cpu", pytest.param("hybrid", marks=needs_codec)]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    "transform", [LARGE, T.MultiView([(LARGE, 2), (SMALL, 3)]), T.MultiView([SMALL, BYTES, LARGE, BYTES])]
+)
+def test_a_batch_has_plain_adjusted_warped_expanded_blurred_and_erased_samples(
+    transform: T.Transform, decoder: str, runtime: Runtime, augmented: ImageFolder
+) -> None:
+    """In one view and in several, of one layout and of two."""
+    dataset = ImageFolder(augmented.root, transform=transform)
+    wanted = list(DataLoader(dataset, 12, seed=6, device="cpu"))
+    loader = DataLoader(dataset, 12, seed=6, num_workers=2, decoder=decoder)
+    for (images, _), (expected, _) in zip(loader, wanted, strict=True):
+        pairs = [(images, expected)] if isinstance(images, torch.Tensor) else zip(images, expected, strict=True)
+        for number, (view, other) in enumerate(pairs):
+            assert torch.equal(view.cpu(), other), number
+    if transform is LARGE:
+        recipes = [recipe for _, recipe in loader.recipes(0)]
+        assert [(name, grid[0]) for name, grid, _ in runtime.launched] == [
+            launch for begin in (0, 12) for launch in launches(recipes[begin : begin + 12])
+        ]
+    del loader, images
+
+
+@pytest.mark.usefixtures("gpu")
+def test_views_that_the_kernel_adjusts_share_their_pixels() -> None:
+    picture, engine = random_picture(random.Random(0), 60), engine_of(Plan([]))
+    recipes: list[Recipe] = [(Crop(0, 1, 4, 5), BRIGHTER), (Crop(2, 0, 5, 3), TURNED), (Crop(0, 0, 5, 5), BLURRED)]
+    every = [engine.fuse(batched([picture], [recipe])) for recipe in recipes]
+    files = Files([b""], upright=False, decoder=None).views(3)
+    batch = engine.views([View(engine, fused, each) for fused, each in zip(every, files, strict=True)])
+    assert every[0].records["pixels"] == every[1].records["pixels"] != every[2].records["pixels"]
+    assert every[0].regions.tolist() == every[1].regions.tolist() == [[0, 0, 7, 6]]
+    for number, fused in enumerate(every):
+        top, left, height, width = fused.regions[0].tolist()
+        batch.put(0, picture[top : top + height, left : left + width], number)
+    batch.finish()
+    for number, recipe in enumerate(recipes):
+        wanted = apply(Image.fromarray(picture), recipe)
+        assert np.array_equal(batch.images(number)[0].permute(1, 2, 0).cpu(), wanted), recipe
 
 
 # ---- what stays with the workers ----

@@ -302,6 +302,16 @@ def test_what_is_done_to_a_picture_is_checked_whoever_does_it(is_rendered: bool)
     assert batch.put(0, picture) == Status.INVALID and batch.untouched()
 
 
+def test_what_has_no_adjustments_is_rendered_where_that_is_said() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)
+    recipe = (Resize(8, 9, Filter.BOX),)
+    batch = staged(picture, recipe)
+    batch.rendered[:] = True
+    batch.stage(8 * 9 * 3)
+    assert batch.put(0, picture) == Status.OK and batch.guards_hold()
+    assert np.array_equal(batch.staging.reshape(8, 9, 3), apply(Image.fromarray(picture), recipe))
+
+
 @pytest.mark.parametrize(
     "field", [("channels", 0), ("channels", 4), ("element_bytes", 3), ("out_elements", 8 * 8 * 3 - 1)]
 )
