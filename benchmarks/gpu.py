@@ -24,8 +24,11 @@ from benchmarks.preflight import CORES, RACE_FILES, RESULTS, Line
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "cuda"]
-# a few seconds of the kernel's every path, for the sanitizers, under which it is a hundred times slower
-SANITIZED = [*TESTS, "tests/test_engines.py", "-k", "extreme or padding_alone or one_channel or equal_sizes"]
+# a few seconds of the kernels' every path, for the sanitizers, under which it is a hundred times slower
+SANITIZED = [
+    *(*TESTS, "tests/test_engines.py", "tests/test_adjust_kernel.py"),
+    *("-k", "extreme or padding_alone or one_channel or equal_sizes or any_layout or too_large"),
+]
 RACE = ("photos", "--only", "gpuload", "torch", "--device", "cuda", "--batch-size", "256", "--rounds", "3")
 LIMIT = 600  # seconds that all of it may take
 LOOK = 30  # of them, for the table

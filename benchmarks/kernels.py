@@ -37,16 +37,17 @@ from gpuload.transforms.plan import Plan
 
 Row = dict[str, Any]
 HEIGHT, WIDTH = 375, 500  # of the photos
-PLAN = Plan(
-    [T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)]
-)
+GEOMETRY: list[T.Transform] = [T.RandomResizedCrop(224), T.RandomHorizontalFlip()]
+VALUES: list[T.Transform] = [T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)]
+PLAN = Plan([*GEOMETRY, *VALUES])
+ADJUSTING: dict[str, T.Transform] = {"ColorJitter": T.ColorJitter(0.4, 0.4, 0.4, 0.1), "RandAugment": T.RandAugment()}
 
 
-def noise_batch(engine: Engine, count: int) -> tuple[Batch, list[NDArray[np.uint8]]]:
+def noise_batch(engine: Engine, count: int, plan: Plan = PLAN) -> tuple[Batch, list[NDArray[np.uint8]]]:
     """A batch of nothing yet, and the pixels to put into it: regions of one image of noise."""
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     draws = CounterDraws(0, 0, np.arange(count))
-    fused = engine.fuse(PLAN.recipes(np.full(count, HEIGHT), np.full(count, WIDTH), draws))
+    fused = engine.fuse(plan.recipes(np.full(count, HEIGHT), np.full(count, WIDTH), draws))
     regions = [image[top : top + h, left : left + w].copy() for top, left, h, w in fused.regions.tolist()]
     return engine.batch(fused, Files([b""] * count, False, None)), regions
 
@@ -137,6 +138,23 @@ def render_rows(quick: bool) -> list[Row]:
     return rows
 
 
+def adjust_rows(quick: bool) -> list[Row]:
+    """With the launch of render before it, which makes the pictures."""
+    count, repeats = (8, 1) if quick else (256, 20)
+    rows = []
+    for name, transform in ADJUSTING.items():
+        plan = Plan([*GEOMETRY, transform, *VALUES])
+        engine = CudaEngine(Layout.of(plan, None, torch.contiguous_format), device_of("cuda"))
+        batch, regions = noise_batch(engine, count, plan)
+        for slot, region in enumerate(regions):
+            batch.put(slot, region)
+        batch.finish()
+        moved = moved_by(regions, torch.float32) + 2 * count * 3 * 224 * 224  # and bytes in between
+        task = f"{count} RandomResizedCrop(224), {name}, float32"
+        rows.append(row("render_1, adjust_pictures", task, moved, cuda_time(batch.images, repeats)))
+    return rows
+
+
 def cpu_rows(quick: bool) -> list[Row]:
     """The CPU engine, given pixels; a call from Python for each sample is part of it."""
     if host_library() is None:
@@ -168,6 +186,7 @@ def main() -> None:
             + gather_rows_of(options.quick)
             + pad_rows(options.quick)
             + render_rows(options.quick)
+            + adjust_rows(options.quick)
         )
     for r in rows:
         print(f"{r['kernel']:32} {r['task']:56} {r['seconds'] * 1e6:10.1f} us {r['GB/s']:8.2f} GB/s")

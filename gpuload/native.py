@@ -65,6 +65,7 @@ class Work(ctypes.Structure):
         ("grid_count", ctypes.c_int64),
         ("kernels", ctypes.c_void_p),  # KERNEL, likewise
         ("kernel_count", ctypes.c_int64),
+        ("rendered", ctypes.c_void_p),  # (count,) uint8; 1: rendered, although there is staging; None: none is
         ("rectangles", ctypes.c_void_p),  # RECTANGLE, of all samples' outputs; None: there are none
         ("rectangle_count", ctypes.c_int64),
         ("erased_at", ctypes.c_void_p),  # (count + 1,) int64: where each sample's begin, and the last one's end

@@ -55,7 +55,7 @@ def nvrtc_options() -> tuple[str, ...]:
     CuPy keeps compiled kernels under their options and their own text, not that of the headers they include:
     a macro makes the headers part of the options.
     """
-    headers = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(kernel_folder().glob("*.cuh"))))
+    headers = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(kernel_folder().glob("*.*h"))))
     return ("-std=c++17", "--fmad=false", f"-I{kernel_folder()}", f"-DGPULOAD_HEADERS={headers.hexdigest()[:16]}")
 
 

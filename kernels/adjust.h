@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "blur.h"
+#include "colors.cuh"
 #include "passes.h"
 #include "share.h"
 #include "simd.h"
@@ -64,9 +65,7 @@ void each_value(Colors& colors, Change change) {
         for (int i = 0; i < TOGETHER; ++i) values[i] = uint8_t(change(values[i]));
 }
 
-inline int luma(const Colors& of, int i) {
-    return (19595 * of.red[i] + 38470 * of.green[i] + 7471 * of.blue[i] + 32768) >> 16;
-}
+inline int luma(const Colors& of, int i) { return ::luma(of.red[i], of.green[i], of.blue[i]); }
 
 inline void lumas(const Colors& of, uint8_t* to) {
     for (int i = 0; i < TOGETHER; ++i) to[i] = uint8_t(luma(of, i));
@@ -99,75 +98,46 @@ inline void grayscale(Colors& colors) {
 }
 
 // ---- hue ----
-//
-// Pillow goes to HSV, as bytes, and back, in floats and doubles. The same bytes come of less: where they differ from
-// the exact values' whole part is known, and of all colors and all hues none is different (tests/test_adjust.py).
 
 struct Hsv {
     int hue[TOGETHER], saturation[TOGETHER], value[TOGETHER];
 };
 
-// Where a hue's exact value is a whole number, Pillow's floats come to that or to a bit less, by the number alone: what
-// to take off.
-struct Late {
-    float by[256] = {};
-    Late() {
-        for (int n = 0; n < 255; ++n) {  // asked of a color that has it
-            const float r = lacks(n * 4), g = lacks(std::abs(n * 4 - 340)), b = lacks(std::abs(n * 4 - 680));
-            const float sixths = r == 0 ? b - g : g == 0 ? float(2.0 + r - b) : float(4.0 + g - r);
-            const double turns = sixths / 6.0 + 1.0;
-            by[n] = int(float(turns - int(turns)) * 255.0) < n ? 1.0f / 4096 : 0.0f;
-        }
-    }
-    // What a color has less of than the most, of 170: so far from where it has the most, around 1020 hues.
-    static float lacks(int away) {
-        return float(std::min(std::max(std::min(away, 1020 - away) - 170, 0), 170)) / 170.0f;
+struct Lates {
+    float of[HUES];
+    Lates() {
+        for (int hue = 0; hue < HUES; ++hue) of[hue] = late(hue);
     }
 };
 
-inline void to_hsv(const Colors& from, const Late& late, Hsv& to) {
-    int ways[TOGETHER], ranges[TOGETHER];  // around the hues, in sixths of a color's range
+inline void to_hsv(const Colors& from, const Lates& lates, Hsv& to) {
+    int ways[TOGETHER], ranges[TOGETHER];
     for (int i = 0; i < TOGETHER; ++i) {
-        const int r = from.red[i], g = from.green[i], b = from.blue[i];
-        const int most = std::max(r, std::max(g, b)), range = most - std::min(r, std::min(g, b));
-        const int of_red = g - b + (g < b) * 6 * range, of_green = b - r + 2 * range, of_blue = r - g + 4 * range;
-        const int later = g == most ? of_green : of_blue;
-        ways[i] = r == most ? of_red : later, ranges[i] = range, to.value[i] = most;
+        const Around found = around(from.red[i], from.green[i], from.blue[i]);
+        ways[i] = found.way, ranges[i] = found.range, to.value[i] = found.most;
     }
     for (int i = 0; i < TOGETHER; ++i) {
-        const float exact = float(ways[i]) * 42.5f / float(std::max(ranges[i], 1));
-        to.hue[i] = int(exact - late.by[int(exact)]);
-        to.saturation[i] = int(float(ranges[i] * 255) / float(std::max(to.value[i], 1)));
+        to.hue[i] = hue_of(ways[i], ranges[i], lates.of);
+        to.saturation[i] = saturation_of(ranges[i], to.value[i]);
     }
 }
-
-constexpr float PART = 1.0f / (255 * 255);  // of whole numbers below 2^24, which floats hold
 
 inline void to_rgb(const Hsv& from, Colors& to) {
     uint8_t mosts[TOGETHER], leasts[TOGETHER], others[TOGETHER], sectors[TOGETHER];
     for (int i = 0; i < TOGETHER; ++i) {
-        const int sixths = from.hue[i] * 6, sector = (sixths * 257 + 257) >> 16, within = sixths - sector * 255;
-        const int most = from.value[i], s = from.saturation[i];
-        const int share = within ^ (~sector & 1) * 255;  // in even ones, what is left of 255
-        const int least = int(float(most * (255 - s) * 255) * PART + 0.5f);
-        const int other = int(float(most * (255 * 255 - s * share)) * PART + 0.5f);
-        mosts[i] = uint8_t(most), leasts[i] = uint8_t(least), others[i] = uint8_t(other), sectors[i] = uint8_t(sector);
+        const Shades made = shades(from.hue[i], from.saturation[i], from.value[i]);
+        mosts[i] = made.most, leasts[i] = made.least, others[i] = made.other, sectors[i] = made.sector;
     }
-    for (int i = 0; i < TOGETHER; ++i) {  // without a branch, for the compiler
-        const uint8_t most = mosts[i], least = leasts[i], other = others[i], sector = sectors[i];  // 6 is 0 again
-        const uint8_t red = (sector == 2) | (sector == 3) ? least : most;
-        const uint8_t green = (sector == 1) | (sector == 2) ? most : other;
-        const uint8_t blue = (sector == 3) | (sector == 4) ? most : least;
-        to.red[i] = (sector == 1) | (sector == 4) ? other : red;
-        to.green[i] = (sector == 4) | (sector == 5) ? least : green;
-        to.blue[i] = (sector == 2) | (sector == 5) ? other : blue;
+    for (int i = 0; i < TOGETHER; ++i) {
+        const Shades of = {mosts[i], leasts[i], others[i], sectors[i]};
+        to.red[i] = red_of(of), to.green[i] = green_of(of), to.blue[i] = blue_of(of);
     }
 }
 
 inline void hue(Colors& colors, int shift) {
-    static const Late late;
+    static const Lates lates;
     Hsv hsv;
-    to_hsv(colors, late, hsv);
+    to_hsv(colors, lates, hsv);
     for (int i = 0; i < TOGETHER; ++i) hsv.hue[i] = (hsv.hue[i] + shift) & 255;
     to_rgb(hsv, colors);
 }
@@ -198,7 +168,7 @@ inline int mean_luma(const Picture& picture) {
         for (int i = 0; i < count; ++i) some += luma(colors, i);
         sum += some;
     });
-    return int(double(sum) / double(picture.height * picture.width) + 0.5);
+    return mean_of(sum, picture.height * picture.width);
 }
 
 inline void change(Colors& colors, const Adjustment& step, int mean) {
@@ -209,9 +179,9 @@ inline void change(Colors& colors, const Adjustment& step, int mean) {
         case CONTRAST: return blend(mean, colors, factor);
         case SATURATION: return saturation(colors, factor);
         case HUE: return hue(colors, value);
-        case POSTERIZE: return each_value(colors, [=](uint8_t v) { return v & uint8_t(255 << (8 - value)); });
-        case SOLARIZE: return each_value(colors, [=](uint8_t v) { return v < value ? v : uint8_t(255 - v); });
-        case SOLARIZE_ADD: return each_value(colors, [=](uint8_t v) { return v < 128 ? std::min(255, v + value) : v; });
+        case POSTERIZE: return each_value(colors, [=](uint8_t v) { return posterized(v, value); });
+        case SOLARIZE: return each_value(colors, [=](uint8_t v) { return solarized(v, value); });
+        case SOLARIZE_ADD: return each_value(colors, [=](uint8_t v) { return solarized_sum(v, value); });
         case CHANNELS: return permute(colors, value);
         default: return grayscale(colors);
     }
@@ -234,8 +204,7 @@ inline int64_t one_pass(const Picture& picture, const Adjustment* steps, int64_t
 
 // ---- whole images ----
 
-// Blended with ImageFilter.SMOOTH, whose edges are the image's: weights of 1 and 5 in the middle, over 13. Pillow adds
-// floats, and a half; a sum of 13ths is never near enough to one and a half for these to round otherwise.
+// Blended with ImageFilter.SMOOTH, whose edges are the image's.
 inline void sharpness(const Picture& picture, float factor, Buffer& memory) {
     const int64_t pitch = picture.width * 3;
     if (picture.height < 3 || picture.width < 3) return;
@@ -250,11 +219,11 @@ inline void sharpness(const Picture& picture, float factor, Buffer& memory) {
         for (int64_t x = 3; x < pitch - 3; ++x) {
             const int column = above[x] + below[x] + above[x - 3] + below[x - 3] + above[x + 3] + below[x + 3];
             const int sum = column + here[x - 3] + here[x + 3] + 5 * here[x];
-            out[x] = uint8_t((2 * sum + 13) / 26);
+            out[x] = smoothed(sum);
         }
         int64_t x = 3;
         for (; x + simd::BLENDED <= pitch - 3; x += simd::BLENDED) simd::blend(out + x, here + x, factor, out + x);
-        for (; x < pitch - 3; ++x) out[x] = simd::blend(out[x], here[x], factor);
+        for (; x < pitch - 3; ++x) out[x] = ::blend(out[x], here[x], factor);
     }
 }
 
@@ -280,11 +249,8 @@ inline Histogram histogram(const Picture& picture) {
 }
 
 inline void stretch(const int64_t* counts, uint8_t* table) {
-    int low = 0, high = 255;
-    while (low < 255 && !counts[low]) ++low;
-    while (high > 0 && !counts[high]) --high;
-    const double scale = high > low ? 255.0 / (high - low) : 1.0, offset = high > low ? -low * scale : 0.0;
-    for (int i = 0; i < 256; ++i) table[i] = uint8_t(std::min(std::max(int(i * scale + offset), 0), 255));
+    const Stretched made = stretched(levels(counts));
+    for (int i = 0; i < 256; ++i) table[i] = made.of(i);
 }
 
 inline void autocontrast(const Picture& picture) {
@@ -294,22 +260,20 @@ inline void autocontrast(const Picture& picture) {
     look_up(picture, table);
 }
 
-inline void spread(const int64_t* counts, int64_t pixels, uint8_t* table) {
-    int last = 255, used = 0;
-    while (last > 0 && !counts[last]) --last;
-    for (int i = 0; i < 256; ++i) used += counts[i] > 0;
-    const int64_t step = used > 1 ? (pixels - counts[last]) / 255 : 0;
-    int64_t at = step / 2;
+inline void equalize(const int64_t* counts, int64_t pixels, uint8_t* table) {
+    const Levels found = levels(counts);
+    const Spread<int64_t> made = spread(found, pixels, counts[found.high]);
+    int64_t below = 0;
     for (int i = 0; i < 256; ++i) {
-        table[i] = uint8_t(step ? std::min<int64_t>(at / step, 255) : i);
-        at += counts[i];
+        table[i] = made.of(i, below);
+        below += counts[i];
     }
 }
 
 inline void equalize(const Picture& picture) {
     const Histogram counted = histogram(picture);
     Table table;
-    for (int c = 0; c < 3; ++c) spread(counted.of[c], picture.height * picture.width, table.of[c]);
+    for (int c = 0; c < 3; ++c) equalize(counted.of[c], picture.height * picture.width, table.of[c]);
     look_up(picture, table);
 }
 

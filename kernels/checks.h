@@ -193,6 +193,9 @@ inline bool is_adjusted(const Work& work, int64_t i) {
     return work.adjustments && work.adjusted_at[i + 1] > work.adjusted_at[i];
 }
 
+// Is sample i rendered into staging, as bytes?
+inline bool is_rendered(const Work& work, int64_t i) { return work.rendered && work.rendered[i]; }
+
 // Is it inside the output, and are its values there?
 inline bool rectangle_fits(const Work& work, const Size& size, const Rectangle& of) {
     const int64_t values = of.cover == COLOR ? 1 : NOISE_LEVELS;
@@ -218,11 +221,11 @@ inline bool record_fits(const Work& work, int64_t i) {
         return false;
     const int64_t height = size.of[0], width = size.of[1];
     const bool known = work.element_bytes == 1 || work.element_bytes == 2 || work.element_bytes == 4;
-    const bool rendered = !work.staging || is_adjusted(work, i);
+    const bool rendered = !work.staging || is_rendered(work, i);
     if (rendered && !(of_crop(record.y) && of_crop(record.x))) return false;
     if (!work.staging)
         return known && in(work.channels, 1, 3) && fits(record.output, height, width * work.channels, work.out_elements);
-    if (is_adjusted(work, i)) return fits(record.pixels, height, width * 3, work.staging_bytes);
+    if (is_rendered(work, i)) return fits(record.pixels, height, width * 3, work.staging_bytes);
     return fits(record.pixels, record.y.span, int64_t(record.x.span) * 3, work.staging_bytes) &&
            rows_fit(work, record.y, record.filter, record.weights_y) &&
            rows_fit(work, record.x, record.filter, record.weights_x);

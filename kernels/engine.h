@@ -154,14 +154,15 @@ class Rendering {
     uint8_t* lines_;
 };
 
-// The whole picture of a sample that has adjustments, in the thread's own memory: made by its first record, then step by
-// step.
+// The whole picture of a sample, in the thread's own memory: made by its first record, then, where it has adjustments,
+// step by step.
 class Developing {
   public:
     Developing(const Work& work, int64_t sample, Memory& memory) : work_(work), sample_(sample), memory_(memory) {}
 
     Picture picture(const Image& source) {
         picture_ = Rendering(work_.records[sample_], memory_.first).picture(source, memory_.pictures[0]);
+        if (!checks::is_adjusted(work_, sample_)) return picture_;
         const Adjustment* step = work_.adjustments + work_.adjusted_at[sample_];
         const Adjustment* end = work_.adjustments + work_.adjusted_at[sample_ + 1];
         for (;; ++step) {  // colors between moves are adjusted together
@@ -265,7 +266,7 @@ inline void render(const Work& work, int64_t sample, const Image& source, Memory
     }
 }
 
-// The same of a sample that has adjustments, as bytes: packed RGB rows.
+// The same as bytes: packed RGB rows.
 inline void render_bytes(const Work& work, int64_t sample, const Image& source, Memory& memory, uint8_t* out) {
     const Picture made = Developing(work, sample, memory).picture(source);
     std::memcpy(out, made.pixels, size_t(made.bytes()));

@@ -34,7 +34,7 @@ void place_weights(const Work& work, const Record& record) {
 void place(const Work& work, int64_t i, const Image& source) {
     const Record& record = work.records[i];
     if (!work.staging) return engine::render(work, i, source, mine.memory);
-    if (checks::is_adjusted(work, i))
+    if (checks::is_rendered(work, i))
         return engine::render_bytes(work, i, source, mine.memory, work.staging + record.pixels);
     uint8_t* to = work.staging + record.pixels;
     if (to != source.pixels) passes::pack(source, record.y.span, int64_t(record.x.span) * 3, to);
@@ -89,7 +89,7 @@ uint8_t* in_staging(const Work& work, int64_t i, const Region& region) {
     uint8_t* found = nullptr;
     bool shared = true;
     each_view(work, [&](const Work& view) {
-        if (!view.staging || checks::is_adjusted(view, i)) return;
+        if (!view.staging || checks::is_rendered(view, i)) return;
         uint8_t* place = view.staging + view.records[i].pixels;
         shared = shared && !std::memcmp(view.regions + 4 * i, region.at, sizeof region.at) && (!found || found == place);
         found = place;
@@ -187,9 +187,9 @@ uint8_t* room(Encoded& file, int64_t bytes) {
 // A file that another decoder is to have; the rest of what the kernel wants of the sample is made here.
 Status read_away(const Work& work, int64_t i) {
     if (!work.encoded || !work.staging || !views_fit(work, i) || !checks::path_fits(work, i)) return INVALID;
-    bool adjusted = false;  // which is rendered here
-    each_view(work, [&](const Work& view) { adjusted = adjusted || checks::is_adjusted(view, i); });
-    if (adjusted) return INVALID;
+    bool rendered = false;  // which is done here
+    each_view(work, [&](const Work& view) { rendered = rendered || checks::is_rendered(view, i); });
+    if (rendered) return INVALID;
     each_view(work, [&](const Work& view) { place_weights(view, view.records[i]); });
     Encoded& file = work.encoded[i];
     WholeFile whole;

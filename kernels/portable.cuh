@@ -21,7 +21,8 @@ using uint64_t = unsigned long long;
 
 #define GPULOAD_FN __device__ __forceinline__
 #define GPULOAD_MEMBER __device__ __forceinline__
-#define GPULOAD_KERNEL extern "C" __global__ void
+// blocks of 512 threads at most, of which a multiprocessor holds two: 64 registers a thread
+#define GPULOAD_KERNEL extern "C" __global__ void __launch_bounds__(512, 2)
 #define GPULOAD_SHARED __shared__
 
 GPULOAD_FN int lane() { return threadIdx.x; }
@@ -31,6 +32,7 @@ GPULOAD_FN int block_y() { return blockIdx.y; }
 GPULOAD_FN int blocks_x() { return gridDim.x; }
 GPULOAD_FN int blocks_y() { return gridDim.y; }
 GPULOAD_FN void barrier() { __syncthreads(); }
+GPULOAD_FN void add_atomically(uint32_t* sum, uint32_t value) { atomicAdd(sum, value); }
 
 #else
 
@@ -57,6 +59,7 @@ GPULOAD_FN int block_y() { return current_block[1]; }
 GPULOAD_FN int blocks_x() { return current_grid[0]; }
 GPULOAD_FN int blocks_y() { return current_grid[1]; }
 GPULOAD_FN void barrier() {}
+GPULOAD_FN void add_atomically(uint32_t* sum, uint32_t value) { *sum += value; }
 
 // Run a kernel's whole grid, block after block, on the calling thread.
 template <class Kernel>

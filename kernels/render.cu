@@ -6,6 +6,8 @@
 //   3. the second pass, shared memory -> sums; then grayscale, the table of output values, the store.
 // 2 and 3 repeat until the tile's weights are used up: one round, unless the image shrinks very far.
 // "First" and "second" name the axes in the order of their passes, which the record decides.
+#include "bounds.cuh"
+#include "pixel.cuh"
 #include "weights.cuh"
 
 constexpr int TILE_W = 32;
@@ -13,17 +15,6 @@ constexpr int TILE_H = 8;
 constexpr int TILE_SIDE = 32;  // the longer of the two
 constexpr int MADE_STRIDE = ROW_HEAD + KERNEL_WEIGHTS;
 constexpr int MIDDLE_PIXELS = 4 * 1024;  // first-pass results held at a time
-
-struct Pixel {
-    uint8_t channel[3];
-};
-
-// What a finished pixel becomes: values of the table (channels x 256) in one of two layouts.
-template <class Out>
-struct Values {
-    const Out* table;
-    int channels, channels_last;
-};
 
 // Outputs of one axis that a block makes together.
 struct Tile {
@@ -122,16 +113,6 @@ GPULOAD_FN Pixel finish(const Record& record, const int* sum, bool padding) {
 }
 
 template <class Out>
-GPULOAD_FN void store(const Record& record, int x, int y, Pixel pixel, Values<Out> values, Out* out) {
-    const int64_t at = int64_t(y) * record.x.extent + x;
-    const int64_t plane = int64_t(record.x.extent) * record.y.extent;
-    for (int c = 0; c < 3; ++c)  // a constant, so that the pixel stays in registers
-        if (c < values.channels)
-            out[record.output + (values.channels_last ? at * values.channels + c : c * plane + at)] =
-                values.table[c * 256 + pixel.channel[c]];
-}
-
-template <class Out>
 GPULOAD_FN void render_tile(const Record& record, const uint8_t* staging, Values<Out> values, Tile tile_y, Tile tile_x,
                             Out* out) {
     GPULOAD_SHARED int made_x[TILE_SIDE * MADE_STRIDE];
@@ -143,6 +124,7 @@ GPULOAD_FN void render_tile(const Record& record, const uint8_t* staging, Values
     barrier();
 
     const bool vertical = record.vertical_first;
+    const int64_t width = record.x.extent, plane = width * record.y.extent;
     const Pass x = make_pass(record.x, staging, record.weights_x, tile_x, 3, made_x);
     const Pass y = make_pass(record.y, staging, record.weights_y, tile_y, int64_t(record.x.span) * 3, made_y);
     const Pass first = vertical ? y : x, second = vertical ? x : y;
@@ -167,15 +149,14 @@ GPULOAD_FN void render_tile(const Record& record, const uint8_t* staging, Values
                 continue;
             }
             const Pixel pixel = finish(record, sum, row[1] == 0 || first.row(i)[1] == 0);
-            store(record, tile_x.begin + at_x, tile_y.begin + at_y, pixel, values, out);
+            const int64_t at = (tile_y.begin + at_y) * width + tile_x.begin + at_x;
+            store(pixel, at, plane, values, out + record.output);
         }
         barrier();
         begun = true;
         line = stop;
     } while (line < end);
 }
-
-GPULOAD_FN int smaller(int a, int b) { return a < b ? a : b; }
 
 template <class Out>
 GPULOAD_FN void render(const Record* records, const uint8_t* staging, Values<Out> values, Out* out) {

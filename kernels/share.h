@@ -98,9 +98,9 @@ struct Frame {
 
 // One batch; the arrays have `count` entries. An image is a file, or lies in memory, decoded: uint8, packed rows. With
 // `staging`, pixels and host-made rows of weights go to their offsets there; without it, pixels are rendered into
-// `out`: from where they lie, or from memory of the thread's own. A sample that has adjustments is rendered in either
-// case; into staging as packed RGB rows of bytes. Of an image of several views the smallest region that has all of theirs
-// is decoded, once; views in staging may share its pixels.
+// `out`: from where they lie, or from memory of the thread's own. With `rendered`, too, samples are rendered into staging,
+// as packed RGB rows of bytes, adjusted. Of an image of several views the smallest region that has all of theirs is
+// decoded, once; views in staging may share its pixels.
 struct Work {
     int64_t count;
     const char* paths;               // file names, each ended by a NUL
@@ -132,6 +132,7 @@ struct Work {
     int64_t grid_count;
     const Kernel* kernels;          // likewise
     int64_t kernel_count;
+    const uint8_t* rendered;      // 1: this sample is rendered, although there is staging; null: none is
     const Rectangle* rectangles;  // of all samples' outputs, as adjustments; null: there are none
     int64_t rectangle_count;
     const int64_t* erased_at;  // (count + 1) where each sample's begin, and the last one's end

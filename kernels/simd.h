@@ -6,8 +6,7 @@
 #include <immintrin.h>
 #endif
 
-#include <algorithm>
-
+#include "colors.cuh"
 #include "weights.cuh"
 
 namespace simd {
@@ -16,12 +15,6 @@ constexpr int LANES = 16;  // integers that are added at once
 constexpr int STRIP = 4;   // rows that the horizontal pass takes at once
 constexpr int GROUP = 4;   // outputs that it makes of them at once
 constexpr int SLACK = 32;  // bytes that may be read and written behind a row of the engine's own
-
-// As Image.blend: from + factor * (to - from), as floats, clipped.
-inline uint8_t blend(uint8_t from, uint8_t to, float factor) {
-    const float mixed = float(from) + factor * float(to - from);
-    return uint8_t(std::min(std::max(mixed, 0.0f), 255.0f));
-}
 
 #if defined(__AVX2__)
 
@@ -218,7 +211,7 @@ inline void grayscale(const uint8_t* p, uint8_t* out) {
 
 constexpr int BLENDED = 1;
 
-inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) { *out = blend(*from, *to, factor); }
+inline void blend(const uint8_t* from, const uint8_t* to, float factor, uint8_t* out) { *out = ::blend(*from, *to, factor); }
 
 constexpr int PARTED = 1;
 

@@ -21,6 +21,7 @@ def cuda_on_cpu() -> ctypes.CDLL:
     library.cuda_render.argtypes = [pointer, integer, pointer, pointer, integer, integer, integer, integer, pointer]
     erasing = [pointer, integer, pointer, pointer, pointer, wide, integer, integer, integer, integer, pointer]
     library.cuda_erase.argtypes = erasing
+    library.cuda_adjust.argtypes = [pointer, integer, *[pointer] * 4, integer, integer, integer, pointer]
     library.cuda_order_permuted.argtypes = [pointer, wide, wide, pointer]
     library.cuda_order_replaced.argtypes = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, wide, wide, pointer]
     library.cuda_order_weighted.argtypes = [ctypes.c_uint64, ctypes.c_uint32, pointer, wide, wide, wide, pointer]

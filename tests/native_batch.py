@@ -115,6 +115,11 @@ class Batch:
             self.work.erased_at = at.ctypes.data
             self.work.fills, self.work.fill_columns = fills.ctypes.data, fills.shape[1]
 
+    def render(self) -> None:
+        """Have what has adjustments rendered, although there is staging."""
+        self.rendered = self.fused.adjustments.any
+        self.work.rendered = self.rendered.ctypes.data
+
     def stage(self, size: int) -> None:
         """Give it a staging buffer."""
         self.memory = np.full(size + 2 * GUARD, UNTOUCHED, np.uint8)
@@ -175,7 +180,8 @@ def staged(picture: NDArray[np.uint8], recipe: Recipe) -> Batch:
     """A sample put into staging memory, with the rows of weights that the kernel does not make itself."""
     batch = Batch(fuse(batched([picture], [recipe])))
     record = batch.fused.records[0]
-    used = int(batch.fused.pixel_bytes[0])
+    batch.render()
+    used = int(batch.fused.extents[0].prod() * 3 if batch.rendered[0] else batch.fused.pixel_bytes[0])
     for k, axis in enumerate(record["axes"]):
         on_host = record["filter"] not in (1, 2, 4) or axis["ksize"] > 32
         if on_host and axis["length"] != axis["resized"]:

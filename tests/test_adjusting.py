@@ -170,7 +170,7 @@ def test_explain_says_who_adjusts(photos: Path, capsys: pytest.CaptureFixture[st
         DataLoader(dataset, 4, device="cpu", engine="cpu").explain()
         said = capsys.readouterr().out
         assert "all 64 recipes of the first images fuse into it" in said and "Pillow runs" not in said
-        assert "native code on the workers adjusts colors, warps or resizes again 64 of 64" in said
+        assert "native code adjusts colors, warps or resizes again 64 of 64" in said
 
 
 # ---- what is lifted, and what not ----

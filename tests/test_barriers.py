@@ -27,12 +27,15 @@ from gpuload.decoders.files import Files
 from gpuload.device import HostDevice
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine
+from gpuload.engines.cuda.adjusting import ADJUSTED, COLORS
 from gpuload.philox import bounded
+from gpuload.recipes.adjust import ADJUSTMENT, Adjust, Adjustment
 from gpuload.recipes.erase import LEVELS, Cover, Erase
 from gpuload.recipes.fuse import fuse
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.record import RECORD
+from gpuload.recipes.warp import WARP_FILTERS, Warp
 from gpuload.samplers.permutation import permutation_key, permute
 from gpuload.transforms.plan import Plan
 from tests.cases import THOROUGH
@@ -51,7 +54,7 @@ MEMORY = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-rec
 DIVERGED, RACED, REACHED = 3, 66, 67  # exit statuses: of tests/native/threads.cuh, and of the sanitizers
 OPTIONS = {"TSAN_OPTIONS": f"halt_on_error=1 exitcode={RACED}", "ASAN_OPTIONS": f"exitcode={REACHED}"}
 BARRIER = "barrier();"
-BARRIERS = 4  # in all kernels
+BARRIERS = 12  # in all kernels
 Build = Callable[..., Path]
 
 
@@ -88,6 +91,8 @@ OUTSIDE = [
     (Change("render.cu", r"middle\[MIDDLE_PIXELS\]", "middle[MIDDLE_PIXELS - 1]"), "global-buffer-overflow"),
     (Change("render.cu", r"sums\[TILE_W \* TILE_H\]", "sums[TILE_W * TILE_H - 1]"), "global-buffer-overflow"),
     (Change("render.cu", r"j < row\[1\]", "j <= row[1]"), "buffer-overflow|use-after-poison"),
+    (Change("adjust.cu", r"i < pixels;", "i <= pixels;"), "heap-buffer-overflow"),
+    (Change("adjust.cu", r"width \* 3 \+ 3", "width * 3 + 7"), "heap-buffer-overflow"),
     (Change("erase.cuh", r"x == of.width", "x > of.width"), "heap-buffer-overflow"),
     (Change("gather.cu", r"i < words", "i <= words"), "heap-buffer-overflow"),
     (Change("pad.cu", r"i < count", "i <= count"), "heap-buffer-overflow"),
@@ -199,24 +204,62 @@ class Capture(HostDevice):
         self.blocks = blocks
         self.captured: list[Launch] = []
 
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        return torch.zeros(tuple(shape), dtype=dtype)  # an index that is read too early leads nowhere else
+
     def prepare(self, name: str) -> None:
         pass
 
     def launch(self, name: str, grid: tuple[int, int], threads: int, arguments: tuple[Any, ...]) -> None:
-        records, staging, table, channels, channels_last, out = (int(value) for value in arguments)
-        width, tiles = int(name.removeprefix("render_")), min(grid[1], self.blocks)
-        cuda_on_cpu().cuda_render(records, grid[0], staging, table, width, channels, channels_last, tiles, out)
+        given = map(int, arguments)
+        is_render = name.startswith("render_")
+        self.captured.append(
+            self._render(grid, int(name.removeprefix("render_")), *given) if is_render else self._adjust(grid, *given)
+        )
+
+    def _render(
+        self,
+        grid: tuple[int, int],
+        width: int,
+        records: int,
+        staging: int,
+        table: int,
+        channels: int,
+        last: int,
+        out: int,
+    ) -> Launch:
+        tiles = min(grid[1], self.blocks)
+        cuda_on_cpu().cuda_render(records, grid[0], staging, table, width, channels, last, tiles, out)
         given = ctypes.string_at(records, grid[0] * RECORD.itemsize)
         extents = np.frombuffer(given, RECORD)["axes"]["extent"].astype(np.int64)
         arrays = given, ctypes.string_at(staging, records - staging), ctypes.string_at(table, channels * 256 * width)
         made = ctypes.string_at(out, int(extents.prod(1).sum()) * channels * width)
-        self.captured.append(Launch("i", (grid[0], width, channels, channels_last, tiles), arrays, made))
+        return Launch("i", (grid[0], width, channels, last, tiles), arrays, made)
+
+    def _adjust(
+        self, grid: tuple[int, int], pictures: int, steps: int, warps: int, scratch: int, table: int, width: int,
+        channels: int, last: int, out: int,
+    ) -> Launch:  # fmt: skip
+        given = ctypes.string_at(pictures, grid[0] * ADJUSTED.itemsize)
+        described = np.frombuffer(given, ADJUSTED)
+        size, used = described["size"].astype(np.int64), described["steps"].sum(axis=1).max()
+        pixels = size.prod(1)
+        room = described["beside"] + (pixels * 3 + 3) // 4 * 4 + size.sum(1) * 4  # of those that have it; the last does
+        arrays = [
+            given,
+            ctypes.string_at(steps, int(used) * ADJUSTMENT.itemsize),
+            ctypes.string_at(warps, pictures - warps),
+        ]
+        arrays += [ctypes.string_at(scratch, int(room.max())), ctypes.string_at(table, channels * 256 * width)]
+        cuda_on_cpu().cuda_adjust(pictures, grid[0], steps, warps, scratch, table, width, channels, last, out)
+        made = ctypes.string_at(out, int(pixels.sum()) * channels * width)
+        return Launch("a", (grid[0], width, channels, last), arrays, made)
 
 
 def rendered(
     values: list[Any], sizes: list[tuple[int, int]], recipes: list[Recipe], last: bool = False, blocks: int = 65_535
 ) -> Launch:
-    """The CUDA engine's launch for pictures of noise."""
+    """The CUDA engine's last launch for pictures of noise."""
     rng, device, plan = np.random.default_rng(len(sizes)), Capture(blocks), Plan(values)
     layout = Layout.of(plan, None, torch.channels_last if last else torch.contiguous_format)
     engine = CudaEngine(layout, device)
@@ -228,7 +271,7 @@ def rendered(
         batch.put(slot, pictures[slot][top : top + height, left : left + width])
     batch.finish()
     batch.images()
-    return device.captured[0]
+    return device.captured[-1]
 
 
 def renders() -> Iterator[Launch]:
@@ -250,6 +293,23 @@ def renders() -> Iterator[Launch]:
     yield rendered([T.ToDtype(torch.float16, scale=True)], [(30, 5)] * 5, [*modes, alone])
     one = [(gray, Resize(31, 17, Filter.LANCZOS)), (Resize(40, 90, Filter.BILINEAR), gray)]
     yield rendered([T.Grayscale(1), T.ToDtype(torch.float32, scale=True)], [(45, 60), (1, 1)], one)
+
+
+def adjustings() -> Iterator[Launch]:
+    """Every way through adjust.cu."""
+    by_kind = {kind: Adjust(kind, 3.0) for kind in COLORS}
+    look = {"filter": Filter.NEAREST, "fill": (1, 2, 3)}
+    turned, by_axes = Warp([0.9, 0.3, 2.0, -0.3, 0.9, 4.0], **look), Warp([1.2, 0.0, -3.0, 0.0, 0.7, 2.0], **look)
+    too_large, tilted = Warp([40000.0, 0.3, -2.0, 0.1, 1.0, 4.0], **look), [0.9, 0.3, 2.0, -0.3, 0.9, 4.0, 0.01, 0.02]
+    one_by_one = [(by_kind[Adjustment.ADJUST_HUE], kind) for kind in by_kind.values()]
+    noticed = by_kind[Adjustment.ADJUST_BRIGHTNESS], by_kind[Adjustment.ADJUST_SHARPNESS]
+    warped = [(*noticed, warp, *noticed) for warp in (turned, too_large, by_axes)]
+    between = [(Warp(tilted, filter, (9, 8, 7)),) for filter in WARP_FILTERS]
+    recipes: list[Recipe] = [*one_by_one, *warped, *between, (turned,), (by_axes,)]
+    sizes = [(20 + i, 31 - i) for i in range(len(recipes))]
+    yield rendered([T.ToDtype(torch.float32, scale=True)], sizes, recipes, last=True)
+    yield rendered([], sizes[-2:], recipes[-2:])
+    yield rendered([T.Grayscale(1), T.ToDtype(torch.float16)], [(9, 9)], [(*noticed, Grayscale())])
 
 
 def erasings() -> Iterator[Launch]:
@@ -315,7 +375,7 @@ def orders() -> Iterator[Launch]:
 
 @pytest.fixture(scope="module")
 def launches() -> list[Launch]:
-    return [*renders(), *erasings(), *gathers(), *fillings(), *orders()]
+    return [*renders(), *adjustings(), *erasings(), *gathers(), *fillings(), *orders()]
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +410,7 @@ def batch_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     numbers = SAMPLES, int(fused.extents.prod(1).sum()) * 3, 2, 3, files.work.staging_bytes
     names = b"".join(path + b"\0" for path in paths)
     starts = np.cumsum([0, *(len(path) + 1 for path in paths[:-1])], dtype=np.int64)
-    arrays = np.array(numbers, np.int64), names, starts, fused.regions, fused.records, engine.table.numpy()
+    arrays = np.array(numbers, np.int64), names, starts, fused.regions, fused.records, engine.layout.table.numpy()
     del staging
     return written(folder / "batch", [array if isinstance(array, bytes) else array.tobytes() for array in arrays])
 

@@ -218,10 +218,13 @@ def test_a_file_that_is_replaced_is_planned_again(tmp_path: Path, runtime: Runti
     assert_equal(batches(loader), batches(DataLoader(dataset, 3, device="cuda", seed=1)))
 
 
-COLORS = T.Compose([T.RandomResizedCrop(7), T.ColorJitter(0.4)])  # the workers decode and render these
+COLORS = T.Compose([T.RandomResizedCrop(7), T.ColorJitter(0.4)])
+BLURRED = T.Compose([T.RandomResizedCrop(7), T.PillowGaussianBlur(p=1.0)])  # the workers decode and render these
 
 
-@pytest.mark.parametrize(("views", "away"), [([(T.RandomResizedCrop(9), 3)], True), ([CROP, COLORS], False)])
+@pytest.mark.parametrize(
+    ("views", "away"), [([(T.RandomResizedCrop(9), 3)], True), ([CROP, COLORS], True), ([COLORS, BLURRED], False)]
+)
 @pytest.mark.parametrize("refused", [False, True])
 def test_several_views_of_an_image(root: Path, runtime: Runtime, views: Any, away: bool, refused: bool) -> None:
     """The device decodes what they share; what it refuses is all theirs."""

@@ -26,6 +26,7 @@ from gpuload.device import CudaDevice, Device, HostDevice, device_of
 from gpuload.engines import Wanted, make_engine
 from gpuload.engines.base import Layout
 from gpuload.engines.cuda import CudaEngine, engine as cuda_engine, launches
+from gpuload.engines.cuda.adjusting import rendered_by_workers
 from gpuload.engines.cuda.weights import MAX_WEIGHTS, needs_host_weights
 from gpuload.errors import ArgumentError
 from gpuload.libraries import host_library
@@ -489,7 +490,8 @@ def test_what_is_staged_does_not_overlap() -> None:
     axes, records = fused.records["axes"], fused.records
     rows = axes["extent"].astype(np.int64) * (2 + axes["ksize"]) * 4
     begins = np.concatenate([records["pixels"][:, None], records["weights"]], axis=1).ravel()
-    sizes = np.concatenate([fused.pixel_bytes[:, None], rows], axis=1).ravel()
+    pixels = np.where(rendered_by_workers(fused), fused.extents.prod(axis=1) * 3, fused.pixel_bytes)
+    sizes = np.concatenate([pixels[:, None], rows], axis=1).ravel()
     used = begins != NO_WEIGHTS
     assert 200 < used.sum() < 600
     begins, sizes = begins[used], sizes[used]

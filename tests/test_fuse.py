@@ -15,6 +15,7 @@ from gpuload.compilers import kernel_folder
 from gpuload.errors import ArgumentError
 from gpuload.libraries import host_library
 from gpuload.recipes.adjust import Adjust, Adjustment
+from gpuload.recipes.adjustments import Adjustments
 from gpuload.recipes.draws import CounterDraws
 from gpuload.recipes.fuse import MOST_PIXELS, Fused, fuse, left_to_pillow, unfused
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
@@ -220,8 +221,9 @@ def test_what_a_later_stage_reads() -> None:
     fused = fuse_one((Crop(5, 5, 20, 25), COLOR, Crop(1, 2, 10, 12), RESIZE), 30, 30)
     assert fused.regions.tolist() == [[5, 5, 20, 25]]
     assert fused.adjustments.frames["region"].tolist() == [[1, 2, 10, 12]]
-    assert fused.extents.tolist() == [[10, 10]] and fused.pixel_bytes.tolist() == [300]
-    assert fused.records_left()["axes"]["length"].tolist() == [[10, 10]]
+    assert fused.extents.tolist() == [[10, 10]] and fused.pixel_bytes.tolist() == [1500]
+    assert fused.records_left(fused.adjustments.any)["axes"]["length"].tolist() == [[10, 10]]
+    assert fused.records_left(~fused.adjustments.any)["axes"]["length"].tolist() == [[20, 25]]
 
 
 def test_the_padding_color_goes_through_later_grayscale() -> None:
@@ -239,10 +241,10 @@ def test_a_side_that_32_bits_do_not_hold() -> None:
 # ---- batches ----
 
 
-def taken(fused: Fused) -> list[tuple[int, Any]]:
+def taken(adjustments: Adjustments) -> list[tuple[int, Any]]:
     """The kind of each step, and what it is told, wherever that lies."""
-    steps, at, *_ = fused.adjustments
-    tables = {WARPED: fused.adjustments.warps, FRAMED: fused.adjustments.frames}
+    steps, at, *_ = adjustments
+    tables = {WARPED: adjustments.warps, FRAMED: adjustments.frames}
     told = ((kind, tables[kind][int(value)] if kind in tables else value) for kind, value in steps[at[0] : at[-1]])
     return [(int(kind), [value[name].tobytes() for name in value.dtype.names or ()] or value) for kind, value in told]
 
@@ -253,7 +255,7 @@ def same(one: Fused, other: Fused) -> bool:
         and np.array_equal(one.regions, other.regions)
         and one.records.tobytes() == other.records.tobytes()
         and np.array_equal(one.by_pillow, other.by_pillow)
-        and taken(one) == taken(other)
+        and taken(one.adjustments) == taken(other.adjustments)
     )
 
 
@@ -269,6 +271,22 @@ def test_a_batch_is_many_times_one(seed: int) -> None:
     assert fused.regions.flags.c_contiguous and fused.records.flags.c_contiguous
     for i, (picture, recipe) in enumerate(zip(pictures, recipes, strict=True)):
         assert same(sample_of(fused, i), fuse_one(recipe, *picture.shape[:2])), recipe
+
+
+def test_adjustments_of_parts_are_joined_and_left_out() -> None:
+    """Also of parts whose steps lie in the arrays of a larger batch."""
+    pictures, recipes = random_batch(random.Random(3), 60)
+    fused = fuse(batched(pictures, recipes))
+    left = np.random.default_rng(0).random(60) < 0.5
+    parts = [slice(20, 60), slice(10, 40)]
+    every = Adjustments.joined([fused[part].adjustments for part in parts])
+    some = Adjustments.joined([fused[part].adjustments.without(left[part]) for part in parts])
+    for i, sample in enumerate([*range(20, 60), *range(10, 40)]):
+        own = taken(fused.adjustments.sliced(slice(sample, sample + 1)))
+        assert taken(every.sliced(slice(i, i + 1))) == own
+        assert taken(some.sliced(slice(i, i + 1))) == ([] if left[sample] else own)
+    assert len(some.warps) == (some.steps["kind"] == WARPED).sum() > 0
+    assert len(some.frames) == (some.steps["kind"] == FRAMED).sum() > 0
 
 
 TRANSFORMS = [

@@ -471,7 +471,7 @@ def test_the_pixels_that_views_share_are_the_smallest_region_of_all() -> None:
     ]
     views = [fuse(Recipes.of([recipe], [40], [50])) for recipe in recipes]
     before = [view.regions.copy() for view in views]
-    assert widened(views).tolist() == [[True, True]]
+    assert widened(views, [np.zeros(1, bool)] * 2).tolist() == [[True, True]]
     for view, region in zip(views, before, strict=True):
         assert view.regions.tolist() == [[1, 7, 14, 22]]
         for axis in range(2):
@@ -479,3 +479,12 @@ def test_the_pixels_that_views_share_are_the_smallest_region_of_all() -> None:
             length, decoded = (view.records["axes"][0, axis][name] for name in ("length", "decoded"))
             assert decoded == -moved and view.records["axes"][0, axis]["span"] == view.regions[0, 2 + axis]
             assert length > 0
+
+
+def test_a_view_that_a_worker_renders_keeps_its_own() -> None:
+    """The other one has what is decoded for both."""
+    views = [fuse(Recipes.of([(crop,), (crop,)], [40] * 2, [50] * 2)) for crop in (Crop(5, 7, 9, 9), Crop(1, 2, 9, 9))]
+    shared = widened(views, [np.array([False, True]), np.array([False, False])])
+    assert shared.tolist() == [[True, True], [False, True]]
+    both = [1, 2, 13, 14]
+    assert [view.regions.tolist() for view in views] == [[both, [5, 7, 9, 9]], [both, both]]

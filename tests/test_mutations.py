@@ -63,7 +63,7 @@ MUTATIONS = [
     Mutation("decoded", f"{STAGING}.decoded_on", "self._device.keep(self._copy, stream)"),
     Mutation("decoded", f"{STAGING}.stage", "self._decoded.wait(self._stream)"),
     # the CUDA engine
-    Mutation("images", "gpuload.engines.cuda.launches:Launches.launch", "device.keep(table, device.current_stream())"),
+    Mutation("images", "gpuload.engines.cuda.launches:Launches.launch", "device.keep(tables, device.current_stream())"),
     Mutation("images", "gpuload.engines.cuda.launches:Launches._erase", "device.keep(fills, device.current_stream())"),
     # the order on the host
     Mutation("images", "gpuload.loading.order:_arrived", "copied.synchronize()"),

@@ -316,7 +316,7 @@ def test_the_cuda_kernel_renders_what_was_staged(seed: int) -> None:
         assert batch.put(0, picture) == Status.OK
         assert batch.guards_hold()
         out = np.zeros_like(np.asarray(apply(Image.fromarray(picture), recipe)))
-        records, table = batch.fused.records_left(), IDENTITY.ctypes.data
+        records, table = batch.fused.records_left(batch.rendered), IDENTITY.ctypes.data
         cuda_on_cpu().cuda_render(records.ctypes.data, 1, batch.staging.ctypes.data, table, 1, 3, 1, 2, out.ctypes.data)
         assert np.array_equal(out, np.asarray(apply(Image.fromarray(picture), recipe))), recipe
 

@@ -285,6 +285,33 @@ def test_offsets_outside_staging_are_invalid(what: str, offset: int) -> None:
     assert batch.untouched()
 
 
+@pytest.mark.parametrize("is_rendered", [False, True])
+def test_what_is_done_to_a_picture_is_checked_whoever_does_it(is_rendered: bool) -> None:
+    """A kernel does, where native code leaves the pixels in staging."""
+    picture, recipe = np.zeros((50, 40, 3), np.uint8), (Resize(8, 8, Filter.BOX), Adjust(Adjustment.POSTERIZE, 3.0))
+    batch = staged(picture, recipe)
+    assert batch.rendered.all() and batch.put(0, picture) == Status.OK
+    batch.rendered[:] = is_rendered
+    room = 8 * 8 * 3 if is_rendered else picture.nbytes
+    batch.stage(room - 1)
+    assert batch.put(0, picture) == Status.INVALID and batch.untouched()
+    batch.stage(room)
+    assert batch.put(0, picture) == Status.OK and not batch.untouched() and batch.guards_hold()
+    batch.stage(room)
+    batch.fused.adjustments.steps["value"] = 9
+    assert batch.put(0, picture) == Status.INVALID and batch.untouched()
+
+
+def test_what_has_no_adjustments_is_rendered_where_that_is_said() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)
+    recipe = (Resize(8, 9, Filter.BOX),)
+    batch = staged(picture, recipe)
+    batch.rendered[:] = True
+    batch.stage(8 * 9 * 3)
+    assert batch.put(0, picture) == Status.OK and batch.guards_hold()
+    assert np.array_equal(batch.staging.reshape(8, 9, 3), apply(Image.fromarray(picture), recipe))
+
+
 @pytest.mark.parametrize(
     "field", [("channels", 0), ("channels", 4), ("element_bytes", 3), ("out_elements", 8 * 8 * 3 - 1)]
 )
@@ -316,7 +343,7 @@ def views_of(picture: NDArray[np.uint8], recipes: list[Recipe], stage: bool) -> 
     """Views of a picture that lies in memory, linked; in staging they share its pixels, as far as they may."""
     views = [Batch(fuse(batched([picture], [recipe]))) for recipe in recipes]
     if stage:
-        widened([view.fused for view in views])
+        widened([view.fused for view in views], [view.fused.adjustments.any for view in views])
     for view, after in pairwise(views):
         view.work.next = ctypes.addressof(after.work)
     for view in views:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 SCHEDULES = cases(100)
 PARTS = 10
 NO_CODEC = pytest.mark.skipif(not has_codec(), reason="nvImageCodec is not installed")
-ANY = ["images", pytest.param("decoded", marks=NO_CODEC), "tensors", "ordinary", "uneven"]
+ANY = ["images", "adjusted", pytest.param("decoded", marks=NO_CODEC), "tensors", "ordinary", "uneven"]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_dropped_iterator_does_not_mind_a_graph() -> None:
         assert runtime.gpu.problems == []
 
 
-@pytest.mark.parametrize("kind", ["images", "tensors", "ordinary", "uneven"])
+@pytest.mark.parametrize("kind", ["images", "adjusted", "tensors", "ordinary", "uneven"])
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_allocated_once_warm(kind: str, seed: int, root: Path) -> None:
     """Where the device keeps up with the host; else page-locked memory of labels waits for their copies."""

@@ -55,7 +55,8 @@ def test_random_recipes_of_many_stages(staged: bool) -> None:
         if staged:
             recipes = [(*recipe, EQUALIZE) for recipe in recipes]  # so that each is rendered by the worker
             batch = Batch(fuse(batched(pictures, recipes)))
-            sizes = batch.fused.pixel_bytes
+            batch.render()
+            sizes = batch.fused.extents.prod(axis=1) * 3
             batch.fused.records["pixels"] = np.cumsum(sizes) - sizes
             batch.stage(int(sizes.sum()))
         assert not batch.fused.by_pillow.any()
@@ -63,7 +64,7 @@ def test_random_recipes_of_many_stages(staged: bool) -> None:
         for i, (picture, recipe) in enumerate(zip(pictures, recipes, strict=True)):
             assert batch.put(i, picture) == Status.OK, recipe
             if staged:
-                begin, size = int(batch.fused.records["pixels"][i]), int(batch.fused.pixel_bytes[i])
+                begin, size = int(batch.fused.records["pixels"][i]), int(sizes[i])
                 made = batch.staging[begin : begin + size].reshape(*batch.fused.extents[i], 3)
                 assert np.array_equal(made, np.asarray(functional(Image.fromarray(wanted[i]), (EQUALIZE,)))), recipe
             else:

@@ -27,7 +27,7 @@ class Survey:
 
     Attributes:
         count: recipes that were drawn.
-        adjusted: of these, those with adjustments, or later stages, that native code makes on the workers.
+        adjusted: of these, those with adjustments, or later stages, that native code makes.
         breaks: the operations at which recipes do not fuse, by name, one for each such recipe.
         sizes: (height, width) that leave, in pixels.
         failures: what went wrong instead.
@@ -58,7 +58,7 @@ class Survey:
         elif self.count:
             yield f"all {self.count} recipes of the first images fuse into it"
         if self.adjusted:
-            yield f"native code on the workers adjusts colors, warps or resizes again {self.adjusted} of {self.count}"
+            yield f"native code adjusts colors, warps or resizes again {self.adjusted} of {self.count}"
 
     def span(self) -> Iterator[str]:
         """The sizes, in words."""

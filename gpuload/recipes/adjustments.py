@@ -16,7 +16,12 @@ from gpuload.recipes.warp import WARP, WARPED
 __all__ = ["Adjustments"]
 
 Array = NDArray[np.int64]
-TABLES = {WARPED: WARP, FRAMED: FRAME, GRIDDED: GRID, BLURRED: KERNEL}  # of the kinds whose value is an index
+TABLES = {  # of what steps of a kind point to, by kind, in order
+    WARPED: WARP,
+    FRAMED: FRAME,
+    GRIDDED: GRID,
+    BLURRED: KERNEL,
+}
 
 
 class Adjustments(NamedTuple):
@@ -58,6 +63,18 @@ class Adjustments(NamedTuple):
             free += where
         return cls(steps, at, *map(np.concatenate, tables.values()))
 
+    @classmethod
+    def joined(cls, parts: Sequence["Adjustments"]) -> "Adjustments":
+        """Of all samples of several, at least one, with nothing of others."""
+        own = [part.steps[part.at[0] : part.at[-1]] for part in parts]
+        steps, tables = np.concatenate(own), list[NDArray[np.void]]()
+        for number, kind in enumerate(TABLES, start=2):
+            pointing = [some["value"][some["kind"] == kind].astype(np.int64) for some in own]
+            tables.append(np.concatenate([part[number][which] for part, which in zip(parts, pointing, strict=True)]))
+            steps["value"][steps["kind"] == kind] = np.arange(len(tables[-1]))
+        counts = np.concatenate([np.diff(part.at) for part in parts])
+        return cls(steps, np.concatenate([[0], counts.cumsum()]), *tables)
+
     def sliced(self, part: slice) -> "Adjustments":
         """Some of the samples', as views."""
         start, stop, _ = part.indices(len(self.at) - 1)
@@ -67,7 +84,12 @@ class Adjustments(NamedTuple):
         """The same, but none for the samples ``where``."""
         counts = np.diff(self.at)
         at = np.concatenate([[0], np.cumsum(np.where(where, 0, counts))])
-        return self._replace(steps=self.steps[np.repeat(~where, counts)], at=at)
+        return self._replace(steps=self.steps[self.at[0] : self.at[-1]][np.repeat(~where, counts)], at=at)
+
+    def having(self, which: Mask) -> Mask:
+        """(n,) the samples that have one of the steps ``which``."""
+        before = np.concatenate([[0], np.cumsum(which)])
+        return np.asarray(before[self.at[1:]] > before[self.at[:-1]])
 
     @property
     def any(self) -> Mask:

@@ -68,18 +68,17 @@ class Fused:
 
     @property
     def pixel_bytes(self) -> Array:
-        """(n,) int64: bytes of each region's pixels; of what leaves, where there are adjustments."""
-        of_region = self.regions[:, 2].astype(np.int64) * self.regions[:, 3]
-        return np.where(self.adjustments.any, self.extents.prod(axis=1), of_region) * 3
+        """(n,) int64: bytes of each region's pixels."""
+        return self.regions[:, 2].astype(np.int64) * self.regions[:, 3] * 3
 
-    def records_left(self) -> NDArray[np.void]:
-        """(n,) `RECORD` of what is left to do where native code has rendered the samples that have adjustments."""
-        if not len(self.adjustments.steps):
+    def records_left(self, rendered: Mask) -> NDArray[np.void]:
+        """(n,) `RECORD` of what is left to do where native code has rendered some samples."""
+        if not np.count_nonzero(rendered):
             return self.records
         finished = _Fusion(*self.extents.T).done().records
         for name in ("pixels", "output"):
             finished[name] = self.records[name]
-        return np.where(self.adjustments.any, finished, self.records)
+        return np.where(rendered, finished, self.records)
 
 
 def fuse(recipes: Recipes) -> Fused:

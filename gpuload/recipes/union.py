@@ -6,24 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.recipes.fuse import Fused
+from gpuload.recipes.ops import Mask
 
 __all__ = ["widened"]
 
 
-def widened(views: Sequence[Fused]) -> NDArray[np.bool_]:
+def widened(views: Sequence[Fused], rendered: Sequence[Mask]) -> NDArray[np.bool_]:
     """Let the views of each image have the same pixels, where they can: the smallest region that has those of all.
 
-    Records and regions of these are changed in place. A view that has adjustments keeps its own, for what lies ready
+    Records and regions of these are changed in place. A view that a worker renders keeps its own, for what lies ready
     for it is its finished pixels; so do all views of an image of which Pillow makes any.
 
     Args:
         views: of the same n images.
+        rendered: (n,) of each view, the images that a worker renders.
 
     Returns:
         (n, views) bool: those that share pixels with the others of their image, if there are any.
     """
     by_pillow = np.any([fused.by_pillow for fused in views], axis=0)
-    shared = np.stack([~fused.adjustments.any & ~by_pillow for fused in views], axis=1)
+    shared: NDArray[np.bool_] = ~(np.stack(rendered, axis=1) | by_pillow[:, None])
     if len(views) == 1:
         return shared
     begins = np.stack([fused.regions[:, :2] for fused in views])

@@ -1,4 +1,5 @@
 // The CUDA kernels as C++, block by block on the calling thread: the arithmetic that ships, without a GPU.
+#include "adjust.cu"
 #include "erase.cu"
 #include "gather.cu"
 #include "order.cu"
@@ -18,6 +19,15 @@ EXPORT void cuda_render(const Record* records, int count, const uint8_t* staging
             default:
                 return render_4(records, staging, (const uint32_t*)table, channels, channels_last, (uint32_t*)out);
         }
+    });
+}
+
+EXPORT int cuda_adjusted_bytes() { return sizeof(Adjusted); }
+
+EXPORT void cuda_adjust(const Adjusted* pictures, int count, const Adjustment* steps, const Warp* warps, uint8_t* scratch,
+                        const void* table, int element_bytes, int channels, int channels_last, void* out) {
+    launch_on_cpu(count, 1, [&] {
+        adjust_pictures(pictures, steps, warps, scratch, table, element_bytes, channels, channels_last, out);
     });
 }
 

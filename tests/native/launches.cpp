@@ -35,6 +35,14 @@ static void render(const int64_t* n, std::FILE* file, Bytes& out) {
     allow(staging, 0, int64_t(staging.size()));
 }
 
+static void adjust(const int64_t* n, std::FILE* file, Bytes& out) {
+    const Bytes pictures = read_bytes(file), steps = read_bytes(file), warps = read_bytes(file);
+    Bytes scratch = read_bytes(file);
+    const Bytes table = read_bytes(file);
+    cuda_adjust(as<Adjusted>(pictures), int(n[0]), as<Adjustment>(steps), as<Warp>(warps), scratch.data(), table.data(),
+                int(n[1]), int(n[2]), int(n[3]), out.data());
+}
+
 static void erase(const int64_t* n, std::FILE* file, Bytes& out) {
     const Bytes records = read_bytes(file), rectangles = read_bytes(file), begins = read_bytes(file);
     const Bytes fills = read_bytes(file);
@@ -70,6 +78,7 @@ int main(int, char** arguments) {
         Bytes out(expected.size(), 0xAB);
         switch (n[0]) {
             case 'i': render(n + 1, file, out); break;
+            case 'a': adjust(n + 1, file, out); break;
             case 'e': erase(n + 1, file, out); break;
             case 'g': gather(n + 1, file, out); break;
             case 'f': fill(n + 1, file, out); break;

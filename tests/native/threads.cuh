@@ -67,6 +67,9 @@ GPULOAD_FN int blocks_y() { return current_grid[1]; }
 GPULOAD_FN void barrier(int line = __builtin_LINE()) {
     if (LANES > 1) meet(line);
 }
+GPULOAD_FN void add_atomically(uint32_t* sum, uint32_t value) {
+    std::atomic_ref<uint32_t>(*sum).fetch_add(value, std::memory_order_relaxed);
+}
 
 template <class Kernel>
 static void launch_on_cpu(int grid_x, int grid_y, Kernel kernel) {

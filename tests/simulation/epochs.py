@@ -81,6 +81,14 @@ def images(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     return DataLoader(dataset, rng.choice((3, 4)), **given, **options)
 
 
+def adjusted(root: Path, rng: random.Random, **options: Any) -> DataLoader:
+    """Images of which the device adjusts some."""
+    colors = rng.choice((T.ColorJitter(0.4, 0.4, 0.4, 0.1), T.RandomInvert(), T.RandAugment(), T.RandomRotation(40)))
+    transform = T.Compose([T.RandomResizedCrop(rng.choice((8, 33))), colors, T.ToDtype(rng.choice(DTYPES), scale=True)])
+    dataset = ImageFolder(root / "whole", transform=transform)
+    return DataLoader(dataset, rng.choice((3, 4)), shuffle=True, num_workers=rng.choice((0, 3)), **options)
+
+
 def decoded(root: Path, rng: random.Random, **options: Any) -> DataLoader:
     """Images that the device decodes, too."""
     crop = T.RandomResizedCrop(rng.choice((8, 33)), interpolation=rng.choice(FILTERS))
@@ -143,6 +151,7 @@ FILTERS = (T.InterpolationMode.BILINEAR, T.InterpolationMode.LANCZOS)  # weights
 DTYPES = (torch.float32, torch.float16, torch.uint8)
 KINDS: dict[str, Make] = {
     "images": images,
+    "adjusted": adjusted,
     "decoded": decoded,
     "tensors": tensors,
     "ordinary": ordinary,

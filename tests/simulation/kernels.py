@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from gpuload.engines.cuda.adjusting import ADJUSTED, MOVING_KINDS
+from gpuload.recipes.adjust import ADJUSTMENT
 from gpuload.recipes.erase import RECTANGLE
 from gpuload.recipes.record import NO_WEIGHTS, RECORD
+from gpuload.recipes.warp import WARP, WARPED
 from gpuload.samplers.permutation import PERMUTATION
 from tests.cuda_on_cpu import cuda_on_cpu
 from tests.simulation.gpu import Span
@@ -97,6 +100,32 @@ def _render(name: str, records: Any, staging: Any, table: Any, channels: Any, la
     )
 
 
+# ---- adjust ----
+
+
+def _adjust_spans(
+    name: str, pictures: Any, steps: Any, warps: Any, scratch: Any, table: Any, width: Any, channels: Any, _: Any,
+    out: Any, grid: Any,
+) -> Iterator[Touched]:  # fmt: skip
+    yield int(pictures), ADJUSTED.itemsize * grid[0], False
+    described = _at(pictures, ADJUSTED, grid[0])
+    count = int(described["steps"].sum(axis=1).max())
+    yield int(steps), ADJUSTMENT.itemsize * count, False
+    given = _at(steps, ADJUSTMENT, count)
+    which = given["value"][given["kind"] == WARPED]
+    yield int(warps), int(which.max() + 1 if which.size else 0) * WARP.itemsize, False
+    pixels = described["size"].astype(np.int64).prod(axis=1)
+    moved = [np.isin(given["kind"][first : first + n], MOVING_KINDS).any() for first, n in described["steps"].tolist()]
+    last = np.where(moved, described["beside"], described["pixels"]) + 3 * pixels
+    yield int(scratch), int(last.max()), True
+    yield int(table), int(channels) * 256 * int(width), False
+    yield int(out), int((described["output"] + pixels * int(channels)).max()) * int(width), True
+
+
+def _adjust(name: str, pictures: Any, *others: Any, grid: Any) -> None:
+    cuda_on_cpu().cuda_adjust(int(pictures), grid[0], *map(int, others))
+
+
 # ---- erase ----
 
 
@@ -181,6 +210,7 @@ def _order(name: str, *arguments: Any, grid: Any) -> None:
 # which arguments are addresses
 ADDRESSES = {
     "render": (0, 1, 2, 5),
+    "adjust": (0, 1, 2, 3, 4, 8),
     "erase": (0, 1, 2, 3, 7),
     "gather": (0, 1, 4),
     "pad": (0, 1, 3),
@@ -188,10 +218,12 @@ ADDRESSES = {
     "order_weighted": (2, -1),
 }
 SPANS: dict[str, Callable[..., Iterator[Touched]]] = {
-    "render": _render_spans, "erase": _erase_spans, "gather": _gather_spans, "pad": _pad_spans, "order": _order_spans,
+    "render": _render_spans, "adjust": _adjust_spans, "erase": _erase_spans, "gather": _gather_spans,
+    "pad": _pad_spans, "order": _order_spans,
 }  # fmt: skip
 RUNS: dict[str, Callable[..., None]] = {
     "render": _render,
+    "adjust": _adjust,
     "erase": _erase,
     "gather": _gather,
     "pad": _pad,

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.engines.base import Images, View, check, grouped, tell
+from gpuload.engines.cuda.adjusting import rendered_by_workers
 from gpuload.engines.cuda.launches import Launches
 from gpuload.engines.cuda.weights import needs_host_weights
-from gpuload.recipes.fuse import Fused
+from gpuload.recipes.ops import Mask
 from gpuload.recipes.record import NO_WEIGHTS
 from gpuload.recipes.union import widened
 from gpuload.staging import ALIGNMENT
@@ -32,41 +33,45 @@ class CudaBatch:
         self._views, engine, self._files = views, views[0].engine, views[0].files
         self._library = engine.library
         self._images: dict[int, Images] = {}
-        groups = list(grouped(views))
+        groups, self._rendered = list(grouped(views)), [rendered_by_workers(view.fused) for view in views]
         self._numbers = [mine for _, mine, _ in groups]
-        self._launches = [Launches(one, [views[at] for at in mine], outputs) for one, mine, outputs in groups]
+        self._launches = [
+            Launches(one, [views[at] for at in mine], outputs, [self._rendered[at] for at in mine])
+            for one, mine, outputs in groups
+        ]
         away = np.zeros(len(self._files), bool) if engine.decoding is None else engine.decoding.chosen(self._files)
-        away &= ~np.any([view.fused.adjustments.any for view in views], axis=0)  # the workers render those
+        away &= ~np.any(self._rendered, axis=0)
         described = sum(launches.nbytes for launches in self._launches)
-        self._descriptors, behind = self._place([view.fused for view in views], away, described)
+        self._descriptors, behind = self._place(away, described)
         self._buffer = engine.staging.take(self)
         self._sent = self._descriptors + described
         self._host = self._buffer.room(self._sent, behind)
-        for view in views:
+        for view, rendered in zip(views, self._rendered, strict=True):
             work = view.files.work
             tell(work, view.fused, view.engine.layout)
+            work.rendered = rendered.ctypes.data
             work.staging, work.staging_bytes = self._host.ctypes.data, len(self._host)
         if engine.decoding is not None and np.count_nonzero(away):
             engine.decoding.begin(self._files, np.flatnonzero(away), self._buffer)
 
-    @staticmethod
-    def _place(views: Sequence[Fused], away: NDArray[np.bool_], described: int) -> tuple[int, int]:
+    def _place(self, away: Mask, described: int) -> tuple[int, int]:
         """Give pixels and host-made weights their places in the buffer.
 
         Args:
-            views: of the batch.
             away: samples whose pixels are decoded on the device, where they lie behind the descriptors.
             described: bytes of the descriptors.
 
         Returns:
             Bytes before the descriptors, and behind them.
         """
-        shared = widened(views)
-        needed = np.stack([needs_host_weights(fused.records) & ~fused.adjustments.any[:, None] for fused in views], 1)
+        views, rendered = [view.fused for view in self._views], np.stack(self._rendered, axis=1)
+        shared = widened(views, self._rendered)
+        needed = np.stack([needs_host_weights(fused.records) for fused in views], axis=1) & ~rendered[..., None]
         sizes = np.zeros((len(away), len(views), 3), np.int64)  # bytes of each sample's pixels, rows of y, rows of x
         owner = shared.argmax(axis=1)  # of the pixels that a sample's views share
         for number, fused in enumerate(views):
-            sizes[:, number, 0] = np.where(shared[:, number] & (owner != number), 0, fused.pixel_bytes)
+            held = np.where(rendered[:, number], fused.extents.prod(axis=1) * 3, fused.pixel_bytes)
+            sizes[:, number, 0] = np.where(shared[:, number] & (owner != number), 0, held)
             if np.count_nonzero(needed[:, number]):
                 rows = fused.extents * (2 + fused.records["axes"]["ksize"]) * 4
                 sizes[:, number, 1:] = np.where(needed[:, number], rows, 0)

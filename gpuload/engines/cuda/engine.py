@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
+import torch
 
 from gpuload.decoders import pillow
 from gpuload.decoders.base import Decoder
@@ -10,10 +10,12 @@ from gpuload.decoders.files import Files
 from gpuload.decoding import GpuDecoding
 from gpuload.device import Device
 from gpuload.engines.base import Layout, View, native_decoders
+from gpuload.engines.cuda.adjusting import rendered_by_workers
 from gpuload.engines.cuda.batch import CudaBatch
+from gpuload.engines.cuda.launches import IDENTITY
 from gpuload.engines.cuda.weights import needs_host_weights
 from gpuload.libraries import host_library
-from gpuload.recipes.fuse import Fused, fuse, fuse_unadjusted, left_to_pillow
+from gpuload.recipes.fuse import Fused, fuse, left_to_pillow
 from gpuload.recipes.recipes import Recipes
 from gpuload.stage import Stage
 from gpuload.staging import StagingPool
@@ -43,14 +45,16 @@ class CudaEngine:
         device.prepare(self.kernel)  # what is missing fails here, not in the first batch
         if layout.fills.numel():
             device.prepare(self.erasing)
-        self.table, self.fills = (values.to(device.torch_device) for values in (layout.table, layout.fills))
+        tables = IDENTITY, layout.table.contiguous().view(torch.uint8).flatten()
+        self.tables, self.fills = torch.cat(tables).to(device.torch_device), layout.fills.to(device.torch_device)
         self.staging = StagingPool(device, device.stream())
 
     def fuse(self, recipes: Recipes) -> Fused:
         if self.library is not None:
             return fuse(recipes)
-        fused = fuse_unadjusted(recipes)
-        return left_to_pillow(fused, recipes, np.asarray(needs_host_weights(fused.records).any(axis=1)))
+        fused = fuse(recipes)
+        by_host = rendered_by_workers(fused) | needs_host_weights(fused.records).any(axis=1)
+        return left_to_pillow(fused, recipes, by_host)
 
     def batch(self, fused: Fused, files: Files) -> CudaBatch:
         return CudaBatch([View(self, fused, files)])
