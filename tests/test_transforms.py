@@ -232,6 +232,11 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
     "RandomInvert": [{"p": 1.0}, {"p": 0.0}],
     "RandomAutocontrast": [{"p": 1.0}, {"p": 0.0}],
     "RandomEqualize": [{"p": 1.0}, {"p": 0.0}],
+    "RandomPhotometricDistort": [
+        {"brightness": (0.9, 1.1), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.1, 0.1), "p": 1.0},
+        {"brightness": [0, 3], "contrast": (2, 2), "saturation": [1, 2.5], "hue": [0.2, 0.3], "p": 0.5},
+    ],
+    "GaussianBlur": [{"kernel_size": 5, "sigma": (0.1, 2.0)}, {"kernel_size": [3, 9], "sigma": 1.5}],
     "RandomErasing": [
         {"p": 1.0, "scale": (0.1, 0.5), "ratio": (0.5, 1.0), "value": 0, "inplace": False},
         {"p": 0.5, "scale": [0.5, 0.9], "ratio": [1, 2], "value": [1, 2, 3], "inplace": True},
@@ -320,6 +325,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"mean": (0.1, 0.2, 0.3), "std": [0.5] * 3, "inplace": True},
     ],
 }
+NOTHING = ("RGB", "RandomChannelPermutation", "ToImage", "PILToTensor", "ToTensor")  # to tell them
 OWN = ("PillowGaussianBlur",)  # which torchvision has not
 every_transform = pytest.mark.parametrize("name", ARGUMENTS)
 
@@ -333,8 +339,7 @@ def used(transform: Any) -> torch.Tensor:
 
 def test_every_transform_that_has_arguments_is_among_these() -> None:
     kinds = {name for name in T.__all__ if isinstance(getattr(T, name), type)} - {"Compose", "MultiView", "Transform"}
-    without = {"InterpolationMode", "AutoAugmentPolicy", "RGB", "ToImage", "PILToTensor", "ToTensor"}
-    assert kinds - without == set(ARGUMENTS)
+    assert kinds - {*NOTHING, "InterpolationMode", "AutoAugmentPolicy"} == set(ARGUMENTS)
 
 
 @every_transform
@@ -346,6 +351,7 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         assert repr(ours) == f"{name}({shown})"
     theirs = {
+        "GaussianBlur": "kernel_size",
         "Grayscale": "num_output_channels",
         "ToDtype": "dtype",
         "Normalize": "mean",

@@ -55,10 +55,11 @@ def _adjusting(kind: type[Transform], *names: str) -> Maker:
 
 
 def _gaussian_blur(transform: Any, hand: Hand) -> Native | None:
-    """torch adds up one channel in another order."""
+    """Of one channel, torch's convolution is another one."""
     (x, y), (low, high) = transform.kernel_size, transform.sigma
-    kind = FirstGaussianBlur if is_v1(transform) else GaussianBlur
-    return [kind((x, y), (low, high))] if hand.form is Form.PIL and hand.channels == 3 else None
+    if hand.form is not Form.PIL or hand.channels != 3 or not isinstance(transform.kernel_size, list | tuple):
+        return None
+    return [(FirstGaussianBlur if is_v1(transform) else GaussianBlur)((x, y), (low, high))]
 
 
 def _channel_permutation(transform: Any, hand: Hand) -> Native | None:
