@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import ChainDataset, Dataset, IterableDataset, StackDataset
 from torchvision.transforms import v2
 
-from gpuload import ImageFolder, TensorDataset
+from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
 from gpuload.datasets import ImageDataset
 from gpuload.lifting import Unknown, find, images
 from gpuload.lifting.torchvision import KINDS, OTHERS
@@ -98,6 +98,15 @@ def test_the_targets_of_inaturalist(options: dict[str, Any], tmp_path: Path) -> 
 @pytest.mark.parametrize("types", ["binary-category", ["category", "binary-category"], []], ids=str)
 def test_the_targets_of_pets(types: Any, tmp_path: Path) -> None:
     check(pets(tmp_path, target_types=types))
+
+
+@pytest.mark.parametrize("own", [T, v2], ids=["gpuload", "torchvision"])
+def test_gray_digits_have_one_channel_in_the_dataset_and_in_the_loader(own: Any, make: Make) -> None:
+    dataset = make("MNIST")
+    dataset.transform = own.Compose([own.Resize(20), own.ToImage(), own.ToDtype(torch.float32, scale=True)])
+    images, _ = next(iter(DataLoader(dataset, len(dataset), device="cpu")))
+    assert images.shape == (len(dataset), 1, 20, 20)
+    assert torch.equal(images, torch.stack([dataset[index][0] for index in range(len(dataset))]))
 
 
 def test_rows_as_targets_of_qmnist(tmp_path: Path) -> None:
