@@ -174,7 +174,7 @@ def test_tensors_are_images_too() -> None:
 def test_images_of_mode_l_have_one_channel(transforms: list[str]) -> None:
     """As torchvision's transforms leave them; each transform of its own does so, too."""
     gray = picture(30, 40).convert("L")
-    ours, theirs = ([eval(f"{name}.{one}") for one in transforms] for name in ("T", "v2"))  # noqa: S307
+    ours, theirs = ([eval(f"{name}.{one}") for one in transforms] for name in ("T", "v2"))
     assert_same(T.Compose(ours), v2.Compose(theirs), gray, 1)
     assert_same(ours[0], v2.Compose([theirs[0], v2.PILToTensor()]), gray, 1)
 
