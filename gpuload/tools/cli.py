@@ -12,11 +12,11 @@ import torch
 import gpuload
 from gpuload import transforms as T
 from gpuload.arguments import at_least
-from gpuload.datasets import ImageFolder
+from gpuload.datasets import ImageFolder, JointDataset
 from gpuload.errors import GpuloadError
 from gpuload.loader import DataLoader
 from gpuload.stage import lay_out
-from gpuload.tools import bench, demo, doctor, preview
+from gpuload.tools import bench, demo, doctor, moving, preview
 from gpuload.tools.common import cores
 from gpuload.tools.finding import Status, as_text
 
@@ -65,6 +65,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _preview(arguments: argparse.Namespace) -> int:
+    if arguments.masks is not None or arguments.annotations is not None:
+        return _moving(arguments)
     dataset = _dataset(arguments)
     loader = _loader(arguments, dataset)
     batch = next(iter(loader))
@@ -72,6 +74,19 @@ def _preview(arguments: argparse.Namespace) -> int:
     labels = batch[1].tolist()
     made = {"output": str(path), "seed": loader.seed, "classes": dataset.classes, "labels": labels}
     _show(arguments, made, f"{path}: {len(labels)} of {len(dataset)} images")
+    return 0
+
+
+def _moving(arguments: argparse.Namespace) -> int:
+    size = arguments.size or 224
+    if arguments.masks is not None:
+        dataset: JointDataset = moving.masked(arguments.folder, arguments.masks, size)
+    else:
+        dataset = moving.boxed(arguments.folder, arguments.annotations, size)
+    at_least("num_workers", arguments.workers, 0)
+    path = moving.draws(dataset, arguments.output, arguments.seed, arguments.workers, arguments.device)
+    made = {"output": str(path), "seed": arguments.seed, "images": len(dataset)}
+    _show(arguments, made, f"{path}: how {dataset.describe()} are moved")
     return 0
 
 
@@ -154,6 +169,9 @@ def _add_preview(commands: Any) -> None:
     parser = _add(commands, "preview", _preview, "a contact sheet of one batch, as a PNG file")
     parser.add_argument("--output", metavar="FILE", default="preview.png", help="default: %(default)s")
     _add_loader_options(parser, batch_size=24)
+    targets = parser.add_mutually_exclusive_group()
+    targets.add_argument("--masks", metavar="DIR", help="masks of the images in DIR: show how they follow their images")
+    targets.add_argument("--annotations", metavar="FILE", help="COCO's boxes of the images in DIR: show the same")
 
 
 def _add_bench(commands: Any) -> None:
