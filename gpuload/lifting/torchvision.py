@@ -12,6 +12,7 @@ from gpuload.lifting.own import DATASETS
 from gpuload.lifting.plain import READ, Refusal, check_methods, check_names
 from gpuload.lifting.torchvision_arrays import ARRAYS
 from gpuload.lifting.torchvision_files import FILES
+from gpuload.lifting.torchvision_wrapped import is_wrapped, lift as lift_wrapped
 from gpuload.shipped import replaced_below
 
 __all__ = ["KINDS", "OTHERS", "Kind", "lift"]
@@ -73,6 +74,8 @@ def lift(dataset: Any) -> ImageDataset:
     Raises:
         Refusal: it is none of those that are lifted, or not as torchvision made it.
     """
+    if is_wrapped(dataset):
+        return lift_wrapped(dataset)
     cls = type(dataset)
     if not any(base.__module__.startswith(f"{DATASETS}.") for base in cls.__mro__):
         raise Refusal(f"gpuload does not know {cls.__name__}")
