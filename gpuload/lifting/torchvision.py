@@ -1,4 +1,5 @@
-"""torchvision's datasets: those whose samples are a file or an array, decoded in the usual way, and a label.
+"""torchvision's datasets: those whose samples are a file or an array, decoded in the usual way, and a label; or, where
+they are wrapped for transforms.v2, a mask or boxes.
 
 torchvision is not imported: what is not loaded has no datasets. Each kind of ``__getitem__`` is known by its class and
 by the names it uses: another version's, which may do something else, is not taken for it.
@@ -64,7 +65,6 @@ OTHERS = {  # why datasets of torchvision are not lifted
     **dict.fromkeys(["KittiFlow", "Sintel", "FlyingChairs", "FlyingThings3D", "HD1K"], FLOW),
     **dict.fromkeys(["Kitti2012Stereo", "Kitti2015Stereo", "CarlaStereo", "Middlebury2014Stereo", "CREStereo"], STEREO),
     **dict.fromkeys(["FallingThingsStereo", "SceneFlowStereo", "SintelStereo", "InStereo2k", "ETH3DStereo"], STEREO),
-    "VisionDatasetTVTensorWrapper": "wraps samples for transforms.v2",
 }
 
 
