@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["is_shipped", "overrides", "replaced_below", "replaced_in"]
+__all__ = ["function_of", "is_shipped", "overrides", "replaced_below", "replaced_in"]
 
 ACTING = ("__call__", "__getattr__", "__getattribute__", "__iter__")  # of names with underscores; others act elsewhere
 OF_MODULE = ("__call__", "_wrapped_call_impl", "_call_impl", "__getattr__")  # what leads from a call to `forward`
@@ -27,7 +27,7 @@ def is_shipped(value: Any, library: str, name: str | None = None) -> bool:
         library: a package or a module.
         name: the full name that it must have been written under, within its module; None: any.
     """
-    function = _function(value)
+    function = function_of(value)
     if not isinstance(function, FunctionType) or name not in (None, function.__code__.co_qualname):
         return False
     return _is_in(function.__globals__.get("__name__"), library)
@@ -48,7 +48,7 @@ def replaced_in(cls: type) -> str | None:
             written_as = f"{base.__qualname__}.{WRITTEN_AS.get((base, name), name)}"
             if not is_shipped(method, library, written_as):
                 return f"{base.__module__}.{base.__qualname__}.{name}"
-            stranger = replaced_below(_function(method), library, seen)
+            stranger = replaced_below(function_of(method), library, seen)
             if stranger is not None:
                 return stranger
     return None
@@ -83,7 +83,8 @@ def replaced_below(function: FunctionType, library: str, seen: set[Any] | None =
     return None
 
 
-def _function(value: Any) -> Any:
+def function_of(value: Any) -> Any:
+    """The function of what stands in a class: of a property, a static method, or of itself."""
     match value:
         case property():
             return value.fget

@@ -205,6 +205,33 @@ def test_preview_into_a_file_that_cannot_be_written(command: Command, photos: Pa
     assert err.count("\n") == 1
 
 
+def test_preview_of_masks(command: Command, photos: Path, tmp_path: Path) -> None:
+    for path in sorted((photos / "cats").iterdir()):
+        with Image.open(path) as image:
+            size = image.size
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.new("L", size, 4).save(tmp_path / "masks" / f"{path.stem}.png")
+    options = ["--masks", tmp_path / "masks", "--output", tmp_path / "sheet.png", "--device", "cpu", "--size", 64]
+    status, out, err = command("preview", photos / "cats", *options)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'sheet.png'}: how 12 images in ")
+    with Image.open(tmp_path / "sheet.png") as made:
+        assert made.width > 5 * 64
+    status, out, err = command("preview", photos, *options)
+    assert (status, out) == (1, "") and "24 of 24 images have no mask of their name" in err
+
+
+def test_preview_of_boxes(command: Command, photos: Path, tmp_path: Path) -> None:
+    listed = {"images": [{"id": 1, "file_name": next((photos / "cats").iterdir()).name}], "annotations": []}
+    (tmp_path / "boxes.json").write_text(json.dumps(listed))
+    options = ["--annotations", tmp_path / "boxes.json", "--output", tmp_path / "sheet.png", "--device", "cpu"]
+    status, out, err = command("preview", photos / "cats", *options, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == {"output": str(tmp_path / "sheet.png"), "seed": 0, "images": 1}
+    status, out, err = command("preview", photos / "dogs" / "none", *options)
+    assert (status, out) == (1, "") and err.startswith("gpuload: error: images ") and err.count("\n") == 1
+
+
 # ---- explain ----
 
 

@@ -17,10 +17,11 @@ from torch import nn
 from torch.utils.data import ChainDataset, Dataset, IterableDataset, StackDataset
 from torchvision.transforms import v2
 
-from gpuload import ImageFolder, TensorDataset
+from gpuload import DataLoader, ImageFolder, TensorDataset, transforms as T
 from gpuload.datasets import ImageDataset
 from gpuload.lifting import Unknown, find, images
 from gpuload.lifting.torchvision import KINDS, OTHERS
+from gpuload.lifting.torchvision_wrapped import WRAPPED
 from tests.torchvision_pages import page
 from tests.torchvision_samples import MADE, attributes, inaturalist, pets, photo, qmnist
 
@@ -98,6 +99,15 @@ def test_the_targets_of_inaturalist(options: dict[str, Any], tmp_path: Path) -> 
 @pytest.mark.parametrize("types", ["binary-category", ["category", "binary-category"], []], ids=str)
 def test_the_targets_of_pets(types: Any, tmp_path: Path) -> None:
     check(pets(tmp_path, target_types=types))
+
+
+@pytest.mark.parametrize("own", [T, v2], ids=["gpuload", "torchvision"])
+def test_gray_digits_have_one_channel_in_the_dataset_and_in_the_loader(own: Any, make: Make) -> None:
+    dataset = make("MNIST")
+    dataset.transform = own.Compose([own.Resize(20), own.ToImage(), own.ToDtype(torch.float32, scale=True)])
+    images, _ = next(iter(DataLoader(dataset, len(dataset), device="cpu")))
+    assert images.shape == (len(dataset), 1, 20, 20)
+    assert torch.equal(images, torch.stack([dataset[index][0] for index in range(len(dataset))]))
 
 
 def test_rows_as_targets_of_qmnist(tmp_path: Path) -> None:
@@ -379,7 +389,7 @@ def test_another_image_backend(make: Make) -> None:
 
 def test_a_wrapped_dataset(make: Make) -> None:
     wrapped = D.wrap_dataset_for_transforms_v2(make("MNIST"))
-    assert refused(wrapped).endswith("overrides __getitem__")
+    assert refused(wrapped) == "gpuload does not know MNIST, wrapped for transforms.v2"
 
 
 class Ordinary(Dataset[Any]):
@@ -445,7 +455,7 @@ def theirs() -> list[tuple[str, Any]]:
 def why(name: str, cls: Any) -> str | None:
     """Why a dataset of torchvision's is not lifted; None: it is."""
     if not isinstance(cls, type):
-        return "its samples are wrapped for transforms.v2"
+        return f"but for wrapped {', '.join(WRAPPED)}, which are lifted"
     owner = next(base for base in cls.__mro__ if "__getitem__" in vars(base)).__qualname__
     return None if owner in KINDS else OTHERS[owner]
 
@@ -457,7 +467,8 @@ def lifting_table() -> list[tuple[str, str]]:
         reason = why(name, cls)
         owner = next((base.__qualname__ for base in getattr(cls, "__mro__", ()) if "__getitem__" in vars(base)), "")
         kind = "arrays" if type(KINDS.get(owner)).__module__.endswith("arrays") else "files"
-        rows.append((f"`{name}`", f"lifted: {kind}" if reason is None else f"torch's workers: {reason}"))
+        wrapped = "; lifted where it is wrapped for transforms.v2" * (name in WRAPPED)
+        rows.append((f"`{name}`", f"lifted: {kind}" if reason is None else f"torch's workers: {reason}{wrapped}"))
     return rows
 
 
@@ -467,7 +478,7 @@ def test_the_page_of_datasets_is_as_the_package() -> None:
 
 def test_no_reason_is_left_over() -> None:
     classes = {cls.__qualname__ for _, cls in theirs() if isinstance(cls, type)}
-    assert set(OTHERS) - classes == {"VisionDatasetTVTensorWrapper"}
+    assert set(OTHERS) <= classes and set(WRAPPED) <= set(OTHERS)
 
 
 def test_a_table_of_the_page_is_written_or_found_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Contact sheets show the colors that the images had, in a grid, with the names of their classes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,18 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 
-from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, TensorDataset, transforms as T
+from gpuload import (
+    ArgumentError,
+    ArgumentTypeError,
+    CocoDetection,
+    DataLoader,
+    ImageFolder,
+    SegmentationFolder,
+    TensorDataset,
+    transforms as T,
+)
 from gpuload.tools import preview
+from gpuload.tools.overlay import color_of
 from gpuload.tools.preview import CAPTION, FONT_SIZE, GAP, MARGIN, contact_sheet, pictures, sheet
 from gpuload.transforms.plan import Plan
 
@@ -110,6 +121,46 @@ def test_floats_from_0_to_1_show_as_they_are() -> None:
 def test_other_floats_are_stretched_channel_by_channel() -> None:
     images = torch.tensor([[-2.0, 2.0], [5.0, 6.0], [7.0, 7.0]]).view(1, 3, 1, 2)
     assert pixels(pictures(images)[0]).tolist() == [[[0, 0, 0], [255, 255, 0]]]
+
+
+# ---- masks and boxes ----
+
+
+def test_masks_lie_over_the_images_of_a_batch(tmp_path: Path) -> None:
+    """After normalization, as before it."""
+    mask = Image.new("L", (140, 130))
+    mask.paste(5, (0, 0, 70, 130))
+    for name, image in (("images", Image.new("RGB", (140, 130), "blue")), ("masks", mask)):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "0.png")
+    transforms = T.Compose([T.CenterCrop(100), T.ToDtype(torch.float32, scale=True), T.Normalize(MEAN, STD)])
+    loader = DataLoader(SegmentationFolder(tmp_path / "images", tmp_path / "masks", transforms), device="cpu")
+    with Image.open(contact_sheet(loader, next(iter(loader)), tmp_path / "sheet.png")) as made:
+        assert made.getpixel((MARGIN + 75, MARGIN + 50)) == (0, 0, 255)
+        left = made.getpixel((MARGIN + 25, MARGIN + 50))
+    assert left == tuple(np.rint(np.add((0, 0, 255), color_of(5)) / 2).astype(int))
+
+
+def test_boxes_lie_over_images_of_different_sizes(tmp_path: Path) -> None:
+    """On one scale, in the middle of their cells; with the names of their classes."""
+    sizes, images, boxes = [(600, 300), (100, 200)], [], []
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, "blue").save(tmp_path / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png"})
+        boxes.append({"id": number + 1, "image_id": number, "bbox": [20, 30, 60, 150], "category_id": 7})
+    listed = {"images": images, "annotations": boxes[:1], "categories": [{"id": 7, "name": "sea"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(listed))
+    dataset = CocoDetection(tmp_path, tmp_path / "boxes.json", T.Compose([T.ToImage()]))
+    loader = DataLoader(dataset, 2, device="cpu")
+    with Image.open(contact_sheet(loader, next(iter(loader)), tmp_path / "sheet.png")) as made:
+        shown = pixels(made)
+    assert shown.shape[1] == 2 * MARGIN + preview.MOST
+    first, second = (shown[top : top + 128, MARGIN : MARGIN + 256] for top in (MARGIN, MARGIN + 128 + CAPTION + GAP))
+    factor, (rows, columns) = preview.MOST / 600, np.nonzero((first == color_of(7)).all(-1))
+    assert abs(columns.min() - 20 * factor) <= 1 and abs(rows.max() - 180 * factor) <= 1
+    blue = np.nonzero((second == (0, 0, 255)).all(-1).any(0))[0]
+    assert abs(len(blue) - 100 * factor) <= 1 and abs(blue.mean() - 127.5) <= 1
+    assert not (second == color_of(7)).all(-1).any()
 
 
 # ---- layout ----

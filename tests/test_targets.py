@@ -277,6 +277,13 @@ def test_parts_of_datasets_are_rendered_as_well(root: Path, make: Make, draw: Dr
         assert equal(exact, image) and equal(followed, target)
 
 
+def test_dicts_are_collated_as_torch_does(root: Path) -> None:
+    dataset = Points(root, v2.Compose([v2.Resize((20, 30)), v2.ToImage()]))
+    ours, theirs = list(DataLoader(dataset, 5, seed=0, device="cpu")), list(TorchDataLoader(dataset, 5))
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert all(map(equal, mine, expected)) and mine[1]["points"].shape[1:] == (3, 2)
+
+
 @kinds
 def test_torchs_own_loader_takes_them(root: Path, make: Make, draw: Draw) -> None:
     dataset = make(root, v2.Compose(CROPS))

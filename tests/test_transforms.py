@@ -159,8 +159,25 @@ def test_tensors_are_images_too() -> None:
     image = picture(30, 40)
     tensor = v2.functional.pil_to_tensor(image)
     assert torch.equal(T.Resize(20)(tensor), T.Resize(20)(image))
-    gray = tensor[:1]
-    assert torch.equal(T.CenterCrop(10)(gray)[1], T.CenterCrop(10)(gray)[0])
+    assert torch.equal(T.CenterCrop(10)(tensor[:1]), v2.CenterCrop(10)(tensor[:1]))
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        ["Resize(12)", "ToImage()"],
+        ["RandomRotation(20)", "ToImage()", "ToDtype(torch.float32, scale=True)", "Normalize([0.1], [0.3])"],
+        ["Grayscale(3)", "ToImage()"],
+        ["RandomAutocontrast(1.0)", "PILToTensor()"],
+    ],
+    ids=" ".join,
+)
+def test_images_of_mode_l_have_one_channel(transforms: list[str]) -> None:
+    """As torchvision's transforms leave them; each transform of its own does so, too."""
+    gray = picture(30, 40).convert("L")
+    ours, theirs = ([eval(f"{name}.{one}") for one in transforms] for name in ("T", "v2"))
+    assert_same(T.Compose(ours), v2.Compose(theirs), gray, 1)
+    assert_same(ours[0], v2.Compose([theirs[0], v2.PILToTensor()]), gray, 1)
 
 
 @pytest.mark.parametrize("mode", InterpolationMode)

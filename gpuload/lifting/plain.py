@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from gpuload.shipped import is_shipped
+from gpuload.shipped import function_of, is_shipped
 
 __all__ = ["READ", "TORCH", "Refusal", "Unknown", "attribute", "check_methods", "check_names", "of_class"]
 
@@ -63,7 +63,7 @@ def check_names(owner: type, method: str, names: str) -> None:
     Raises:
         Refusal: it uses others.
     """
-    if " ".join(vars(owner)[method].__code__.co_names) != names:
+    if " ".join(function_of(vars(owner)[method]).__code__.co_names) != names:
         library = owner.__module__.partition(".")[0]
         raise Refusal(f"{owner.__name__}.{method} is not that of a {library} that gpuload knows")
 

@@ -1,4 +1,5 @@
-"""torchvision's datasets: those whose samples are a file or an array, decoded in the usual way, and a label.
+"""torchvision's datasets: those whose samples are a file or an array, decoded in the usual way, and a label; or, where
+they are wrapped for transforms.v2, a mask or boxes.
 
 torchvision is not imported: what is not loaded has no datasets. Each kind of ``__getitem__`` is known by its class and
 by the names it uses: another version's, which may do something else, is not taken for it.
@@ -12,6 +13,7 @@ from gpuload.lifting.own import DATASETS
 from gpuload.lifting.plain import READ, Refusal, check_methods, check_names
 from gpuload.lifting.torchvision_arrays import ARRAYS
 from gpuload.lifting.torchvision_files import FILES
+from gpuload.lifting.torchvision_wrapped import is_wrapped, lift as lift_wrapped
 from gpuload.shipped import replaced_below
 
 __all__ = ["KINDS", "OTHERS", "Kind", "lift"]
@@ -63,7 +65,6 @@ OTHERS = {  # why datasets of torchvision are not lifted
     **dict.fromkeys(["KittiFlow", "Sintel", "FlyingChairs", "FlyingThings3D", "HD1K"], FLOW),
     **dict.fromkeys(["Kitti2012Stereo", "Kitti2015Stereo", "CarlaStereo", "Middlebury2014Stereo", "CREStereo"], STEREO),
     **dict.fromkeys(["FallingThingsStereo", "SceneFlowStereo", "SintelStereo", "InStereo2k", "ETH3DStereo"], STEREO),
-    "VisionDatasetTVTensorWrapper": "wraps samples for transforms.v2",
 }
 
 
@@ -73,6 +74,8 @@ def lift(dataset: Any) -> ImageDataset:
     Raises:
         Refusal: it is none of those that are lifted, or not as torchvision made it.
     """
+    if is_wrapped(dataset):
+        return lift_wrapped(dataset)
     cls = type(dataset)
     if not any(base.__module__.startswith(f"{DATASETS}.") for base in cls.__mro__):
         raise Refusal(f"gpuload does not know {cls.__name__}")

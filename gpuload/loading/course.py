@@ -128,8 +128,11 @@ class Course(NamedTuple):
         return parted(labels, self.reach, self._prepared)
 
     def parted(self, delivered: Any) -> Any:
-        """Targets of a batch; where some in front are another part's, these by themselves."""
-        return parted(delivered, self.reach, lambda targets: targets)
+        """Targets of a batch, in one where it `stacks`; where some in front are another part's, these by themselves."""
+        return parted(delivered, self.reach, self._parted)
+
+    def _parted(self, targets: Any) -> Any:
+        return pinned(default_collate(targets), self.device) if self.stacks and isinstance(targets, list) else targets
 
     def _prepared(self, labels: Labels) -> Any:
         if not self.stacks:

@@ -12,12 +12,12 @@ import torch
 import gpuload
 from gpuload import transforms as T
 from gpuload.arguments import at_least
-from gpuload.datasets import ImageFolder
+from gpuload.datasets import ImageFolder, JointDataset
 from gpuload.errors import GpuloadError
 from gpuload.loader import DataLoader
 from gpuload.presets import PRESETS
 from gpuload.stage import lay_out
-from gpuload.tools import bench, demo, doctor, preview
+from gpuload.tools import bench, demo, doctor, moving, preview
 from gpuload.tools.common import cores
 from gpuload.tools.finding import Status, as_text
 from gpuload.tools.gallery import drawn, gallery
@@ -70,6 +70,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _preview(arguments: argparse.Namespace) -> int:
     if arguments.recipe is not None:
         return _gallery(arguments)
+    if arguments.masks is not None or arguments.annotations is not None:
+        return _moving(arguments)
     dataset = _dataset(arguments)
     loader = _loader(arguments, dataset)
     batch = next(iter(loader))
@@ -85,6 +87,19 @@ def _gallery(arguments: argparse.Namespace) -> int:
     path = gallery(rows, arguments.output)
     made = {"output": str(path), "seed": arguments.seed, "recipe": arguments.recipe, "images": len(rows)}
     _show(arguments, made, f"{path}: {len(rows)} images, and what {arguments.recipe} makes of them")
+    return 0
+
+
+def _moving(arguments: argparse.Namespace) -> int:
+    size = SIZE if arguments.size is None else arguments.size
+    if arguments.masks is not None:
+        dataset: JointDataset = moving.masked(arguments.folder, arguments.masks, size)
+    else:
+        dataset = moving.boxed(arguments.folder, arguments.annotations, size)
+    at_least("num_workers", arguments.workers, 0)
+    path = moving.draws(dataset, arguments.output, arguments.seed, arguments.workers, arguments.device)
+    made = {"output": str(path), "seed": arguments.seed, "images": len(dataset)}
+    _show(arguments, made, f"{path}: how {dataset.describe()} are moved")
     return 0
 
 
@@ -168,8 +183,11 @@ def _add_preview(commands: Any) -> None:
     parser = _add(commands, "preview", _preview, "a contact sheet of one batch, as a PNG file")
     parser.add_argument("--output", metavar="FILE", default="preview.png", help="default: %(default)s")
     _add_loader_options(parser, batch_size=24)
-    _add_recipe(parser, "to show some draws of, at its own size, beside the images as they are")
     parser.set_defaults(size=None)
+    shown = parser.add_mutually_exclusive_group()
+    _add_recipe(shown, "to show some draws of, at its own size, beside the images as they are")
+    shown.add_argument("--masks", metavar="DIR", help="masks of the images in DIR: show how they follow their images")
+    shown.add_argument("--annotations", metavar="FILE", help="COCO's boxes of the images in DIR: show the same")
 
 
 def _add_bench(commands: Any) -> None:
@@ -186,7 +204,7 @@ def _add_bench(commands: Any) -> None:
     _add_seed_and_device(parser)
 
 
-def _add_recipe(parser: argparse.ArgumentParser, purpose: str) -> None:
+def _add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     parser.add_argument("--recipe", metavar="NAME", choices=list(PRESETS), help=f"{purpose}: {', '.join(PRESETS)}")
 
 

@@ -1,8 +1,8 @@
-"""A contact sheet: the pictures of a batch as they were before their values were normalized."""
+"""A contact sheet: the pictures of a batch as they were before their values were normalized, with masks and boxes."""
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.loader import DataLoader
+from gpuload.tools.overlay import is_drawn, overlaid, said
 
-__all__ = ["check_path", "contact_sheet", "pictures", "sheet"]
+__all__ = ["batch_pictures", "check_path", "contact_sheet", "names_of", "pictures", "sheet", "with_targets"]
 
 MARGIN, GAP, CAPTION = 32, 18, 28  # pixels: around the sheet, between the pictures, below each for its name
 LEAST, MOST = 96, 256  # pixels of a picture's longer edge; others are shown larger or smaller
@@ -24,13 +25,14 @@ PAPER, INK, FRAME = "white", "#333333", "#d9d9d9"
 
 
 def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[str]) -> Path:
-    """Write the pictures of a batch to a PNG file, each with the name of its class.
+    """Write the pictures of a batch to a PNG file, each with the name of its class, or with its mask or boxes over it.
 
     Args:
         loader: that delivered the batch; it knows the classes, and the table that normalized the values, which is
             inverted so that the colors are true.
         batch: (images, labels): a (B, C, H, W) tensor, C = 1 or 3, of any dtype, or a list of one for each view, and B
-            class indices. The views of an image follow each other.
+            class indices. The views of an image follow each other. Or (images, targets): such a tensor or B of
+            (C, H, W) of any sizes, and B masks or dicts, as of `gpuload.tools.overlay.overlaid`.
         path: of the file, ending in .png; missing folders are made.
 
     Returns:
@@ -43,13 +45,8 @@ def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[s
     target = check_path(path)
     if not isinstance(batch, Sequence) or len(batch) != 2:
         raise ArgumentTypeError(f"batch must be (images, labels), got {type(batch).__name__}")
-    images, labels = batch
-    views = images if isinstance(images, list) and images else [images]
-    for view in views:
-        _check(view)
-    each = [pictures(view, loader.values(view.dtype)) for view in views]
-    captions = [_caption(label, getattr(loader.dataset, "classes", ())) for label in labels for _ in views]
-    finished = sheet(_alike([picture for sample in zip(*each, strict=True) for picture in sample]), captions)
+    shown, captions = (_with_targets if is_drawn(batch[1]) else _with_labels)(loader, *batch)
+    finished = sheet(shown, captions)
     target.parent.mkdir(parents=True, exist_ok=True)
     finished.save(target)
     return target
@@ -65,6 +62,54 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     if target.suffix.lower() != ".png":
         raise ArgumentError(f"path must end in .png, got {str(path)!r}")
     return target
+
+
+def _with_labels(loader: DataLoader[Any], images: Any, labels: Any) -> tuple[list[Image.Image], list[str]]:
+    views = images if isinstance(images, list) and images else [images]
+    for view in views:
+        _check(view)
+    each = [pictures(view, loader.values(view.dtype)) for view in views]
+    captions = [_caption(label, getattr(loader.dataset, "classes", ())) for label in labels for _ in views]
+    return [picture for sample in zip(*each, strict=True) for picture in sample], captions
+
+
+def _with_targets(loader: DataLoader[Any], images: Any, targets: Any) -> tuple[list[Image.Image], list[str]]:
+    names = names_of(loader.dataset)
+    plain = batch_pictures(loader, images)
+    return with_targets(plain, targets, names), [said(target, names) for target in targets]
+
+
+def batch_pictures(loader: DataLoader[Any], images: Any) -> list[Image.Image]:
+    """The images of a loader's batch as RGB pictures: of a (B, C, H, W) tensor, or a list of (C, H, W) of any sizes.
+
+    Raises:
+        ArgumentTypeError: they are something else.
+    """
+    if not isinstance(images, list | tuple):
+        _check(images)
+        return pictures(images, loader.values(images.dtype))
+    batches = [image[None] if isinstance(image, torch.Tensor) else image for image in images]
+    return [picture for batch in batches for picture in batch_pictures(loader, batch)]
+
+
+def with_targets(
+    shown: Sequence[Image.Image], targets: Any, names: Mapping[int, str], edge: int | None = None
+) -> list[Image.Image]:
+    """Pictures of any sizes, made larger or smaller by one factor, each with its target drawn over it.
+
+    Args:
+        shown: at least one.
+        targets, names: as of `gpuload.tools.overlay.overlaid`.
+        edge: pixels that the longest edge of all gets; None: as it is, within what is good to look at.
+    """
+    longest = max(max(picture.size) for picture in shown)
+    factor = factor_of(longest) if edge is None else edge / longest
+    return [overlaid(_times(one, factor), target, names, factor) for one, target in zip(shown, targets, strict=True)]
+
+
+def names_of(dataset: Any) -> Mapping[int, str]:
+    """The names of a dataset's labels, as far as it tells them."""
+    return getattr(dataset, "categories", None) or dict(enumerate(getattr(dataset, "classes", ())))
 
 
 # ---- values back to colors ----
@@ -117,7 +162,7 @@ def _stretched(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 # ---- pictures on paper ----
 
 
-def _alike(pictures: list[Image.Image]) -> list[Image.Image]:
+def _alike(pictures: Sequence[Image.Image]) -> list[Image.Image]:
     """Pictures of one size: smaller ones in the middle of paper."""
     size = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
     return [_on_paper(picture, size) for picture in pictures]
@@ -142,11 +187,17 @@ def _name(value: Any, classes: Sequence[str]) -> str:
     return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else str(value)
 
 
-def sheet(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
-    """The pictures in a grid on white, each with its caption below; pictures of one size, at least one."""
-    shown = [_fitted(picture) for picture in pictures]
+def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int | None = None) -> Image.Image:
+    """The pictures in a grid on white, each with its caption below.
+
+    Args:
+        pictures: at least one; smaller ones lie in the middle of what the largest take.
+        captions: of each.
+        columns: of the grid; None: as many as make it a little wider than high.
+    """
+    shown = [_fitted(picture) for picture in _alike(pictures)]
     width, height = shown[0].size
-    columns = _columns(len(shown), width + GAP, height + CAPTION + GAP)
+    columns = columns or _columns(len(shown), width + GAP, height + CAPTION + GAP)
     rows = -(-len(shown) // columns)
     paper_width = 2 * MARGIN + columns * (width + GAP) - GAP
     paper_height = 2 * MARGIN + rows * (height + CAPTION + GAP) - GAP
@@ -163,15 +214,22 @@ def sheet(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Ima
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    """A picture of a size to look at: small ones in whole multiples, with their pixels to be seen."""
-    longer = max(picture.size)
-    if longer < LEAST:
-        factor = -(-LEAST // longer)
-        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    if longer > MOST:
-        width, height = (max(round(edge * MOST / longer), 1) for edge in picture.size)
-        return picture.resize((width, height), Image.Resampling.LANCZOS)
-    return picture
+    """A picture of a size to look at."""
+    return _times(picture, factor_of(max(picture.size)))
+
+
+def factor_of(longer: int) -> float:
+    """How many times as large a picture is shown: small ones in whole multiples, with their pixels to be seen.
+
+    Args:
+        longer: its longer edge, in pixels.
+    """
+    return -(-LEAST // longer) if longer < LEAST else min(MOST / longer, 1.0)
+
+
+def _times(picture: Image.Image, factor: float) -> Image.Image:
+    width, height = (max(round(edge * factor), 1) for edge in picture.size)
+    return picture.resize((width, height), Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS)
 
 
 def _columns(count: int, width: int, height: int) -> int:

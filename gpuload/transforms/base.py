@@ -23,6 +23,7 @@ __all__ = [
     "InterpolationMode",
     "Look",
     "Transform",
+    "channels_of",
     "chosen",
     "every",
     "filter_of",
@@ -180,17 +181,23 @@ class Transform:
             image: PIL image, or (C, H, W) uint8 tensor with C = 1 or 3.
 
         Returns:
-            (C, H, W) tensor.
+            (C, H, W) tensor; of a PIL image C = 1 where its mode is L, else 3, unless the transform changes that.
         """
-        return Plan([self.frozen()])(pil_image(image), TorchDraws())
+        given = pil_image(image)
+        return Plan([self.frozen()], channels_of(given))(given, TorchDraws())
 
 
 def pil_image(image: Any) -> Image.Image:
-    """A PIL image of what a transform is called with."""
+    """A PIL image of what a transform is called with: L of one channel."""
     if isinstance(image, Image.Image):
         return image
     if isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) in (1, 3):
         pixels = image.cpu().permute(1, 2, 0).numpy()
-        return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+        return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if len(image) == 1 else pixels))
     shown = f"{image.dtype} tensor of shape {tuple(image.shape)}" if isinstance(image, torch.Tensor) else repr(image)
     raise ArgumentTypeError(f"expected a PIL image or a uint8 tensor of shape (1 or 3, H, W), got {shown}")
+
+
+def channels_of(image: Image.Image) -> int:
+    """Channels that a plan takes an image to have."""
+    return 1 if image.mode == "L" else 3

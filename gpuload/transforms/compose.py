@@ -5,7 +5,7 @@ from typing import Any
 
 from gpuload.errors import ArgumentTypeError
 from gpuload.recipes.draws import TorchDraws
-from gpuload.transforms.base import Transform, pil_image
+from gpuload.transforms.base import Transform, channels_of, pil_image
 from gpuload.transforms.plan import Plan
 from gpuload.transforms.program import Program, flat, program_of
 
@@ -42,12 +42,16 @@ class Compose(Transform):
         Raises:
             ArgumentError, ArgumentTypeError: as of `Plan`, where they were changed.
         """
-        return program_of([one for transform in self.transforms for one in flat(transform)])
+        return self._of(3)
 
     @property
     def plan(self) -> Plan:
         """The first native leg of the program: all of it, where there is no ordinary code."""
         return self.program.legs[0].plan
 
+    def _of(self, channels: int) -> Program:
+        return program_of([one for transform in self.transforms for one in flat(transform)], channels)
+
     def __call__(self, image: Any) -> Any:
-        return self.program(pil_image(image), TorchDraws())
+        given = pil_image(image)
+        return self._of(channels_of(given))(given, TorchDraws())
