@@ -25,7 +25,7 @@ from gpuload.errors import (
 )
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
-    from gpuload import batch_transforms, collate, samplers, transforms
+    from gpuload import batch_transforms, collate, presets, samplers, transforms
     from gpuload.datasets import (
         CocoDetection,
         ImageDataset,
@@ -76,6 +76,7 @@ __all__ = [
     "WorkerError",
     "batch_transforms",
     "collate",
+    "presets",
     "samplers",
     "transforms",
 ]

@@ -63,6 +63,8 @@ class Work(ctypes.Structure):
         ("frame_count", ctypes.c_int64),
         ("grids", ctypes.c_void_p),  # GRID, likewise
         ("grid_count", ctypes.c_int64),
+        ("kernels", ctypes.c_void_p),  # KERNEL, likewise
+        ("kernel_count", ctypes.c_int64),
         ("rendered", ctypes.c_void_p),  # (count,) uint8; 1: rendered, although there is staging; None: none is
         ("rectangles", ctypes.c_void_p),  # RECTANGLE, of all samples' outputs; None: there are none
         ("rectangle_count", ctypes.c_int64),

@@ -142,7 +142,24 @@ inline void hue(Colors& colors, int shift) {
     to_rgb(hsv, colors);
 }
 
+// ---- channels that change places ----
+
+constexpr uint8_t ORDERS[PERMUTATIONS][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+
+inline void permute(Colors& colors, int permutation) {
+    const Colors from = colors;
+    const uint8_t* channels[3] = {from.red, from.green, from.blue};
+    const uint8_t* order = ORDERS[permutation];
+    std::memcpy(colors.red, channels[order[0]], TOGETHER);
+    std::memcpy(colors.green, channels[order[1]], TOGETHER);
+    std::memcpy(colors.blue, channels[order[2]], TOGETHER);
+}
+
 // ---- pixel by pixel ----
+
+// Is it one of this file's?
+inline bool is_color(const Adjustment& step) { return step.kind < WARPED || step.kind == CHANNELS; }
+
 
 inline int mean_luma(const Picture& picture) {
     int64_t sum = 0;
@@ -165,6 +182,7 @@ inline void change(Colors& colors, const Adjustment& step, int mean) {
         case POSTERIZE: return each_value(colors, [=](uint8_t v) { return posterized(v, value); });
         case SOLARIZE: return each_value(colors, [=](uint8_t v) { return solarized(v, value); });
         case SOLARIZE_ADD: return each_value(colors, [=](uint8_t v) { return solarized_sum(v, value); });
+        case CHANNELS: return permute(colors, value);
         default: return grayscale(colors);
     }
 }

@@ -129,6 +129,15 @@ struct Size {
     bool is_mixing = false;
 };
 
+// Can it be a kernel for such a picture, whose mirrored edges it reaches? No sum of its products overflows.
+inline bool kernel_fits(const Kernel& kernel, const Size& size) {
+    const auto is_weight = [](float number) { return std::fabs(number) <= 1 << 20; };
+    return in(kernel.across, 1, MOST_KERNEL) && kernel.across % 2 == 1 && kernel.across / 2 < size.of[1] &&
+           in(kernel.down, 1, MOST_KERNEL) && kernel.down % 2 == 1 && kernel.down / 2 < size.of[0] &&
+           std::all_of(kernel.x, kernel.x + kernel.across, is_weight) &&
+           std::all_of(kernel.y, kernel.y + kernel.down, is_weight);
+}
+
 // Is it a step that there can be? The picture has another size after it.
 inline bool step_fits(const Work& work, const Adjustment& step, Size* size) {
     switch (step.kind) {
@@ -152,6 +161,10 @@ inline bool step_fits(const Work& work, const Adjustment& step, Size* size) {
         }
         case GRIDDED:
             return index_fits(step.value, work.grids, work.grid_count) && grid_fits(work.grids[int64_t(step.value)]);
+        case BLURRED:
+            return index_fits(step.value, work.kernels, work.kernel_count) &&
+                   kernel_fits(work.kernels[int64_t(step.value)], *size);
+        case CHANNELS: return step.value >= 0 && step.value < PERMUTATIONS;
         case MIXING:
         case MIXED: {
             const bool is_turn = size->is_mixing == (step.kind == MIXED);

@@ -3,6 +3,7 @@
 #pragma once
 #include "adjust.h"
 #include "checks.h"
+#include "gauss.h"
 #include "passes.h"
 #include "share.h"
 #include "tensors.h"
@@ -165,7 +166,7 @@ class Developing {
         const Adjustment* step = work_.adjustments + work_.adjusted_at[sample_];
         const Adjustment* end = work_.adjustments + work_.adjusted_at[sample_ + 1];
         for (;; ++step) {  // colors between moves are adjusted together
-            const Adjustment* move = std::find_if(step, end, [](const Adjustment& one) { return one.kind >= WARPED; });
+            const Adjustment* move = std::find_if_not(step, end, adjust::is_color);
             adjust::apply(picture_, step, move - step, memory_.adjusting);
             if (move == end) return picture_;
             take(*move);
@@ -179,6 +180,7 @@ class Developing {
             case WARPED: picture_ = warped(work_.warps[int64_t(step.value)], other()); break;
             case FRAMED: picture_ = framed(work_.frames[int64_t(step.value)], other()); break;
             case GRIDDED: picture_ = gridded(work_.grids[int64_t(step.value)], other()); break;
+            case BLURRED: gauss::apply(work_.kernels[int64_t(step.value)], picture_, memory_.adjusting); break;
             case MIXING:
                 sums_ = reinterpret_cast<float*>(memory_.sums.room(picture_.bytes() * int64_t(sizeof(float))));
                 original_ = picture_in(memory_.original, picture_.height, picture_.width);

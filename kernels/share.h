@@ -50,13 +50,15 @@ enum Kind : int32_t {
     FIRST_SATURATION = 23,
     FIRST_CONTRAST = 24,
     FIRST_SHARPNESS = 25,
-    FIRST_AUTOCONTRAST = 26
+    FIRST_AUTOCONTRAST = 26,
+    BLURRED = 27,
+    CHANNELS = 28
 };
 
 // What is done to a sample's whole picture once that is there: to its colors, a warp, or a later stage.
 struct Adjustment {
     int32_t kind;  // Kind
-    // a factor, a shift, a number of bits, a threshold, a radius, which warp or frame; 0 where there is none
+    // a factor, a shift, a number of bits, a threshold, a radius, a permutation, which warp or frame; 0: there is none
     float value;
 };
 
@@ -77,6 +79,15 @@ struct Grid {
     float fill[3];
     int32_t filled;  // 0: zeros outside; 1 or 2: the fill, blended as torchvision's v1 or v2 does
     int32_t filter;  // NEAREST or BILINEAR
+};
+
+constexpr int PERMUTATIONS = 6;  // of three channels
+constexpr int MOST_KERNEL = 99;  // weights along an axis
+
+// What pixels around each pixel count, an odd number each way: the products of x's weights and y's.
+struct Kernel {
+    int32_t across, down;  // how many of x, of y
+    float x[MOST_KERNEL], y[MOST_KERNEL];
 };
 
 // A record of a later stage: what it reads is a region of the picture in memory; it has no offsets.
@@ -119,6 +130,8 @@ struct Work {
     int64_t frame_count;
     const Grid* grids;              // likewise
     int64_t grid_count;
+    const Kernel* kernels;          // likewise
+    int64_t kernel_count;
     const uint8_t* rendered;      // 1: this sample is rendered, although there is staging; null: none is
     const Rectangle* rectangles;  // of all samples' outputs, as adjustments; null: there are none
     int64_t rectangle_count;

@@ -97,13 +97,14 @@ class Batch:
 
     def adjust(self, fused: Fused) -> None:
         """Tell it of adjustments, where there are any."""
-        steps, at, warps, frames, grids = fused.adjustments
+        steps, at, warps, frames, grids, kernels = fused.adjustments
         if len(steps):
             self.work.adjustments, self.work.adjustment_count = steps.ctypes.data, len(steps)
             self.work.adjusted_at = at.ctypes.data
             self.work.warps, self.work.warp_count = warps.ctypes.data, len(warps)
             self.work.frames, self.work.frame_count = frames.ctypes.data, len(frames)
             self.work.grids, self.work.grid_count = grids.ctypes.data, len(grids)
+            self.work.kernels, self.work.kernel_count = kernels.ctypes.data, len(kernels)
 
     def erase(self, fills: NDArray[Any]) -> None:
         """Tell it of its rectangles, where there are any, and of their values: (channels, m)."""

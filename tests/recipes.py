@@ -10,7 +10,7 @@ from timm.data import auto_augment
 from torchvision.transforms import _functional_pil as functional_pil
 from torchvision.transforms.v2 import InterpolationMode, functional as F
 
-from gpuload.recipes.adjust import Adjust, Adjustment
+from gpuload.recipes.adjust import ORDERS, Adjust, Adjustment
 from gpuload.recipes.ops import Crop, Filter, Flip, Grayscale, Pad, PadMode, Recipe, Resize
 from gpuload.recipes.recipes import Recipes
 from gpuload.recipes.warp import WARP_FILTERS, Turn, Warp
@@ -70,6 +70,8 @@ def random_adjustment(rng: random.Random) -> Adjust:
             return Adjust(adjustment, float(rng.randint(0, 256)))
         case Adjustment.SOLARIZE_ADD:
             return Adjust(adjustment, float(rng.randint(0, 128)))
+        case Adjustment.PERMUTE_CHANNELS:
+            return Adjust(adjustment, float(rng.randrange(len(ORDERS))))
         case Adjustment.BLUR:
             return Adjust(adjustment, float(np.float32(rng.choice((0.0, 1.0, rng.uniform(0, 3), rng.uniform(0, 99))))))
         case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE | Adjustment.GRAYSCALE:
@@ -146,6 +148,8 @@ def adjusted(image: Image.Image, adjustment: Adjustment, value: float) -> Image.
             return auto_augment.solarize_add(image, int(value))
         case Adjustment.BLUR:
             return adjustment(image, value)  # Pillow's own boxes; those of a Gaussian: tests/test_pillow_blur.py
+        case Adjustment.PERMUTE_CHANNELS:
+            return F.permute_channels(image, ORDERS[int(value)])
         case Adjustment.GRAYSCALE:
             return F.rgb_to_grayscale(image, num_output_channels=3)
         case Adjustment.AUTOCONTRAST | Adjustment.EQUALIZE:

@@ -36,10 +36,22 @@ EVERY: dict[str, list[dict[str, Any]]] = {
     "RandomInvert": [{}, {"p": 0.3}, {"p": 1.0}],
     "RandomAutocontrast": [{}, {"p": 0.0}],
     "RandomEqualize": [{}, {"p": 0.9}],
+    "RandomChannelPermutation": [{}],
+    "RandomPhotometricDistort": [
+        {},
+        {"brightness": (0.0, 5.0), "contrast": [2, 2], "saturation": (0, 1e6), "hue": (-0.5, 0.5), "p": 0.8},
+        {"hue": (0.25, 0.25), "p": 1.0},
+    ],
 }
+OF_THREE_CHANNELS = "RandomChannelPermutation", "RandomPhotometricDistort"  # others are permuted otherwise
 PAIRS = [(name, options) for name, several in EVERY.items() for options in several]
 every_transform = pytest.mark.parametrize(("name", "options"), PAIRS, ids=str)
 PIL = Hand(Form.PIL, False, 3)
+
+
+def made(name: str, options: dict[str, Any]) -> list[Any]:
+    """torchvision's, of the versions that have it: v2's is the last."""
+    return [getattr(module, name)(**options) for module in (v1, v2) if hasattr(module, name)]
 
 
 def seeded(call: Any, seed: int) -> torch.Tensor:
@@ -56,27 +68,25 @@ def seeded(call: Any, seed: int) -> torch.Tensor:
 @every_transform
 def test_the_same_seed_gives_torchvisions_image(name: str, options: dict[str, Any]) -> None:
     rng = random.Random(SEED)
-    theirs = getattr(v1, name)(**options), getattr(v2, name)(**options)
+    theirs = made(name, options)
     for seed in range(cases(30)):
         image = Image.fromarray(random_picture(rng, 40))
         ours = [getattr(T, name)(**options), *(program_of([transform]) for transform in theirs)]
         assert all(program.is_native for program in ours[1:])
-        made = [seeded(lambda: ours[0](image), seed)]  # noqa: B023
-        made += [seeded(lambda: program(image, TorchDraws()), seed) for program in ours[1:]]  # noqa: B023
+        own = seeded(lambda: ours[0](image), seed)  # noqa: B023
+        given = [seeded(lambda: program(image, TorchDraws()), seed) for program in ours[1:]]  # noqa: B023
         wanted = [seeded(lambda: transform(image), seed) for transform in theirs]  # noqa: B023
-        assert torch.equal(made[1], wanted[0]) and torch.equal(made[2], wanted[1]), seed
-        assert torch.equal(made[0], wanted[1])
+        assert all(map(torch.equal, given, wanted)) and torch.equal(own, wanted[-1]), seed
 
 
 @every_transform
 def test_images_of_one_channel(name: str, options: dict[str, Any]) -> None:
     image = Image.fromarray(random_picture(random.Random(1), 40)).convert("L")
-    for module, seed in [(module, seed) for module in (v1, v2) for seed in range(9)]:
-        transform = getattr(module, name)(**options)
+    for transform, seed in [(transform, seed) for transform in made(name, options) for seed in range(9)]:
         program = program_of([transform], channels=1)
-        assert program.is_native
-        made = seeded(lambda: program(image, TorchDraws()), seed)  # noqa: B023
-        assert torch.equal(made, seeded(lambda: transform(image), seed))  # noqa: B023
+        assert program.is_native == (name not in OF_THREE_CHANNELS)
+        given = seeded(lambda: program(image, TorchDraws()), seed)  # noqa: B023
+        assert torch.equal(given, seeded(lambda: transform(image), seed))  # noqa: B023
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.7, 0.9, 1 / 3])
@@ -130,21 +140,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("engine", ["cpu", "pillow"])
-@pytest.mark.parametrize("module", [v1, v2], ids=["v1", "v2"])
 @every_transform
-def test_a_loaders_samples_are_torchvisions(
-    name: str, options: dict[str, Any], module: Any, engine: str, photos: Path
-) -> None:
-    middle = getattr(module, name)(**options)
-    transform = module.Compose(
-        [module.RandomResizedCrop(24), module.RandomHorizontalFlip(), middle, module.PILToTensor()]
-    )
-    dataset = ImageFolder(photos, transform=transform)
-    loader = DataLoader(dataset, 5, shuffle=True, seed=SEED, num_workers=2, device="cpu", engine=engine)
-    given = torch.cat([images for images, _ in loader])
-    for ours, (index, recipe) in zip(given, loader.recipes(0), strict=True):
-        wanted = functional(dataset.image(index), recipe)
-        assert torch.equal(ours, v2.functional.pil_to_tensor(wanted)), recipe
+def test_a_loaders_samples_are_torchvisions(name: str, options: dict[str, Any], engine: str, photos: Path) -> None:
+    for middle in made(name, options):
+        module = v2 if isinstance(middle, v2.Transform) else v1
+        transform = module.Compose(
+            [module.RandomResizedCrop(24), module.RandomHorizontalFlip(), middle, module.PILToTensor()]
+        )
+        dataset = ImageFolder(photos, transform=transform)
+        loader = DataLoader(dataset, 5, shuffle=True, seed=SEED, num_workers=2, device="cpu", engine=engine)
+        given = torch.cat([images for images, _ in loader])
+        for ours, (index, recipe) in zip(given, loader.recipes(0), strict=True):
+            wanted = functional(dataset.image(index), recipe)
+            assert torch.equal(ours, v2.functional.pil_to_tensor(wanted)), recipe
 
 
 def test_each_order_and_all_factors_are_drawn() -> None:
@@ -179,8 +187,7 @@ def test_explain_says_who_adjusts(photos: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("name", EVERY)
 def test_tensors_are_left_to_torchvision(name: str) -> None:
     """It has other arithmetic for them."""
-    for module, options in [(module, options) for module in (v1, v2) for options in EVERY[name]]:
-        transform = getattr(module, name)(**options)
+    for transform in [transform for options in EVERY[name] for transform in made(name, options)]:
         assert lifted(transform, PIL) is not None
         for hand in (Hand(Form.IMAGE, False, 3), Hand(Form.TENSOR, False, 3), Hand(Form.TENSOR, True, 3)):
             assert lifted(transform, hand) is None
@@ -197,6 +204,23 @@ def test_what_torchvision_would_fail_at_or_draw_otherwise_is_left_to_it(module: 
         ("RandomAdjustSharpness", {"sharpness_factor": -1}), ("RandomSolarize", {"threshold": float("nan")}),
     ]:  # fmt: skip
         assert lifted(getattr(module, name)(**options), PIL) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"brightness": (-1, 1)}, {"contrast": (2, 1)}, {"saturation": (0, 1e39)}, {"hue": (0, 0.6)}, {"p": 1.5}],
+    ids=str,
+)
+def test_distortions_that_torchvision_does_not_check(options: dict[str, Any]) -> None:
+    assert lifted(v2.RandomPhotometricDistort(**options), PIL) is None
+
+
+def test_each_order_of_channels_is_drawn_as_often() -> None:
+    count = 6000
+    sizes = np.full(count, 9)
+    recipes = Plan([T.RandomChannelPermutation()]).recipes(sizes, sizes, CounterDraws(SEED, 0, np.arange(count)))
+    counts = np.bincount([int(recipes[i][0].value) for i in range(count)])
+    assert len(counts) == 6 and (np.abs(counts - 1000) < 6 * 29).all()  # six sigma
 
 
 @pytest.mark.parametrize(
@@ -217,6 +241,16 @@ def test_what_torchvision_would_fail_at_or_draw_otherwise_is_left_to_it(module: 
         (lambda: T.ColorJitter("a lot"), ArgumentTypeError, "brightness must be a number, two numbers .* got 'a lot'"),
         (lambda: T.ColorJitter((1, 2, 3)), ArgumentTypeError, r"brightness must be a number, two .* got \(1, 2, 3\)"),
         (lambda: T.ColorJitter(float("nan")), ArgumentTypeError, "brightness must be a number, .* got nan"),
+        (
+            lambda: T.RandomPhotometricDistort(hue=(0, 1)),
+            ArgumentError,
+            r"hue must be .min, max. with -0.5 <= min <= max <= 0.5, got \(0, 1\)",
+        ),
+        (
+            lambda: T.RandomPhotometricDistort(contrast=0.5),  # type: ignore[arg-type]
+            ArgumentTypeError,
+            r"contrast must be two numbers \(min, max\), got 0.5",
+        ),
         (lambda: T.RandomAdjustSharpness(-1), ArgumentError, "sharpness_factor must be at least 0, and finite, got -1"),
         (
             lambda: T.RandomAdjustSharpness(1e39),

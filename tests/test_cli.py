@@ -178,6 +178,24 @@ def test_preview_shows_what_the_seed_says(command: Command, photos: Path, tmp_pa
     assert first != sheet("e.png", "--seed", 1, "--eval")
 
 
+def test_preview_of_a_recipe(command: Command, photos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gallery.png"
+    options = ["--recipe", "simclr", "--output", path, "--device", "cpu", "--size", 32]
+    status, out, err = command("preview", photos, *options)
+    assert (status, out, err) == (0, f"{path}: 6 images, and what simclr makes of them\n", "")
+    status, out, err = command("preview", photos, *options, "--json")
+    assert status == 0 and json.loads(out) == {"output": str(path), "seed": 0, "recipe": "simclr", "images": 6}
+    with Image.open(path) as made:
+        assert made.format == "PNG"
+
+
+def test_recipes_have_names(command: Command, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("preview", "demo"):
+        with pytest.raises(SystemExit):
+            command(name, *([photos] if name == "preview" else []), "--recipe", "resnet")
+        assert "invalid choice: 'resnet' (choose from 'imagenet'," in capsys.readouterr().err
+
+
 def test_preview_into_a_file_that_cannot_be_written(command: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     output = tmp_path / "file" / "sheet.png"
@@ -223,6 +241,7 @@ def test_demo_passes_its_arguments_on(command: Command, monkeypatch: pytest.Monk
     monkeypatch.setattr(demo, "run", lambda **given: {name: str(value) for name, value in given.items()})
     monkeypatch.setattr(demo, "report", lambda results: f"report of seed {results['seed']}")
     options = ["--data", tmp_path, "--output", "made", "--epochs", 2, "--seed", 9, "--device", "cpu"]
+    options += ["--recipe", "deit"]
     assert command("demo", *options) == (0, "report of seed 9\n", "")
     status, out, _ = command("demo", *options, "--json")
     assert status == 0
@@ -232,6 +251,7 @@ def test_demo_passes_its_arguments_on(command: Command, monkeypatch: pytest.Monk
         "epochs": "2",
         "seed": "9",
         "device": "cpu",
+        "recipe": "deit",
         "progress": "True",
     }
     plain = json.loads(command("demo", "--json")[1])
@@ -241,6 +261,7 @@ def test_demo_passes_its_arguments_on(command: Command, monkeypatch: pytest.Monk
         "epochs": "None",
         "seed": "0",
         "device": "None",
+        "recipe": "None",
         "progress": "True",
     }
 

@@ -55,7 +55,8 @@ PILLOWS = [
     T.ColorJitter(0.4, 0.4, 0.4, 0.1), T.RandomAdjustSharpness(2, 1.0), T.RandomPosterize(3, 1.0),
     T.RandomSolarize(99, 1.0), T.RandomInvert(1.0), T.RandomAutocontrast(1.0), T.RandomEqualize(1.0),
     T.RandomRotation((5, 9)), T.RandomAffine((5, 9)),
-    T.RandomPerspective(p=1.0), T.PillowGaussianBlur(p=1.0),
+    T.RandomPerspective(p=1.0), T.PillowGaussianBlur(p=1.0), T.GaussianBlur(5), T.RandomChannelPermutation(),
+    T.RandomPhotometricDistort(p=1.0),
 ]  # fmt: skip
 DRAWS = 8  # of each photo
 SOME = Resizing((4, 5), 1)
@@ -114,7 +115,7 @@ def test_the_page_says_how_far_pixels_are(samples: Path) -> None:
 
 
 def test_the_page_has_all_transforms() -> None:
-    others = {"RGB", "ToImage", "PILToTensor", "Compose", "Transform"}  # nothing for DALI to do
+    others = {"RGB", "ToImage", "PILToTensor", "ToTensor", "Compose", "Transform"}  # nothing, or a table
     others |= {"AutoAugmentPolicy", "InterpolationMode", "MultiView"}
     others |= {"RandomApply", "RandomChoice", "RandomOrder"}  # whatever is in them
     others |= {"RandomErasing"}  # of what DALI leaves: tests/test_every_engine.py

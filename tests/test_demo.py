@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from PIL import Image
 
 from gpuload import ArgumentError, DataLoader, DatasetError, ImageFolder, MissingError, transforms as T
 from gpuload.tools import demo
-from gpuload.tools.demo.comparison import equal_augmented, equal_batches
+from gpuload.tools.demo.comparison import equal_augmented, equal_batches, equal_rendered
 from gpuload.tools.demo.photos import ROWS, make_photos, parts
 from gpuload.tools.demo.report import HEADER
+from gpuload.tools.gallery import preset_of
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
@@ -81,6 +83,27 @@ def test_silent_without_progress(photos, tmp_path, capsys, monkeypatch):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize("recipe", ["torchvision-2021", "dino"])
+def test_a_recipe(photos, tmp_path, recipe):
+    results = demo.run(photos, tmp_path / "made", epochs=1, seed=3, device="cpu", progress=False, recipe=recipe)
+    assert results["recipe"] == recipe and results["pixels_equal"] is True
+    assert results["speed_ratio"] is None and list(results["rates"]) == ["gpuload"]
+    assert 0 <= results["epochs"][0]["train_accuracy"] <= 1
+    said = demo.report(results)
+    assert "augmented images equal torchvision's and Pillow's bit for bit" in said and "times as fast" not in said
+    for path in results["files"]:
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+
+
+def test_what_a_recipe_rendered_is_compared(photos):
+    train, _ = parts(photos)
+    train = replace(train, preset=preset_of("imagenet", 2, 96))
+    ours, pillows = train.gpuload_loader(1, "cpu"), train.gpuload_loader(1, "cpu", "pillow")
+    assert equal_rendered(ours, pillows)
+    assert not equal_rendered(ours, train.gpuload_loader(2, "cpu", "pillow"))
+
+
 @pytest.mark.parametrize("name", ["val", "valid"])
 def test_parts_of_its_own(tmp_path, name):
     photograph(tmp_path / "train", {"blue": 3, "red": 2})
@@ -144,6 +167,7 @@ def test_other_augmented_pixels_are_noticed(photos, std, equal):
 
 def test_report():
     results = {
+        "recipe": None,
         "engine": "cpu",
         "workers": 1,
         "classes": ["blue", "red"],
@@ -167,6 +191,12 @@ def test_report():
         "ratio     2.00 times as fast: medians of 5 rounds, interleaved, 1 worker each, cpu engine",
         "written   out/contact-sheet.png, out/training.png",
     ]
+    of_recipe = demo.report(results | {"recipe": "deit", "speed_ratio": None}).splitlines()
+    assert (
+        of_recipe[3] == "pixels    30 validation and 64 augmented images equal torchvision's and Pillow's bit for bit"
+    )
+    assert of_recipe[4] == "speed     2,500 images/s loading alone: median of 5 rounds, 1 worker, cpu engine"
+    assert len(of_recipe) == 6
     assert "images DIFFER from torchvision's" in demo.report(results | {"pixels_equal": False})
 
 

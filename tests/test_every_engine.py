@@ -40,6 +40,13 @@ TRANSFORMS = {
         T.ColorJitter(0.4, 0.4, 0.4, 0.1),
         T.RandomGrayscale(0.3),
     ],
+    "distortion": [
+        T.RandomResizedCrop(24),
+        T.GaussianBlur((9, 5)),
+        T.RandomHorizontalFlip(),
+        T.RandomPhotometricDistort(p=0.8),
+        T.RandomChannelPermutation(),
+    ],
     "augmentation": [T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.TrivialAugmentWide(), T.RandomEqualize(0.3)],
     "erasing": [
         T.RandomResizedCrop(24),

@@ -25,6 +25,7 @@ LAYERS = [  # of gpuload's modules and packages; imports point to layers further
     {"lifting"},
     {"loading"},
     {"loader"},
+    {"presets"},
     {""},  # the package's own names
     {"testing", "tools"},
     {"__main__"},

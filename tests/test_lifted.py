@@ -389,6 +389,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "CenterCrop": (9,),
     "ColorJitter": (0.4, 0.4, 0.4, 0.1),
     "ConvertImageDtype": (torch.float32,),
+    "GaussianBlur": (3,),
     "Grayscale": (3,),
     "Normalize": (MEAN, STD),
     "Pad": (2,),

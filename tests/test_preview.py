@@ -175,7 +175,9 @@ def test_captions_are_shortened_to_the_picture() -> None:
         (2, "2"),
         (-1, "-1"),
         ("a", "a"),
-        (torch.tensor([0.5]), "tensor([0.5000])"),
+        (torch.tensor([0.25, 0.75]), "red 0.75, blue 0.25"),
+        (torch.tensor([0.0, 1.0]), "red 1"),
+        (torch.tensor([[0.5]]), "tensor([[0.5000]])"),
     ],
 )
 def test_captions_are_class_names_where_there_is_one(label: Any, caption: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import _geometry
@@ -231,6 +232,11 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
     "RandomInvert": [{"p": 1.0}, {"p": 0.0}],
     "RandomAutocontrast": [{"p": 1.0}, {"p": 0.0}],
     "RandomEqualize": [{"p": 1.0}, {"p": 0.0}],
+    "RandomPhotometricDistort": [
+        {"brightness": (0.9, 1.1), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.1, 0.1), "p": 1.0},
+        {"brightness": [0, 3], "contrast": (2, 2), "saturation": [1, 2.5], "hue": [0.2, 0.3], "p": 0.5},
+    ],
+    "GaussianBlur": [{"kernel_size": 5, "sigma": (0.1, 2.0)}, {"kernel_size": [3, 9], "sigma": 1.5}],
     "RandomErasing": [
         {"p": 1.0, "scale": (0.1, 0.5), "ratio": (0.5, 1.0), "value": 0, "inplace": False},
         {"p": 0.5, "scale": [0.5, 0.9], "ratio": [1, 2], "value": [1, 2, 3], "inplace": True},
@@ -319,6 +325,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"mean": (0.1, 0.2, 0.3), "std": [0.5] * 3, "inplace": True},
     ],
 }
+NOTHING = ("RGB", "RandomChannelPermutation", "ToImage", "PILToTensor", "ToTensor")  # to tell them
 OWN = ("PillowGaussianBlur",)  # which torchvision has not
 every_transform = pytest.mark.parametrize("name", ARGUMENTS)
 
@@ -332,7 +339,7 @@ def used(transform: Any) -> torch.Tensor:
 
 def test_every_transform_that_has_arguments_is_among_these() -> None:
     kinds = {name for name in T.__all__ if isinstance(getattr(T, name), type)} - {"Compose", "MultiView", "Transform"}
-    assert kinds - {"InterpolationMode", "AutoAugmentPolicy", "RGB", "ToImage", "PILToTensor"} == set(ARGUMENTS)
+    assert kinds - {*NOTHING, "InterpolationMode", "AutoAugmentPolicy"} == set(ARGUMENTS)
 
 
 @every_transform
@@ -344,6 +351,7 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         assert repr(ours) == f"{name}({shown})"
     theirs = {
+        "GaussianBlur": "kernel_size",
         "Grayscale": "num_output_channels",
         "ToDtype": "dtype",
         "Normalize": "mean",
@@ -673,3 +681,12 @@ def test_modes_of_tensors_that_have_a_filter(monkeypatch: pytest.MonkeyPatch) ->
     assert torch_filter_of("lanczos") is None
     with pytest.raises(ArgumentError, match="interpolation must be one of nearest, .*, got 'cubic'"):
         torch_filter_of("cubic")
+
+
+def test_to_tensor_divides_as_torchvisions_first_version() -> None:
+    image = picture(40, 50)
+    ours, theirs = T.ToTensor()(image), v1.ToTensor()(image)
+    assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    every_byte = torch.arange(256, dtype=torch.uint8).repeat(3, 1).view(3, 16, 16)
+    assert not torch.equal(T.ToTensor()(every_byte), T.ToDtype(torch.float32, scale=True)(every_byte))
+    assert torch.equal(T.Compose([T.ToTensor(), T.ToTensor()])(image), theirs)

@@ -51,12 +51,13 @@ def check(status: int) -> None:
 def tell(work: Work, fused: Fused, layout: "Layout") -> None:
     """What native code is to know of a batch's samples; ``fused`` and ``layout`` outlive the work."""
     work.regions, work.records = fused.regions.ctypes.data, fused.records.ctypes.data
-    steps, at, warps, frames, grids = fused.adjustments
+    steps, at, warps, frames, grids, kernels = fused.adjustments
     if len(steps):
         work.adjustments, work.adjustment_count, work.adjusted_at = steps.ctypes.data, len(steps), at.ctypes.data
         work.warps, work.warp_count = warps.ctypes.data, len(warps)
         work.frames, work.frame_count = frames.ctypes.data, len(frames)
         work.grids, work.grid_count = grids.ctypes.data, len(grids)
+        work.kernels, work.kernel_count = kernels.ctypes.data, len(kernels)
     rectangles, begins = fused.erasures
     if len(rectangles):
         work.rectangles, work.rectangle_count = rectangles.ctypes.data, len(rectangles)

@@ -57,7 +57,8 @@ def _drawn(course: Course) -> Iterator[str]:
     drawing = [[*(one for one, _ in plan.geometric), *(one.transform for one in plan.erasers)] for plan in plans]
     names = [", ".join(map(name_of, transforms)) for transforms in drawing]
     if isinstance(course.program, Views):
-        yield from (f"for {len(list(views))} views: {name or 'nothing'}" for name, views in groupby(names))
+        counts = ((name or "nothing", len(list(views))) for name, views in groupby(names))
+        yield from (f"for {count} view{'s' if count > 1 else ''}: {name}" for name, count in counts)
     else:
         yield ", ".join(filter(None, names)) or "nothing"
 

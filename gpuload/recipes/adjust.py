@@ -6,6 +6,7 @@ torchvision's functional and timm use it for PIL images.
 
 from collections.abc import Callable
 from enum import Enum
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from gpuload.recipes.ops import Fusing, Mask, Pixels
 
-__all__ = ["ADJUSTMENT", "Adjust", "Adjustment", "box_radius"]
+__all__ = ["ADJUSTMENT", "ORDERS", "Adjust", "Adjustment", "box_radius"]
 
 ADJUSTMENT = np.dtype([("kind", "<i4"), ("value", "<f4")])  # ``struct Adjustment`` of ``kernels/share.h``
 
@@ -30,6 +31,7 @@ def _posterize(image: Image.Image, bits: float) -> Image.Image:
     return ImageOps.posterize(image, int(bits)) if bits else Image.new("RGB", image.size)
 
 
+ORDERS = list(permutations(range(3)))  # of three channels: which of them each one becomes
 BOXES = 3  # of ``Image.core.gaussian_blur``
 
 
@@ -72,6 +74,7 @@ class Adjustment(Enum):
     GRAYSCALE = 9
     SOLARIZE_ADD = 10  # what is added to values below 128
     BLUR = 11  # the radius of each of three boxes: `box_radius`
+    PERMUTE_CHANNELS = 28  # which of `ORDERS`
 
     def __call__(self, image: Image.Image, value: float) -> Image.Image:
         """An RGB image with that done, by Pillow."""
@@ -93,6 +96,9 @@ REFERENCES: dict[Adjustment, Callable[[Image.Image, float], Image.Image]] = {
         [min(255, value + int(added)) if value < 128 else value for value in range(256)] * 3
     ),
     Adjustment.BLUR: _blur,
+    Adjustment.PERMUTE_CHANNELS: lambda image, number: Image.merge(
+        "RGB", [image.getchannel(channel) for channel in ORDERS[int(number)]]
+    ),
 }
 
 

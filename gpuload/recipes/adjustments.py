@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuload.recipes.adjust import ADJUSTMENT
+from gpuload.recipes.blur import BLURRED, KERNEL
 from gpuload.recipes.mix import GRID, GRIDDED
 from gpuload.recipes.ops import Mask
 from gpuload.recipes.record import FRAME, FRAMED
@@ -15,7 +16,12 @@ from gpuload.recipes.warp import WARP, WARPED
 __all__ = ["Adjustments"]
 
 Array = NDArray[np.int64]
-TABLES = {WARPED: WARP, FRAMED: FRAME, GRIDDED: GRID}  # of what steps of a kind point to, by kind, in order
+TABLES = {  # of what steps of a kind point to, by kind, in order
+    WARPED: WARP,
+    FRAMED: FRAME,
+    GRIDDED: GRID,
+    BLURRED: KERNEL,
+}
 
 
 class Adjustments(NamedTuple):
@@ -27,6 +33,7 @@ class Adjustments(NamedTuple):
         warps: (m,) `WARP`: those that steps point to.
         frames: (l,) `FRAME`: likewise, later stages.
         grids: (g,) `GRID`: likewise.
+        kernels: (b,) `KERNEL`: likewise.
     """
 
     steps: NDArray[np.void]
@@ -34,6 +41,7 @@ class Adjustments(NamedTuple):
     warps: NDArray[np.void]
     frames: NDArray[np.void]
     grids: NDArray[np.void]
+    kernels: NDArray[np.void]
 
     @classmethod
     def of(cls, count: int, added: Sequence[tuple[int, Any, Mask]] = ()) -> "Adjustments":

@@ -101,7 +101,7 @@ class Fusing(Protocol):
         """Other values for a rectangle of what leaves: (n,) `RECTANGLE`."""
 
     def mix(self, kind: int, value: Any, where: Mask) -> None:
-        """A step of a mixture of pictures; what follows it is another stage, but for colors and flips."""
+        """A step in torch's arithmetic; what follows it is another stage, but for colors, and flips by warps."""
 
     def refuse(self, where: Mask) -> None:
         """Leave these samples to Pillow, operation by operation."""

@@ -12,7 +12,7 @@ from gpuload.recipes.draws import Draws
 from gpuload.recipes.ops import Crop, Mask, Op, Pad, Resize
 from gpuload.recipes.warp import Warp
 from gpuload.targets.moves import Call, Move
-from gpuload.transforms import adjust, color, geometry, pillow_blur, scale, values, warp
+from gpuload.transforms import adjust, color, gaussian_blur, geometry, pillow_blur, scale, values, warp
 from gpuload.transforms.base import every
 from gpuload.transforms.plan import Pointwise, Sizes, Steps
 
@@ -163,4 +163,5 @@ COLORS = (
     *(color.Grayscale, color.RandomGrayscale, color.RGB, values.ToImage, values.PILToTensor),
     *(adjust.ColorJitter, adjust.RandomAdjustSharpness, adjust.RandomAutocontrast, adjust.RandomEqualize),
     *(adjust.RandomInvert, adjust.RandomPosterize, adjust.RandomSolarize, pillow_blur.PillowGaussianBlur),
+    *(adjust.RandomChannelPermutation, adjust.RandomPhotometricDistort, gaussian_blur.GaussianBlur),
 )

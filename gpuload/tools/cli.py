@@ -15,13 +15,16 @@ from gpuload.arguments import at_least
 from gpuload.datasets import ImageFolder
 from gpuload.errors import GpuloadError
 from gpuload.loader import DataLoader
+from gpuload.presets import PRESETS
 from gpuload.stage import lay_out
 from gpuload.tools import bench, demo, doctor, preview
 from gpuload.tools.common import cores
 from gpuload.tools.finding import Status, as_text
+from gpuload.tools.gallery import drawn, gallery
 
 __all__ = ["main"]
 
+SIZE = 224  # pixels, height and width
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 KEPT = 224 / 256  # of the resized image's shorter edge, by the crop that evaluates
 
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    given = {name: getattr(arguments, name) for name in ("data", "output", "epochs", "seed", "device")}
+    given = {name: getattr(arguments, name) for name in ("data", "output", "epochs", "seed", "device", "recipe")}
     results = demo.run(**given, progress=True)
     _show(arguments, results, demo.report(results))
     return 0
@@ -65,6 +68,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _preview(arguments: argparse.Namespace) -> int:
+    if arguments.recipe is not None:
+        return _gallery(arguments)
     dataset = _dataset(arguments)
     loader = _loader(arguments, dataset)
     batch = next(iter(loader))
@@ -72,6 +77,14 @@ def _preview(arguments: argparse.Namespace) -> int:
     labels = batch[1].tolist()
     made = {"output": str(path), "seed": loader.seed, "classes": dataset.classes, "labels": labels}
     _show(arguments, made, f"{path}: {len(labels)} of {len(dataset)} images")
+    return 0
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    rows = drawn(arguments.folder, arguments.recipe, arguments.size, arguments.seed, arguments.device)
+    path = gallery(rows, arguments.output)
+    made = {"output": str(path), "seed": arguments.seed, "recipe": arguments.recipe, "images": len(rows)}
+    _show(arguments, made, f"{path}: {len(rows)} images, and what {arguments.recipe} makes of them")
     return 0
 
 
@@ -98,7 +111,7 @@ def _show(arguments: argparse.Namespace, results: dict[str, Any], text: str) -> 
 
 def _dataset(arguments: argparse.Namespace) -> ImageFolder:
     """The images, with transforms such as one trains or evaluates with."""
-    size = arguments.size
+    size = SIZE if arguments.size is None else arguments.size
     if arguments.eval:
         geometric: list[T.Transform] = [T.Resize(round(size / KEPT)), T.CenterCrop(size)]
     else:
@@ -147,6 +160,7 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="photos in class folders; without it, some are made")
     parser.add_argument("--output", type=Path, metavar="DIR", default=Path("demo-output"), help="default: %(default)s")
     parser.add_argument("--epochs", type=int, metavar="N", help="times to go through the photos")
+    _add_recipe(parser, "to train with")
     _add_seed_and_device(parser)
 
 
@@ -154,6 +168,8 @@ def _add_preview(commands: Any) -> None:
     parser = _add(commands, "preview", _preview, "a contact sheet of one batch, as a PNG file")
     parser.add_argument("--output", metavar="FILE", default="preview.png", help="default: %(default)s")
     _add_loader_options(parser, batch_size=24)
+    _add_recipe(parser, "to show some draws of, at its own size, beside the images as they are")
+    parser.set_defaults(size=None)
 
 
 def _add_bench(commands: Any) -> None:
@@ -170,6 +186,10 @@ def _add_bench(commands: Any) -> None:
     _add_seed_and_device(parser)
 
 
+def _add_recipe(parser: argparse.ArgumentParser, purpose: str) -> None:
+    parser.add_argument("--recipe", metavar="NAME", choices=list(PRESETS), help=f"{purpose}: {', '.join(PRESETS)}")
+
+
 def _counts(text: str) -> list[int]:
     try:
         return [int(count) for count in text.split(",")]
@@ -179,7 +199,7 @@ def _counts(text: str) -> list[int]:
 
 def _add_folder(parser: argparse.ArgumentParser, batch_size: int) -> None:
     parser.add_argument("folder", metavar="DIR", help="images in class folders")
-    parser.add_argument("--size", type=int, metavar="PIXELS", default=224, help="of the images, default: %(default)s")
+    parser.add_argument("--size", type=int, metavar="PIXELS", default=SIZE, help="of the images, default: %(default)s")
     parser.add_argument("--batch-size", type=int, metavar="N", default=batch_size, help="default: %(default)s")
 
 

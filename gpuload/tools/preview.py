@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.loader import DataLoader
 
-__all__ = ["contact_sheet", "pictures", "sheet"]
+__all__ = ["check_path", "contact_sheet", "pictures", "sheet"]
 
 MARGIN, GAP, CAPTION = 32, 18, 28  # pixels: around the sheet, between the pictures, below each for its name
 LEAST, MOST = 96, 256  # pixels of a picture's longer edge; others are shown larger or smaller
@@ -40,9 +40,7 @@ def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[s
         ArgumentError: a path that does not end in .png.
         ArgumentTypeError: a batch that is not as above.
     """
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise ArgumentError(f"path must end in .png, got {str(path)!r}")
+    target = check_path(path)
     if not isinstance(batch, Sequence) or len(batch) != 2:
         raise ArgumentTypeError(f"batch must be (images, labels), got {type(batch).__name__}")
     images, labels = batch
@@ -54,6 +52,18 @@ def contact_sheet(loader: DataLoader[Any], batch: Any, path: str | os.PathLike[s
     finished = sheet(_alike([picture for sample in zip(*each, strict=True) for picture in sample]), captions)
     target.parent.mkdir(parents=True, exist_ok=True)
     finished.save(target)
+    return target
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a PNG file.
+
+    Raises:
+        ArgumentError: it does not end in .png.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise ArgumentError(f"path must end in .png, got {str(path)!r}")
     return target
 
 
@@ -122,7 +132,13 @@ def _on_paper(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _caption(label: Any, classes: Sequence[str]) -> str:
-    value = label.item() if isinstance(label, torch.Tensor) and label.ndim == 0 else label
+    if isinstance(label, torch.Tensor) and label.ndim == 1:  # probabilities, of mixed images
+        shares = [(share, number) for number, share in enumerate(label.tolist()) if share > 0]
+        return ", ".join(f"{_name(number, classes)} {share:.2g}" for share, number in sorted(shares, reverse=True))
+    return _name(label.item() if isinstance(label, torch.Tensor) and label.ndim == 0 else label, classes)
+
+
+def _name(value: Any, classes: Sequence[str]) -> str:
     return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else str(value)
 
 

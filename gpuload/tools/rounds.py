@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 __all__ = ["Spread", "interleaved", "rate", "ratios"]
 
@@ -25,10 +26,11 @@ def interleaved(plays: Mapping[str, Callable[[], float]], rounds: Iterable[int])
 def rate(loader: Iterable[Any], device: torch.device) -> float:
     """Images per second of an epoch that ends on the device."""
     start, count = time.perf_counter(), 0
-    for images, labels in loader:
-        for tensor in (images, labels):
+    for batch in loader:
+        *_, labels = leaves = tree_leaves(batch)
+        for tensor in leaves:
             tensor.to(device, non_blocking=True)  # gpuload's are there already
-        count += len(images)
+        count += len(labels)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return count / (time.perf_counter() - start)

@@ -12,8 +12,10 @@ from gpuload.transforms.adjust import (
     ColorJitter,
     RandomAdjustSharpness,
     RandomAutocontrast,
+    RandomChannelPermutation,
     RandomEqualize,
     RandomInvert,
+    RandomPhotometricDistort,
     RandomPosterize,
     RandomSolarize,
 )
@@ -23,6 +25,7 @@ from gpuload.transforms.color import RGB, Grayscale, RandomGrayscale
 from gpuload.transforms.compose import Compose
 from gpuload.transforms.containers import RandomApply, RandomChoice, RandomOrder
 from gpuload.transforms.erase import RandomErasing
+from gpuload.transforms.gaussian_blur import GaussianBlur
 from gpuload.transforms.geometry import (
     CenterCrop,
     Pad,
@@ -35,7 +38,7 @@ from gpuload.transforms.geometry import (
 from gpuload.transforms.multiview import MultiView
 from gpuload.transforms.pillow_blur import PillowGaussianBlur
 from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
-from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage
+from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage, ToTensor
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "CenterCrop",
     "ColorJitter",
     "Compose",
+    "GaussianBlur",
     "Grayscale",
     "InterpolationMode",
     "MultiView",
@@ -58,6 +62,7 @@ __all__ = [
     "RandomAffine",
     "RandomApply",
     "RandomAutocontrast",
+    "RandomChannelPermutation",
     "RandomChoice",
     "RandomCrop",
     "RandomEqualize",
@@ -67,6 +72,7 @@ __all__ = [
     "RandomInvert",
     "RandomOrder",
     "RandomPerspective",
+    "RandomPhotometricDistort",
     "RandomPosterize",
     "RandomResizedCrop",
     "RandomRotation",
@@ -77,6 +83,7 @@ __all__ = [
     "ScaleJitter",
     "ToDtype",
     "ToImage",
+    "ToTensor",
     "Transform",
     "TrivialAugmentWide",
 ]

@@ -1,23 +1,27 @@
-"""Transforms that adjust colors: ColorJitter, and those that happen with a probability."""
+"""Transforms that adjust colors: ColorJitter, and what happens with a probability."""
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from gpuload.arguments import at_least, is_number, probability
 from gpuload.errors import ArgumentError, ArgumentTypeError
 from gpuload.recipes.adjust import Adjust, Adjustment
-from gpuload.recipes.draws import Draws
-from gpuload.transforms.base import Transform, chosen
+from gpuload.recipes.draws import Draws, Integers, Rows
+from gpuload.recipes.ops import Mask
+from gpuload.transforms.base import Transform, chosen, every
 from gpuload.transforms.plan import Sizes, Steps
 
 __all__ = [
     "ColorJitter",
     "RandomAdjustSharpness",
     "RandomAutocontrast",
+    "RandomChannelPermutation",
     "RandomEqualize",
     "RandomInvert",
+    "RandomPhotometricDistort",
     "RandomPosterize",
     "RandomSolarize",
 ]
@@ -86,13 +90,93 @@ def _around(name: str, given: Range, center: float, least: float, most: float) -
         if given < 0:
             raise ArgumentError(f"{name} must not be negative where it is a number, got {given}")
         low, high = max(center - given, least) if center else center - given, center + given
-    elif isinstance(given, Sequence) and len(given) == 2 and all(map(is_number, given)):
+    elif _is_pair(given):
         low, high = given
     else:
         raise ArgumentTypeError(f"{name} must be a number, two numbers (min, max) or None, got {given!r}")
     if not least <= low <= high <= most:
-        raise ArgumentError(f"{name} must be (min, max) with {least} <= min <= max <= {most}, got {given!r}")
+        raise _out_of(name, given, least, most)
     return None if low == high == center else (float(low), float(high))
+
+
+def _between(name: str, given: Sequence[float], least: float, most: float) -> tuple[float, float]:
+    """(min, max) of two numbers. Errors as of `_around`."""
+    if not _is_pair(given):
+        raise ArgumentTypeError(f"{name} must be two numbers (min, max), got {given!r}")
+    low, high = given
+    if not least <= low <= high <= most:
+        raise _out_of(name, given, least, most)
+    return float(low), float(high)
+
+
+def _is_pair(given: Any) -> TypeGuard[Sequence[float]]:
+    return isinstance(given, Sequence) and len(given) == 2 and all(map(is_number, given))
+
+
+def _out_of(name: str, given: Any, least: float, most: float) -> ArgumentError:
+    return ArgumentError(f"{name} must be (min, max) with {least} <= min <= max <= {most}, got {given!r}")
+
+
+class RandomPhotometricDistort(Transform):
+    """``torchvision.transforms.v2.RandomPhotometricDistort``, as SSD has it: each with probability ``p``.
+
+    Contrast comes before saturation and hue or after them, and at last channels change places.
+
+    Args:
+        brightness, contrast, saturation: factors are drawn from (min, max).
+        hue: the share of a turn is drawn from (min, max), inside of [-0.5, 0.5].
+        p: the probability of each.
+    """
+
+    brightness: Sequence[float]
+    contrast: Sequence[float]
+    saturation: Sequence[float]
+    hue: Sequence[float]
+    p: float
+
+    def __init__(
+        self,
+        brightness: Sequence[float] = (0.875, 1.125),
+        contrast: Sequence[float] = (0.5, 1.5),
+        saturation: Sequence[float] = (0.5, 1.5),
+        hue: Sequence[float] = (-0.05, 0.05),
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, p=p)
+
+    def resolve(self) -> None:
+        self._p = probability(self.p)
+        names = "brightness", "contrast", "saturation"
+        self.ranges = [_between(name, getattr(self, name), 0.0, MOST_FACTOR) for name in names]
+        self.ranges.append(_between("hue", self.hue, -0.5, 0.5))
+
+    def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        drawn: list[tuple[Adjust, Mask]] = []
+        for adjustment, span in zip(JITTERED, self.ranges, strict=True):
+            happens, values = chosen(self._p, height, draws), np.zeros(len(height))
+            rows = np.flatnonzero(happens)
+            values[rows] = draws.uniform(*span, rows)
+            drawn.append((Adjust(adjustment, np.trunc(values * HUES) if len(drawn) == HUE else values), happens))
+        brightness, (contrast, contrasted), *others = drawn
+        first, permuted = chosen(0.5, height, draws), chosen(self._p, height, draws)
+        orders, rows = np.zeros(len(height), np.int64), np.flatnonzero(permuted)
+        orders[rows] = _orders(rows, draws)
+        yield from (brightness, (contrast, contrasted & first), *others, (contrast, contrasted & ~first))
+        yield Adjust(Adjustment.PERMUTE_CHANNELS, orders), permuted
+
+
+class RandomChannelPermutation(Transform):
+    """``torchvision.transforms.v2.RandomChannelPermutation``, of images in color: all orders are as probable."""
+
+    def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        yield Adjust(Adjustment.PERMUTE_CHANNELS, _orders(np.arange(len(height)), draws)), every(height)
+
+
+def _orders(rows: Rows, draws: Draws) -> Integers:
+    """Numbers of drawn permutations, of three channels, among `gpuload.recipes.adjust.ORDERS`."""
+    first, second, third = draws.permutation(3, rows).T
+    numbers: Integers = first * 2 + (second > third)
+    return numbers
 
 
 class _Adjusting(Transform):

@@ -12,7 +12,7 @@ from gpuload.recipes.draws import Draws
 from gpuload.transforms.base import Transform
 from gpuload.transforms.plan import Sizes, Steps
 
-__all__ = ["DTYPES", "Normalize", "PILToTensor", "ToDtype", "ToImage"]
+__all__ = ["DTYPES", "Normalize", "PILToTensor", "ToDtype", "ToImage", "ToTensor"]
 
 
 class ToImage(Transform):
@@ -56,6 +56,16 @@ class ToDtype(Transform):
         if self.dtype.is_floating_point:
             return image.to(self.dtype).mul_(1.0 / 255)
         return image.mul(255 + 1.0 - 1e-3).to(self.dtype)
+
+
+class ToTensor(Transform):
+    """``torchvision.transforms.ToTensor``: float32, divided by 255; what are floats stay so.
+
+    `ToDtype`, with ``scale=True``, multiplies by 1/255, which is another number now and then, in the last bit.
+    """
+
+    def values(self, image: torch.Tensor) -> torch.Tensor:
+        return image if image.is_floating_point() else image.to(torch.float32).div_(255)
 
 
 class Normalize(Transform):

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from gpuload.loader import DataLoader
 from gpuload.tools.common import bar, need
@@ -32,6 +33,24 @@ def equal_augmented(ours: DataLoader[Any]) -> bool:
     """Are the first randomly augmented images what torchvision makes of the photos with the same numbers drawn?"""
     v2 = need("torchvision.transforms.v2")
     return all(islice(comparisons(ours, v2.Compose(to_floats(v2))), CHECKED))
+
+
+def equal_rendered(ours: DataLoader[Any], pillows: DataLoader[Any]) -> bool:
+    """Are the first randomly augmented images what Pillow makes of them, operation by operation?
+
+    Args:
+        ours: a loader.
+        pillows: the same one with the engine "pillow".
+    """
+    checked = 0
+    for mine, theirs in zip(ours, pillows, strict=True):
+        leaves = tree_leaves(mine)
+        if not all(map(torch.equal, leaves, tree_leaves(theirs))):
+            return False
+        checked += len(leaves[-1])
+        if checked >= CHECKED:
+            break
+    return True
 
 
 def rates(loaders: dict[str, Any], device: torch.device, progress: bool) -> dict[str, list[float]]:

@@ -45,7 +45,7 @@ class Pass(NamedTuple):
 
 
 def one_pass(model: nn.Module, loader: DataLoader[Any], after_batch: Callable[[Tensor], None]) -> Pass:
-    """Run the model over an epoch; ``after_batch`` gets each batch's loss."""
+    """Run the model over an epoch, over each view of an image; ``after_batch`` gets each batch's loss."""
     totals = torch.zeros(2, device=loader.device)  # kept there, so that no batch waits for the device
     count, waited = 0, 0.0
     start = asked = time.perf_counter()
@@ -53,14 +53,21 @@ def one_pass(model: nn.Module, loader: DataLoader[Any], after_batch: Callable[[T
     while (batch := next(batches, None)) is not None:
         waited += time.perf_counter() - asked
         images, labels = batch
-        scores = model(images)
-        loss = nn.functional.cross_entropy(scores, labels)
-        totals += torch.stack((loss.detach() * len(images), (scores.argmax(1) == labels).sum()))
-        count += len(images)
+        views = [images] if isinstance(images, Tensor) else images
+        results = [_judged(model(view), labels) for view in views]
+        loss = torch.stack([loss for loss, _ in results]).mean()
+        totals += torch.stack((loss.detach(), torch.stack([right for _, right in results]).mean())) * len(labels)
+        count += len(labels)
         after_batch(loss)
         asked = time.perf_counter()
     summed_loss, correct = totals.tolist()
     return Pass(count, summed_loss, correct, time.perf_counter() - start, waited)
+
+
+def _judged(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss, and the share that is right: of mixed labels, the likelier one counts."""
+    wanted = labels if labels.ndim == 1 else labels.argmax(1)
+    return nn.functional.cross_entropy(scores, labels), (scores.argmax(1) == wanted).float().mean()
 
 
 def train_epochs(

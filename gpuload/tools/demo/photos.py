@@ -16,6 +16,7 @@ from gpuload import transforms
 from gpuload.datasets import ImageFolder
 from gpuload.errors import ArgumentError
 from gpuload.loader import DataLoader
+from gpuload.presets import Preset
 from gpuload.tools.common import cores, need
 
 __all__ = ["Part", "augmented", "make_photos", "parts", "plain", "to_floats", "workers"]
@@ -53,16 +54,25 @@ def _random_crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 @dataclass(frozen=True)
 class Part:
-    """The photos to train on, or those to validate with: some files of a folder of class folders."""
+    """The photos to train on, or those to validate with: some files of a folder of class folders.
+
+    Attributes:
+        preset: the recipe to train with; None: the demo's own, or they validate.
+    """
 
     folder: Path
     classes: list[str]
     files: frozenset[str]
     trains: bool
+    preset: Preset | None = None
 
-    def gpuload_loader(self, seed: int, device: str | None) -> DataLoader[Any]:
+    def gpuload_loader(self, seed: int, device: str | None, engine: str | None = None) -> DataLoader[Any]:
         """Batches by gpuload, on the device."""
-        return DataLoader(self._dataset(ImageFolder, transforms), **self._arguments(), seed=seed, device=device)
+        own = None if self.preset is None else self.preset.transform
+        dataset = self._dataset(ImageFolder, transforms, own)
+        batch_transform = None if self.preset is None else self.preset.batch_transform
+        options: dict[str, Any] = {"seed": seed, "device": device, "engine": engine}
+        return DataLoader(dataset, **self._arguments(), **options, batch_transform=batch_transform)
 
     def torch_loader(self, device: torch.device) -> Any:
         """The same by torch's loader and torchvision on PIL images; workers live on from epoch to epoch."""
@@ -70,8 +80,8 @@ class Part:
         arguments = self._arguments() | {"persistent_workers": True, "pin_memory": device.type == "cuda"}
         return torch.utils.data.DataLoader(dataset, **arguments)
 
-    def _dataset(self, image_folder: Any, t: Any) -> Any:
-        transform = augmented(t) if self.trains else plain(t)
+    def _dataset(self, image_folder: Any, t: Any, transform: Any = None) -> Any:
+        transform = transform or (augmented(t) if self.trains else plain(t))
         return image_folder(str(self.folder), transform=transform, is_valid_file=self.files.__contains__)
 
     def _arguments(self) -> dict[str, Any]:

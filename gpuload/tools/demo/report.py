@@ -48,39 +48,52 @@ def _plot_curves(axes: Any, epochs: list[dict[str, Any]], name: str, scale: floa
 
 
 def _plot_speeds(axes: Any, results: dict[str, Any]) -> None:
-    names = {
-        "torch": "torch's DataLoader\nwith torchvision",
-        "gpuload": f"gpuload\n{results['speed_ratio']:.2f} times as fast",
-    }
-    for place, (name, color) in enumerate(zip(names, (GRAY, GREEN), strict=True)):
+    names = {"gpuload": "gpuload"}
+    if results["speed_ratio"] is not None:
+        times = f"gpuload\n{results['speed_ratio']:.2f} times as fast"
+        names = {"torch": "torch's DataLoader\nwith torchvision", "gpuload": times}
+    for place, name in enumerate(names):
+        color = GREEN if name == "gpuload" else GRAY
         rounds = results["rates"][name]
         bar = axes.bar(place, statistics.median(rounds), width=0.6, color=color)
         axes.bar_label(bar, fmt="{:,.0f}", label_type="center", color="white", fontsize=12, fontweight="bold")
         dots = axes.plot([place + 0.25] * len(rounds), rounds, "o", color="#333333", markersize=3)
-    axes.set(ylabel="Loading alone (images/s)", xlim=(-0.6, 1.6))
+    axes.set(ylabel="Loading alone (images/s)", xlim=(-0.6, len(names) - 0.4))
     axes.legend(dots, ["one round"], frameon=False, loc="upper left")
-    axes.set_xticks((0, 1), tuple(names.values()))
+    axes.set_xticks(range(len(names)), tuple(names.values()))
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def report(results: dict[str, Any]) -> str:
     """What `run` found, in a few lines for people."""
     counts, checked = results["counts"], results["checked"]
-    torch_rate, workers = statistics.median(results["rates"]["torch"]), results["workers"]
-    verdict = "equal torchvision's bit for bit" if results["pixels_equal"] else "DIFFER from torchvision's"
+    theirs = "torchvision's" if results["recipe"] is None else "torchvision's and Pillow's"
+    verdict = f"equal {theirs} bit for bit" if results["pixels_equal"] else f"DIFFER from {theirs}"
     lines = {
         "photos": f"{counts['train']:,} to train on, {counts['val']:,} to validate; {_classes(results['classes'])}",
         "learned": f"{results['val_accuracy']:.1%} of the validation photos recognized after "
         f"{_plural(len(results['epochs']), 'epoch')}",
         "waited": f"{results['wait_share']:.1%} of the training time, for images",
         "pixels": f"{checked['validation']:,} validation and {checked['augmented']:,} augmented images {verdict}",
-        "speed": f"{results['images_per_second']:,.0f} images/s loading alone; torch's DataLoader with torchvision "
-        f"{torch_rate:,.0f}",
-        "ratio": f"{results['speed_ratio']:.2f} times as fast: medians of {ROUNDS} rounds, interleaved, "
-        f"{_plural(workers, 'worker')} each, {results['engine']} engine",
+        **_speeds(results),
         "written": ", ".join(results["files"]),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+
+
+def _speeds(results: dict[str, Any]) -> dict[str, str]:
+    """Of loading alone; beside torch's loader, where that was timed."""
+    speed, workers = f"{results['images_per_second']:,.0f} images/s loading alone", results["workers"]
+    how = f"medians of {ROUNDS} rounds, interleaved, {_plural(workers, 'worker')} each, {results['engine']} engine"
+    if results["speed_ratio"] is None:
+        return {
+            "speed": f"{speed}: median of {ROUNDS} rounds, {_plural(workers, 'worker')}, {results['engine']} engine"
+        }
+    torchs = statistics.median(results["rates"]["torch"])
+    return {
+        "speed": f"{speed}; torch's DataLoader with torchvision {torchs:,.0f}",
+        "ratio": f"{results['speed_ratio']:.2f} times as fast: {how}",
+    }
 
 
 def _plural(count: int, noun: str) -> str:
