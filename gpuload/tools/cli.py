@@ -78,7 +78,7 @@ def _preview(arguments: argparse.Namespace) -> int:
 
 
 def _moving(arguments: argparse.Namespace) -> int:
-    size = arguments.size or 224
+    size = 224 if arguments.size is None else arguments.size
     if arguments.masks is not None:
         dataset: JointDataset = moving.masked(arguments.folder, arguments.masks, size)
     else:
