@@ -26,8 +26,9 @@ from gpuload import ArgumentError, DataLoader, ImageFolder, SampleError, transfo
 from gpuload.compilers import compiler
 from gpuload.decoders.files import Files
 from gpuload.device import Device, HostDevice, device_of
-from gpuload.engines import Wanted, cuda, make_engine
+from gpuload.engines import Wanted, make_engine
 from gpuload.engines.base import Layout
+from gpuload.engines.cuda import launches
 from gpuload.native import Status
 from gpuload.recipes.draws import CounterDraws, TorchDraws
 from gpuload.recipes.fuse import fuse
@@ -61,7 +62,7 @@ def device_for(name: str) -> Iterator[Device]:
     if name != "cuda":
         yield HostDevice()
         return
-    with simulated() as runtime, mock.patch.object(cuda, "MAX_BLOCKS", 3):
+    with simulated() as runtime, mock.patch.object(launches, "MAX_BLOCKS", 3):
         yield device_of("cuda")
         runtime.gpu.finish()
         assert runtime.gpu.problems == []
