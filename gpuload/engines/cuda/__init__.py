@@ -1,4 +1,4 @@
-"""The CUDA engine: workers decode into pinned memory; one copy and one kernel launch per batch."""
+"""The CUDA engine: workers decode into pinned memory; one copy and a few kernel launches per batch."""
 
 from gpuload.engines.cuda.batch import CudaBatch
 from gpuload.engines.cuda.engine import CudaEngine
