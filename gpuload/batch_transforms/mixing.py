@@ -162,7 +162,18 @@ def _mixed(tensors: Sequence[torch.Tensor], before: Sequence[Before], mixture: _
 
 def _blended(tensor: torch.Tensor, before: Before, lam: float) -> torch.Tensor:
     """Two products and their sum, each of them rounded, as torchvision has it, but nothing is moved for it."""
+    if tensor.device.type == "cpu" and not tensor.requires_grad:
+        return _blended_by_sample(tensor, tensor[-1:] if before is None else before, lam)
     blended, others = tensor.mul(lam), tensor.mul(1.0 - lam)
     blended[1:].add_(others[:-1])
     blended[:1].add_(others[-1:] if before is None else before.mul(1.0 - lam))
+    return blended
+
+
+def _blended_by_sample(tensor: torch.Tensor, before: torch.Tensor, lam: float) -> torch.Tensor:
+    """The same; what a sample takes stays in a CPU's cache, where a batch's would be memory that is new each time."""
+    blended = torch.empty_like(tensor)
+    others = [before, *tensor.split(1)]
+    for made, sample, other in zip(blended.split(1), others[1:], others, strict=False):
+        torch.mul(sample, lam, out=made).add_(other.mul(1.0 - lam))
     return blended
