@@ -63,6 +63,7 @@ def moving(rng: random.Random) -> Any:
         lambda: v2.RandomRotation(rng.choice((30, (90, 90), 180)), center=rng.choice((None, (9, 7.5))), fill=fill(rng)),
         lambda: v2.RandomAffine(20, (0.2, 0.1), (0.7, 1.3), rng.choice((None, 10, (-3, 3, -5, 5))), fill=fill(rng)),
         lambda: v2.RandomPerspective(p=0.7, fill=fill(rng)),
+        lambda: v2.RandomResize(20, 55),
         lambda: v2.RandomShortestSize([20, 33, 47], rng.choice((None, 70))),
         lambda: v2.ScaleJitter((60, 50), (0.5, 1.6)),
         lambda: v2.ColorJitter(0.3, 0.3, 0.3, 0.1),

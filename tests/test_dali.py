@@ -36,6 +36,7 @@ SHOWN = {
     "Resize((224, 224), BICUBIC)": T.Resize((224, 224), interpolation=MODE.BICUBIC),
     "Resize((224, 224), LANCZOS)": T.Resize((224, 224), interpolation=MODE.LANCZOS),
     "Resize((224, 224), NEAREST)": T.Resize((224, 224), interpolation=MODE.NEAREST),
+    "RandomResize(200, 300)": T.RandomResize(200, 300),
     "RandomShortestSize((200, 300))": T.RandomShortestSize((200, 300)),
     "ScaleJitter((224, 224))": T.ScaleJitter((224, 224)),
     "RandomResizedCrop(224)": T.RandomResizedCrop(224),

@@ -34,6 +34,7 @@ MOVES |= {
     "Grayscale",
     "RandomGrayscale",
     "RGB",
+    "RandomResize",
     "RandomShortestSize",
     "ScaleJitter",
 }  # each of these becomes one of gpuload's
@@ -51,7 +52,7 @@ def once(transform: Any, image: Any, ops: Sequence[Any]) -> Any:
     match type(transform).__name__:
         case "RandomHorizontalFlip" | "RandomVerticalFlip" | "RandomGrayscale":
             transform.p = 1.0 if ops else 0.0
-        case "RandomShortestSize" | "ScaleJitter":
+        case "RandomResize" | "RandomShortestSize" | "ScaleJitter":
             size = [ops[0].height, ops[0].width] if ops else F.get_size(image)
             transform.make_params = lambda _: {"size": size}
         case "RandomCrop":
@@ -141,6 +142,7 @@ def moving() -> Iterator[Any]:
     yield v2.RandomCrop(90, (1, 2, 3, 4), True, 8, "symmetric")
     of_types: Any = {"others": 1, Image.Image: 7}
     yield from (v2.Pad(2, of_types), v2.RandomCrop(90, 2, True, of_types), v2.Pad(2, {tv_tensors.Mask: 3}))
+    yield from (v2.RandomResize(30, 70), v2.RandomResize(40, 41))
     yield from (v2.RandomShortestSize([30, 41, 52], 60), v2.ScaleJitter((50, 70)), v2.ScaleJitter((50, 70), (0.3, 0.9)))
     for name in ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomGrayscale"):
         for p in (0.0, 0.5, 1.0):
@@ -161,6 +163,7 @@ def of_tensors() -> Iterator[Any]:
     for mode in ("nearest", "bilinear", "bicubic"):
         yield v2.Resize((25, 30), mode)
         yield v2.RandomResizedCrop(24, interpolation=mode)
+        yield v2.RandomResize(30, 60, mode)
         yield from (v2.RandomShortestSize(30, interpolation=mode), v2.ScaleJitter((50, 70), interpolation=mode))
     yield v2.Resize(20, "nearest", antialias=False)
     yield v2.Pad(2, {"others": 1, tv_tensors.Image: 7, torch.Tensor: 9})  # type: ignore[dict-item]
@@ -402,6 +405,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "RandomPosterize": (2,),
     "RandomResizedCrop": (9, (0.1, 1), (1, 2), v1.InterpolationMode.NEAREST),  # bytes of tensors on any CPU
     "RandomRotation": (30,),
+    "RandomResize": (9, 12, v1.InterpolationMode.NEAREST),
     "RandomShortestSize": ([9, 12], None, v1.InterpolationMode.NEAREST),
     "RandomSolarize": (90,),
     "Resize": (9, v1.InterpolationMode.NEAREST),

@@ -59,6 +59,8 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("Resize", ([24],), {}),
     ("Resize", (40,), {"max_size": 44}),
     ("Resize", (None,), {"max_size": 33}),
+    ("RandomResize", (20, 60), {}),
+    ("RandomResize", (33, 34), {"interpolation": InterpolationMode.BICUBIC}),
     ("RandomShortestSize", ([24, 40, 31],), {}),
     ("RandomShortestSize", (40, 44), {}),
     ("ScaleJitter", ((60, 90),), {}),
@@ -222,6 +224,10 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {  # two sets of each
         {"size": 20, "interpolation": "nearest", "max_size": None, "antialias": True},
         {"size": 24, "interpolation": "bicubic", "max_size": 31, "antialias": False},
     ],
+    "RandomResize": [
+        {"min_size": 20, "max_size": 30, "interpolation": "nearest", "antialias": True},
+        {"min_size": 21, "max_size": 60, "interpolation": "bicubic", "antialias": False},
+    ],
     "RandomShortestSize": [
         {"min_size": 20, "max_size": None, "interpolation": "nearest", "antialias": True},
         {"min_size": (20, 30), "max_size": 60, "interpolation": "bicubic", "antialias": False},
@@ -373,6 +379,7 @@ def test_the_arguments_are_attributes_with_torchvisions_names(name: str) -> None
         "ToDtype": "dtype",
         "Normalize": "mean",
         "RandomOrder": "transforms",
+        "RandomResize": "min_size",
         "RandomShortestSize": "min_size",
         "ScaleJitter": "target_size",
     }.get(name, "size")

@@ -97,7 +97,7 @@ def _resize(transform: geometry.Resize, drawn: Drawn, everywhere: Mask) -> Moves
     yield Move("resize", (), (("size", transform.size), ("max_size", transform.max_size))), everywhere
 
 
-def _scaled(transform: scale.RandomShortestSize | scale.ScaleJitter, drawn: Drawn, everywhere: Mask) -> Moves:
+def _scaled(transform: Any, drawn: Drawn, everywhere: Mask) -> Moves:
     ((op, _),) = drawn
     assert isinstance(op, Resize)
     yield Move("resize", _numbers((op.height, op.width), everywhere)), everywhere
@@ -147,6 +147,7 @@ def _warped(name: str) -> Callable[[Any, Drawn, Mask], Moves]:
 
 FOLLOWING: dict[type, Callable[[Any, Drawn, Mask], Moves]] = {
     geometry.Resize: _resize,
+    scale.RandomResize: _scaled,
     scale.RandomShortestSize: _scaled,
     scale.ScaleJitter: _scaled,
     geometry.CenterCrop: _center_crop,

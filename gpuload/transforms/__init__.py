@@ -37,7 +37,7 @@ from gpuload.transforms.geometry import (
 )
 from gpuload.transforms.multiview import MultiView
 from gpuload.transforms.pillow_blur import PillowGaussianBlur
-from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
+from gpuload.transforms.scale import RandomResize, RandomShortestSize, ScaleJitter
 from gpuload.transforms.values import Normalize, PILToTensor, ToDtype, ToImage, ToTensor
 from gpuload.transforms.warp import RandomAffine, RandomPerspective, RandomRotation
 
@@ -74,6 +74,7 @@ __all__ = [
     "RandomPerspective",
     "RandomPhotometricDistort",
     "RandomPosterize",
+    "RandomResize",
     "RandomResizedCrop",
     "RandomRotation",
     "RandomShortestSize",

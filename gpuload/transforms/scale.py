@@ -1,4 +1,4 @@
-"""Transforms that draw an image's size, as detection is trained with."""
+"""Transforms that draw an image's size, as detection and segmentation are trained with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from gpuload.recipes.recipes import MOST_PIXELS
 from gpuload.transforms.base import Interpolation, InterpolationMode, Transform, filter_of
 from gpuload.transforms.plan import Sizes, Steps
 
-__all__ = ["RandomShortestSize", "ScaleJitter"]
+__all__ = ["RandomResize", "RandomShortestSize", "ScaleJitter"]
 
 
 class _Scaling(Transform):
-    """What both share: a size that is drawn; the image's own is left as it is."""
+    """What they share: a size that is drawn; the image's own is left as it is."""
 
     interpolation: Interpolation
     antialias: bool | None
@@ -26,7 +26,9 @@ class _Scaling(Transform):
         self._filter = filter_of(self.interpolation)
 
     def _steps(self, height: Sizes, width: Sizes, factor: Any) -> Steps:
-        new_height, new_width = (np.trunc(size * factor) for size in (height, width))
+        return self._to(height, width, np.trunc(height * factor), np.trunc(width * factor))
+
+    def _to(self, height: Sizes, width: Sizes, new_height: Any, new_width: Any) -> Steps:
         least, most = np.minimum(new_height, new_width), np.maximum(new_height, new_width)
         odd = (least < 1) | (most > MOST_PIXELS)
         if odd.any():
@@ -37,6 +39,41 @@ class _Scaling(Transform):
             )
         op: Any = ResizeOp(new_height.astype(np.int64), new_width.astype(np.int64), self._filter)
         yield op, (op.height != height) | (op.width != width)
+
+
+class RandomResize(_Scaling):
+    """``torchvision.transforms.v2.RandomResize``: the shorter edge to a size that is drawn from all between two.
+
+    Args:
+        min_size, max_size: least number of pixels, and one more than the most.
+        interpolation: filter; always antialiased, as Pillow is.
+        antialias: accepted and without effect, as in torchvision for PIL images.
+    """
+
+    min_size: int
+    max_size: int
+
+    def __init__(
+        self,
+        min_size: int,
+        max_size: int,
+        interpolation: Interpolation = InterpolationMode.BILINEAR,
+        antialias: bool | None = True,
+    ) -> None:
+        super().__init__(min_size=min_size, max_size=max_size, interpolation=interpolation, antialias=antialias)
+
+    def resolve(self) -> None:
+        super().resolve()
+        self._least = at_least("min_size", self.min_size, 1, " pixel")
+        self._count = at_least("max_size", self.max_size, 1, " pixel") - self._least
+        if self._count < 1:
+            raise ArgumentError(f"max_size must be more than min_size={self.min_size}, got {self.max_size}")
+
+    def steps(self, height: Sizes, width: Sizes, draws: Draws) -> Steps:
+        size = self._least + draws.integer(self._count, np.arange(len(height)))
+        shorter = np.minimum(height, width)
+        sides = (np.where(side == shorter, size, np.trunc(size * side / shorter)) for side in (height, width))
+        return self._to(height, width, *sides)
 
 
 class RandomShortestSize(_Scaling):

@@ -16,7 +16,7 @@ from gpuload.transforms.geometry import (
     Resize,
 )
 from gpuload.transforms.hand import Form, Hand, Maker, Native
-from gpuload.transforms.scale import RandomShortestSize, ScaleJitter
+from gpuload.transforms.scale import RandomResize, RandomShortestSize, ScaleJitter
 from gpuload.transforms.torchvision.common import V1, V2, fills_of, is_v1
 
 __all__ = ["MAKERS"]
@@ -56,6 +56,10 @@ def _random_shortest_size(transform: Any, hand: Hand) -> Native | None:
         return None  # changed since: what is one number was made a list
     native = RandomShortestSize(transform.min_size, transform.max_size, transform.interpolation)
     return _resampled(native, transform, hand)
+
+
+def _random_resize(transform: Any, hand: Hand) -> Native | None:
+    return _resampled(RandomResize(transform.min_size, transform.max_size, transform.interpolation), transform, hand)
 
 
 def _scale_jitter(transform: Any, hand: Hand) -> Native | None:
@@ -111,6 +115,10 @@ BY_NAME: dict[str, Maker] = {
     "RandomHorizontalFlip": _horizontal_flip,
     "RandomVerticalFlip": _vertical_flip,
 }
-OF_V2: dict[str, Maker] = {"RandomShortestSize": _random_shortest_size, "ScaleJitter": _scale_jitter}
+OF_V2: dict[str, Maker] = {
+    "RandomResize": _random_resize,
+    "RandomShortestSize": _random_shortest_size,
+    "ScaleJitter": _scale_jitter,
+}
 MAKERS = {f"{V1}{name}": maker for name, maker in BY_NAME.items()}
 MAKERS |= {f"{V2}_geometry.{name}": maker for name, maker in (BY_NAME | OF_V2).items()}
