@@ -56,6 +56,9 @@ def posterize(image: Image.Image, bits: int) -> Image.Image:
     return ImageOps.posterize(image, bits) if bits else Image.new("RGB", image.size)
 
 
+IMAGE_OPS = SimpleNamespace(**{**vars(ImageOps), "posterize": posterize})
+
+
 class Generators(Numbers):
     """numpy's choice and Python's gauss, too."""
 
@@ -82,7 +85,7 @@ def theirs(transform: Any, image: Any, position: int) -> Any:
     with (
         mock.patch.object(auto_augment, "random", numbers),
         mock.patch.object(auto_augment.np.random, "choice", numbers.several),
-        mock.patch.object(auto_augment, "ImageOps", SimpleNamespace(**{**vars(ImageOps), "posterize": posterize})),
+        mock.patch.object(auto_augment, "ImageOps", IMAGE_OPS),
     ):
         return transform(image)
 
@@ -138,13 +141,20 @@ def test_the_loader_has_timms_pixels(config: str, photos: Path) -> None:
         assert torch.equal(ours, theirs(transform, dataset.image(index), position))
 
 
-def test_in_a_compose_of_gpuloads_pythons_generator_draws() -> None:
-    transform, image = Compose([made(CONFIGS[0], None)]), some_images(1)[0]
-    random.seed(1)
-    first = [transform(image) for _ in range(20)]
-    random.seed(1)
-    assert all(torch.equal(one, transform(image)) for one in first)
-    assert any(not torch.equal(one, first[0]) for one in first)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_in_a_compose_of_gpuloads_the_same_seeds_give_timms_pixels(config: str) -> None:
+    theirs = made(config, None)
+    ours = Compose([theirs])
+    for seed, image in enumerate(some_images(cases(20))):
+        results = []
+        for transform in (theirs, ours):
+            random.seed(seed)
+            np.random.seed(seed)
+            with mock.patch.object(auto_augment, "ImageOps", IMAGE_OPS):
+                results.append(transform(image))
+            results.append((random.random(), np.random.random()))
+        pixels = torch.from_numpy(np.array(results[0])).permute(2, 0, 1)
+        assert torch.equal(results[2], pixels) and results[1] == results[3], seed
 
 
 # ---- what is not lifted ----

@@ -22,6 +22,7 @@ __all__ = [
     "Draws",
     "Floats",
     "Integers",
+    "PythonDraws",
     "Rows",
     "TorchDraws",
     "call_seeds",

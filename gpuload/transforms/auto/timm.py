@@ -1,7 +1,7 @@
 """timm's automatic augmentation of PIL images: its RandAugment and AutoAugment, and what they choose from.
 
-timm draws with Python's ``random``, and what RandAugment chooses with numpy's, for which Python's serves here; of the
-same numbers, the same pixels are made.
+timm draws with Python's ``random``, and what RandAugment chooses with numpy's; of the same numbers, the same pixels are
+made here.
 
 Source: ``timm/data/auto_augment.py`` of timm 1.0.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gpuload.arguments import color
 from gpuload.recipes.adjust import Adjust, Adjustment, box_radius
-from gpuload.recipes.draws import Draws, Rows
+from gpuload.recipes.draws import Draws, PythonDraws, Rows
 from gpuload.recipes.ops import Filter, Mask
 from gpuload.recipes.warp import WARP_FILTERS, Warp, rotation
 from gpuload.transforms.base import Transform, filter_of
@@ -229,6 +229,9 @@ class TimmRandAugment(_Augmenting):
             yield from self._one(self.ops, number, height, width, draws)
 
     def _chosen(self, count: int, draws: Draws) -> list[Integers]:
+        if isinstance(draws, PythonDraws):  # of one sample, and timm asks numpy
+            chosen = np.random.choice(len(self.ops), self.num_layers, self.weights is None, self.weights)
+            return [np.array([number]) for number in chosen]
         every = np.arange(count)
         if self.weights is None:
             return [draws.integer(len(self.ops), every) for _ in range(self.num_layers)]
