@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from gpuload import ArgumentError, ArgumentTypeError, DataLoader, ImageFolder, transforms as T
+from gpuload import ArgumentError, ArgumentTypeError, ImageFolder, transforms as T
 from gpuload.native import Status
 from gpuload.recipes import as_torch
 from gpuload.recipes.draws import CounterDraws, TorchDraws
@@ -27,6 +27,7 @@ from gpuload.transforms.hand import Form, Hand
 from gpuload.transforms.lifted import lifted
 from gpuload.transforms.plan import Plan
 from tests.cases import cases
+from tests.epochs import check_recipes
 from tests.native_batch import Batch
 from tests.recipes import random_picture
 from tests.test_auto import check
@@ -88,14 +89,7 @@ def test_a_loader_gives_what_its_recipes_say(photos: Path, device: str) -> None:
     """Also where a flip, and a crop, come later."""
     parts = [T.AugMix(severity=10, alpha=0.7), T.RandomHorizontalFlip(), T.RandomResizedCrop(24), T.AugMix(fill=9)]
     dataset = ImageFolder(photos, transform=T.Compose([*parts, T.ToImage()]))
-    loader = DataLoader(dataset, batch_size=5, shuffle=True, seed=3, collate_fn=list, device=device)
-    for epoch in range(max(1, cases(20) // 40)):
-        loader.set_epoch(epoch)
-        recipes = loader.recipes(epoch)
-        images = [image.cpu() for batch in loader for image, _ in batch]
-        assert len(images) == len(dataset)
-        for image, (index, recipe) in zip(images, recipes, strict=True):
-            assert torch.equal(image, dataset.apply(index, recipe))
+    check_recipes(dataset, device)
 
 
 def test_a_batch_draws_as_its_samples_do() -> None:

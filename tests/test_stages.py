@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from gpuload import DataLoader, ImageFolder, transforms as T
+from gpuload import ImageFolder, transforms as T
 from gpuload.compilers import compiler
 from gpuload.native import Status
 from gpuload.recipes.adjust import Adjust, Adjustment
@@ -24,6 +24,7 @@ from gpuload.recipes.ops import Crop, Filter, Resize
 from gpuload.recipes.record import FRAME, FRAMED
 from gpuload.recipes.warp import WARPED, Turn, Warp
 from tests.cases import cases
+from tests.epochs import check_recipes
 from tests.native_batch import Batch, in_memory
 from tests.recipes import batched, functional, random_batch, random_op
 
@@ -102,14 +103,7 @@ def test_a_sample_of_a_dataset_is_torchvisions(name: str, module: Any, photos: P
 def test_a_loader_gives_what_its_recipes_say(name: str, photos: Path, device: str) -> None:
     """On the CPU, on a simulated GPU and, where there is one, on a GPU."""
     dataset = ImageFolder(photos, transform=T.Compose([*PARTS[name](T), T.ToImage()]))
-    loader = DataLoader(dataset, batch_size=5, shuffle=True, seed=3, collate_fn=list, device=device)
-    for epoch in range(max(1, cases(20) // 40)):
-        loader.set_epoch(epoch)
-        recipes = loader.recipes(epoch)
-        images = [image.cpu() for batch in loader for image, _ in batch]
-        assert len(images) == len(dataset)
-        for image, (index, recipe) in zip(images, recipes, strict=True):
-            assert torch.equal(image, dataset.apply(index, recipe))
+    check_recipes(dataset, device)
 
 
 def test_images_in_memory() -> None:
