@@ -8,9 +8,9 @@ the medians of the rounds' images per second, and of their ratios.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from benchmarks.references import MIXES, REFERENCES
 from gpuload import DataLoader
 from gpuload.presets import PRESETS
 from gpuload.tools.machine import machine
+from gpuload.tools.rounds import Spread, interleaved, ratios
 
 CHECKED = 12  # samples
 CLASSES = 1000
@@ -71,14 +72,11 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in given.names or REFERENCES:
         playing = loaders(name, given.images, given.workers)
-        rounds = []
-        for turn in range(given.rounds + 1):
-            order = list(playing)[:: -1 if turn % 2 else 1]
-            rounds.append({loader: rate(*playing[loader]) for loader in order})
-        found = {loader: [rates[loader] for rates in rounds[1:]] for loader in playing}  # the first warms up
-        ratios = [ours / theirs for ours, theirs in zip(found["gpuload"], found["torch"], strict=True)]
-        rates = ", ".join(f"{loader} {statistics.median(rates):,.0f} images/s" for loader, rates in found.items())
-        median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+        plays = {loader: partial(rate, *both) for loader, both in playing.items()}
+        figures = interleaved(plays, range(given.rounds + 1))
+        found = {loader: rates[1:] for loader, rates in figures.items()}  # the first warms up
+        median, low, high = Spread.of(ratios(found["gpuload"], found["torch"]))
+        rates = ", ".join(f"{loader} {Spread.of(rates).median:,.0f} images/s" for loader, rates in found.items())
         print(f"{name:22} {median:5.2f} times as fast ({low:.2f} to {high:.2f}): {rates}", flush=True)
 
 

@@ -1,6 +1,10 @@
-"""Whole epochs of a loader, against what its recipes say: shared by the tests of operations."""
+"""Samples of a dataset against torchvision, and epochs against recipes: shared by the tests of operations."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
+from torchvision.transforms.v2 import functional as F
 
 from gpuload import DataLoader, ImageFolder
 from tests.cases import cases
@@ -16,3 +20,20 @@ def check_recipes(dataset: ImageFolder, device: str) -> None:
         assert len(images) == len(dataset)
         for image, (index, recipe) in zip(images, recipes, strict=True):
             assert torch.equal(image, dataset.apply(index, recipe))
+
+
+def check_samples(photos: Path, theirs: Any, to_tensor: Any) -> None:
+    """``dataset[i]`` is what a transform of torchvision's makes of the image, and draws no more and no less.
+
+    Args:
+        photos: class folders.
+        theirs: leaves a PIL image.
+        to_tensor: the same transform, with what makes a tensor of that.
+    """
+    ours = ImageFolder(photos, transform=to_tensor)
+    for seed in range(cases(30)):
+        torch.manual_seed(seed)
+        (image, _), after = ours[seed % len(ours)], torch.rand(1)
+        torch.manual_seed(seed)
+        assert torch.equal(image, F.pil_to_tensor(theirs(ours.image(seed % len(ours)))))
+        assert torch.equal(after, torch.rand(1))

@@ -27,7 +27,7 @@ from gpuload.transforms.hand import Form, Hand
 from gpuload.transforms.lifted import lifted
 from gpuload.transforms.plan import Plan
 from tests.cases import cases
-from tests.epochs import check_recipes
+from tests.epochs import check_recipes, check_samples
 from tests.native_batch import Batch
 from tests.recipes import random_picture
 from tests.test_auto import check
@@ -76,13 +76,7 @@ def test_gpuloads_own_draws_as_torchvisions_v2() -> None:
 @every_version
 def test_a_sample_of_a_dataset_is_torchvisions(module: Any, photos: Path) -> None:
     theirs = module.Compose([module.RandomResizedCrop(32), module.AugMix(), module.RandomHorizontalFlip()])
-    ours = ImageFolder(photos, transform=module.Compose([theirs, module.PILToTensor()]))
-    for seed in range(cases(30)):
-        torch.manual_seed(seed)
-        (image, _), after = ours[seed % len(ours)], torch.rand(1)
-        torch.manual_seed(seed)
-        assert torch.equal(image, v2.functional.pil_to_tensor(theirs(ours.image(seed % len(ours)))))
-        assert torch.equal(after, torch.rand(1))
+    check_samples(photos, theirs, module.Compose([theirs, module.PILToTensor()]))
 
 
 def test_a_loader_gives_what_its_recipes_say(photos: Path, device: str) -> None:
